@@ -1,0 +1,78 @@
+"""Which files of a release an interpreter accepts: wheel tags and Requires-Python."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags, generic_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from pytest_spip.model import DistFile, Interpreter
+
+__all__ = ["accepts_python", "best_wheel", "pick_file", "supported_tags", "usable_files"]
+
+
+@functools.lru_cache(maxsize=64)
+def supported_tags(interpreter: Interpreter) -> tuple[Tag, ...]:
+    """Return the interpreter's tags, best first.
+
+    ``packaging.tags.sys_tags`` speaks only of the running interpreter, and packaging does not run on the oldest targets.
+    """
+    short = f"{'cp' if interpreter.implementation == 'cpython' else 'pp'}{interpreter.minor[0]}{interpreter.minor[1]}"
+    platforms = list(interpreter.platforms)
+    if interpreter.implementation == "cpython":
+        own = list(cpython_tags(interpreter.minor, abis=interpreter.abis, platforms=platforms))
+    else:
+        own = list(generic_tags(short, abis=interpreter.abis, platforms=platforms))
+    return (*own, *compatible_tags(interpreter.minor, interpreter=short, platforms=platforms))
+
+
+@functools.lru_cache(maxsize=64)
+def _ranks(interpreter: Interpreter) -> dict[Tag, int]:
+    return {tag: rank for rank, tag in reversed(list(enumerate(supported_tags(interpreter))))}
+
+
+@functools.lru_cache(maxsize=65536)
+def _wheel_tags(filename: str) -> frozenset[Tag]:
+    try:
+        return parse_wheel_filename(filename)[3]
+    except (InvalidWheelFilename, InvalidVersion):
+        return frozenset()
+
+
+def _rank(filename: str, interpreter: Interpreter) -> int | None:
+    ranks = _ranks(interpreter)
+    known = [ranks[tag] for tag in _wheel_tags(filename) if tag in ranks]
+    return min(known) if known else None
+
+
+def best_wheel(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile | None:
+    """Return the wheel whose tag the interpreter likes best, or None."""
+    ranked = [(rank, file) for file in files if file.kind == "wheel" and (rank := _rank(file.filename, interpreter)) is not None]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def pick_file(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile | None:
+    """Return what an installer would take: the best wheel, else an sdist, else None."""
+    sdists = (file for file in files if file.kind == "sdist")
+    return best_wheel(files, interpreter) or next(sdists, None)
+
+
+@functools.lru_cache(maxsize=4096)
+def accepts_python(requires_python: str, version: str) -> bool:
+    """Tell whether Requires-Python admits a full Python version; both bounds count, as the core metadata say.
+
+    Invalid specifiers admit everything: installers ignore them too.
+    """
+    try:
+        return SpecifierSet(requires_python).contains(Version(version), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return True
+
+
+def usable_files(files: Sequence[DistFile], interpreter: Interpreter) -> tuple[DistFile, ...]:
+    """Return the files whose Requires-Python admits the interpreter."""
+    return tuple(file for file in files if accepts_python(file.requires_python, interpreter.version))

@@ -1,0 +1,149 @@
+"""The base repository: a bare environment per interpreter on a branch; replicas and worktrees of it. Speaks git."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_spip.disk import Cache
+from pytest_spip.errors import HarnessProblem, ToolMissing
+from pytest_spip.model import Interpreter, digest
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is reported by us, not by a traceback at import
+import git  # noqa: E402
+
+__all__ = ["BaseRepository", "Replica", "check_git"]
+
+LAYOUT = 1
+"""Raise it when what a base environment holds changes: branches of another layout are left alone."""
+
+# The user's git configuration may run hooks, convert line endings or sign commits; none of that belongs here.
+_PLAIN_GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "pytest-spip",
+    "GIT_AUTHOR_EMAIL": "pytest-spip@localhost",
+    "GIT_COMMITTER_NAME": "pytest-spip",
+    "GIT_COMMITTER_EMAIL": "pytest-spip@localhost",
+}
+
+
+def check_git() -> None:
+    """Raise ``ToolMissing`` where git does not run."""
+    try:
+        with _scrubbed_environment():
+            git.Git().version()
+    except git.GitCommandNotFound as error:
+        raise ToolMissing("git", "not found on PATH", "install git (Debian: apt install git)") from error
+
+
+@contextlib.contextmanager
+def _scrubbed_environment() -> Iterator[None]:
+    """Hide ``GIT_*``: inside a git hook they name the user's repository, and git would obey them instead of our paths."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("GIT_") and name != "GIT_PYTHON_REFRESH"}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _open(path: Path) -> git.Repo:
+    repository = git.Repo(path)
+    repository.git.update_environment(**_PLAIN_GIT)
+    return repository
+
+
+def branch(interpreter: Interpreter) -> str:
+    """Return the branch of an interpreter's base environment; another path is another environment."""
+    return f"base-{LAYOUT}/{interpreter.label}-{digest(interpreter.id, interpreter.path)[:12]}"
+
+
+class BaseRepository:
+    """``base.git`` in the user's cache, written under its lock."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def ensure(self, interpreters: Sequence[Interpreter]) -> None:
+        """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
+        with _scrubbed_environment():
+            self._cache.file(self._cache.base, lambda aside: _init(aside))
+            known = {head.name for head in _open(self._cache.base).heads}
+            for interpreter in interpreters:
+                if branch(interpreter) not in known:
+                    with self._cache.guard("base.git"):
+                        self._commit(interpreter)
+
+    def _commit(self, interpreter: Interpreter) -> None:
+        repository = _open(self._cache.base)
+        if branch(interpreter) in {head.name for head in repository.heads}:
+            return
+        with self._cache.workshop() as aside:
+            tree = _bare_environment(interpreter, aside / "base")
+            with repository.git.custom_environment(GIT_INDEX_FILE=str(aside / "index"), GIT_WORK_TREE=str(tree)):
+                repository.git.add("--all", "--force", ".")
+                written = repository.git.write_tree()
+            commit = repository.git.commit_tree(written, "-m", f"Base environment of {interpreter.id}")
+            repository.git.update_ref(f"refs/heads/{branch(interpreter)}", commit)
+
+    def replicate(self, target: Path) -> None:
+        """Copy the repository into RAM."""
+        with _scrubbed_environment():
+            _clone(self._cache.base, target)
+
+
+def _init(path: Path) -> None:
+    git.Repo.init(path, bare=True, env=_PLAIN_GIT)
+
+
+def _clone(source: Path, target: Path) -> None:
+    try:
+        git.Repo.clone_from(str(source), target, bare=True, env=_PLAIN_GIT, multi_options=["--no-tags", "--quiet"])
+    except git.GitCommandError as error:
+        raise HarnessProblem(f"git cannot copy {source}: {error.stderr.strip()}") from error
+
+
+def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
+    """Make a virtual environment without pip: PEP 405, written by the interpreter's own ``venv``."""
+    command = [interpreter.path, "-I", "-m", "venv", "--without-pip", "--symlinks", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={"PATH": os.defpath}, cwd=target.parent)
+    if done.returncode != 0:
+        raise HarnessProblem(f"{interpreter.path} makes no environment: {done.stderr.strip() or done.stdout.strip()}")
+    for name in (".gitignore",):
+        (target / name).unlink(missing_ok=True)  # venv of 3.13 ignores all it made
+    for script in (target / "bin").glob("[aA]ctivate*"):
+        script.unlink()  # they carry the path of the directory that they were made in
+    return target
+
+
+class Replica:
+    """A worker's own copy of the base repository, so that no two workers share an index or a lock."""
+
+    def __init__(self, source: Path, place: Path) -> None:
+        self._place = place
+        place.mkdir(parents=True, exist_ok=True)
+        with _scrubbed_environment():
+            _clone(source, place / "base.git")
+            self._repository = _open(place / "base.git")
+
+    def add_worktree(self, interpreter: Interpreter) -> Path:
+        """Add the worktree of an interpreter's base environment and return its path."""
+        path = self._place / interpreter.label
+        try:
+            with _scrubbed_environment():
+                self._repository.git.worktree("add", "--quiet", "--detach", "--force", str(path), branch(interpreter))
+        except git.GitCommandError as error:
+            raise HarnessProblem(f"git cannot add a worktree for {interpreter.label}: {error.stderr.strip()}") from error
+        return path
+
+    def restore(self, worktree: Path) -> None:
+        """Bring a worktree back to its commit, whatever was done to it."""
+        with _scrubbed_environment():
+            tree = git.Git(worktree)
+            tree.update_environment(**_PLAIN_GIT)
+            tree.reset("--hard", "--quiet")
+            tree.clean("-ffdxq")

@@ -1,0 +1,178 @@
+"""Shared state on disk: look, lock, look again, build aside, ``os.replace``; and whose debris is whose."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+import psutil
+
+from pytest_spip.errors import UsageProblem
+
+__all__ = ["Cache", "open_cache", "owner_alive", "owner_tag", "remove_tree", "replace_text", "sweep_dead"]
+
+
+def owner_tag() -> str:
+    """Name this process for good: a pid alone is reused, a pid with its start time is not."""
+    return f"{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def owner_alive(tag: str) -> bool:
+    """Tell whether the process that :func:`owner_tag` named still runs."""
+    pid, _, started = tag.partition("-")
+    return pid.isdigit() and started != "" and _start_time(int(pid)) == started
+
+
+def _start_time(pid: int) -> str:
+    # Clock ticks since boot do not move when somebody sets the wall clock; psutil's create_time does.
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    with contextlib.suppress(psutil.Error):
+        return f"{psutil.Process(pid).create_time():.2f}".replace(".", "")
+    return ""
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, also one in which somebody took away our write permission."""
+
+    def make_writable(function: Callable[..., object], failed: str, _: BaseException) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(failed), 0o700)
+            os.chmod(failed, 0o700)
+            function(failed)
+
+    if sys_version_has_onexc():
+        shutil.rmtree(path, onexc=make_writable)
+    else:
+        shutil.rmtree(path, onerror=lambda function, failed, info: make_writable(function, failed, info[1]))
+
+
+def sys_version_has_onexc() -> bool:
+    """``shutil.rmtree`` renamed ``onerror`` to ``onexc`` in Python 3.12."""
+    return "onexc" in (shutil.rmtree.__kwdefaults__ or {})
+
+
+def sweep_dead(directory: Path) -> list[Path]:
+    """Remove the entries of a directory whose owners, named by the entries, are dead; return what was removed."""
+    swept = []
+    for entry in list(directory.iterdir()) if directory.is_dir() else []:
+        if not owner_alive(entry.name):
+            remove_tree(entry)
+            swept.append(entry)
+    return swept
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old text or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+    with open(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(aside, path)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cache:
+    """The user's cache directory. Every room owns one folder of it; ``aside`` holds what is being built."""
+
+    root: Path
+
+    @property
+    def index(self) -> Path:
+        """Project listings."""
+        return self.root / "index"
+
+    @property
+    def interpreters(self) -> Path:
+        """What probed interpreters said of themselves."""
+        return self.root / "interpreters"
+
+    @property
+    def locks(self) -> Path:
+        """Resolutions: ``pylock`` files and failures."""
+        return self.root / "locks"
+
+    @property
+    def wheels(self) -> Path:
+        """The wheel store."""
+        return self.root / "wheels"
+
+    @property
+    def builds(self) -> Path:
+        """Wheels built from sdists, and the logs of builds that failed."""
+        return self.root / "builds"
+
+    @property
+    def base(self) -> Path:
+        """The base repository."""
+        return self.root / "base.git"
+
+    @property
+    def aside(self) -> Path:
+        """This process's workshop: what is made here is moved to its place when it is complete."""
+        path = self.root / "aside" / owner_tag()
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def guard(self, key: str) -> Iterator[None]:
+        """Hold the lock named ``key`` against all processes and threads that share the cache."""
+        guards = self.root / "guards"
+        guards.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        with filelock.FileLock(guards / f"{name}.lock", is_singleton=False, thread_local=False):
+            yield
+
+    def file(self, target: Path, make: Callable[[Path], None]) -> bool:
+        """See that ``target`` exists, making it with ``make(path aside)`` if need be; tell whether it was made here."""
+        if target.exists():
+            return False
+        with self.guard(str(target)):
+            if target.exists():
+                return False
+            with self.workshop() as aside:
+                made = aside / target.name
+                make(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(made, target)
+        return True
+
+    @contextlib.contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """Yield an empty directory on the cache's file system, removed at the end."""
+        path = Path(tempfile.mkdtemp(dir=self.aside))
+        try:
+            yield path
+        finally:
+            remove_tree(path)
+
+    def sweep(self) -> None:
+        """Remove what dead processes left half-made."""
+        sweep_dead(self.root / "aside")
+
+    def close(self) -> None:
+        """Remove this process's own, by now empty, workshop."""
+        with contextlib.suppress(OSError):
+            remove_tree(self.root / "aside" / owner_tag())
+
+
+def open_cache(root: Path) -> Cache:
+    """Open the cache, creating it if need be; raises ``UsageProblem`` where it cannot be written."""
+    cache = Cache(root)
+    try:
+        cache.sweep()
+        probe = cache.aside / "probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageProblem(
+            "--spip-cache", f"cannot write {root} ({error.strerror})", "name a writable directory with --spip-cache=DIR"
+        ) from error
+    return cache

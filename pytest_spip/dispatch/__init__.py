@@ -1,0 +1,1 @@
+"""Decides who does what. Pure: events in, commands out; no clock, no I/O."""

@@ -1,0 +1,154 @@
+"""xdist's Scheduling protocol over our pure scheduler. The only importer of xdist."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_spip.dispatch.scheduler import (
+    Command,
+    Event,
+    Finished,
+    Listed,
+    Ready,
+    Run,
+    Scheduler,
+    Stop,
+    WorkerJoined,
+    WorkerLeft,
+)
+from pytest_spip.session import Controller
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+__all__ = ["Distribution", "SpipScheduling"]
+
+
+class Distribution:
+    """The hooks that xdist asks: which scheduler, and what a worker must know."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config = config
+        self._controller = controller
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self) -> SpipScheduling:
+        """Offer our scheduler."""
+        return SpipScheduling(self._config, self._controller)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Tell a worker where its run is."""
+        node.workerinput["spip"] = self._controller.bench_spec().to_plain()
+
+
+class SpipScheduling:
+    """Turns xdist's calls into events and the scheduler's commands into messages.
+
+    Units are positions in the collection, which every worker makes from the same plan. Called from xdist's thread, and
+    from provisioning threads when a combination gets ready.
+    """
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config = config
+        self._controller = controller
+        self._scheduler = Scheduler()
+        self._nodes: dict[str, WorkerController] = {}
+        self._ids: list[str] = []
+        self._position: dict[int, int] = {}
+        self._lock = threading.RLock()
+
+    # what xdist reads
+
+    @property
+    def nodes(self) -> list[WorkerController]:
+        """Workers that may still do something."""
+        return list(self._nodes.values())
+
+    @property
+    def collection_is_completed(self) -> bool:
+        """Work starts with the first worker; nobody waits for the others to collect."""
+        return bool(self._ids)
+
+    @property
+    def tests_finished(self) -> bool:
+        """Whether the session can be shut down."""
+        return self._scheduler.done
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything was handed out or is still to be."""
+        return bool(self._ids) and not self._scheduler.done
+
+    # what xdist tells
+
+    def add_node(self, node: WorkerController) -> None:
+        """A worker has started; it can work once it has collected."""
+        self._nodes[node.gateway.id] = node
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        """A worker has collected. The first one's list is everybody's."""
+        if not self._ids:
+            self._begin(list(collection))
+        if list(collection) != self._ids:
+            self._config.issue_config_time_warning(pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2)
+            node.shutdown()
+            return
+        self._handle(WorkerJoined(node.gateway.id))
+
+    def schedule(self) -> None:
+        """xdist's wake-up call; whatever can be handed out was handed out when the event came in."""
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        """A worker has finished an item."""
+        self._handle(Finished(node.gateway.id, item_index))
+
+    def mark_test_pending(self, item: str) -> None:
+        """Somebody wants an item that crashed a worker run again."""
+        self._handle(Ready([self._ids.index(item)]))
+
+    def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
+        """Answer to a request that we never make."""
+        raise NotImplementedError("nothing was asked back")
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """A worker is gone; return the node id of the item that it died over, if it held any."""
+        del self._nodes[node.gateway.id]
+        pending = self._scheduler.pending(node.gateway.id)
+        self._handle(WorkerLeft(node.gateway.id, pending[0] if pending else None))
+        return self._ids[pending[0]] if pending else None
+
+    # what we do
+
+    def _begin(self, ids: list[str]) -> None:
+        self._ids = ids
+        combos = [self._controller.by_nodeid.get(nodeid) for nodeid in ids]
+        self._position = {combo.ordinal: place for place, combo in enumerate(combos) if combo}
+        groups = {place: combo.label if combo else "" for place, combo in enumerate(combos)}
+        self._handle(Listed(groups, waiting=frozenset(self._position.values())))
+        self._controller.start(self._position, self._on_ready)
+
+    def _on_ready(self, ordinal: int) -> None:
+        self._handle(Ready([self._position[ordinal]]))
+
+    def _handle(self, event: Event) -> None:
+        with self._lock:
+            for command in self._scheduler.handle(event):
+                self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        node = self._nodes.get(command.worker)
+        if node is None:
+            return
+        # A dead worker's channel is closed before xdist tells us; what it was given comes back with that news.
+        with contextlib.suppress(OSError):
+            match command:
+                case Run(units=units):
+                    node.send_runtest_some(list(units))
+                case Stop():
+                    node.shutdown()

@@ -1,0 +1,350 @@
+"""The frozen records that cross boundaries, and the closed enums they use. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "MODULE_PREFIX",
+    "PYTHON_PLACEHOLDER",
+    "Combo",
+    "Composed",
+    "DistFile",
+    "Environment",
+    "Indexes",
+    "Interpreter",
+    "Limits",
+    "Outcome",
+    "Phase",
+    "Plan",
+    "Provisioned",
+    "Reason",
+    "Release",
+    "Result",
+    "StoredWheel",
+    "Verdict",
+    "digest",
+]
+
+MODULE_PREFIX = "spip"
+"""First part of every node id of ours: ``spip::colorama[0.4.6-py312]``."""
+
+PYTHON_PLACEHOLDER = "/spip-python"
+"""Stands for the interpreter in stored scripts until an environment is composed."""
+
+
+class Outcome(enum.StrEnum):
+    """What happened to a combination."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    ERROR = "error"
+
+
+class Phase(enum.StrEnum):
+    """How far a combination came."""
+
+    PLAN = "plan"
+    RESOLVE = "resolve"
+    FETCH = "fetch"
+    BUILD = "build"
+    INSTALL = "install"
+    IMPORT = "import"
+    TEST = "test"
+
+
+class Reason(enum.StrEnum):
+    """Whose fault and why. A crash's reason is the signal's name, as ``signal(7)`` spells it."""
+
+    BUILD_FAILED = "build-failed"
+    DEPENDENCY_BUILD_FAILED = "dependency-build-failed"
+    BAD_METADATA = "bad-metadata"
+    IMPORT_ERROR = "import-error"
+    TEST_FAILED = "test-failed"
+    COMMAND_FAILED = "command-failed"
+
+    REQUIRES_PYTHON = "requires-python"
+    NO_SOLUTION = "no-solution"
+    NO_WHEEL = "no-wheel"
+    YANKED = "yanked"
+    NO_INTERPRETER = "no-interpreter"
+    EXCLUDED = "excluded"
+
+    TIMEOUT = "timeout"
+    INACTIVE = "inactive"
+    OUT_OF_MEMORY = "out-of-memory"
+    TOO_MANY_PROCESSES = "too-many-processes"
+    LOG_LIMIT = "log-limit"
+    ENVIRONMENT_FULL = "environment-full"
+
+    SIGHUP = "SIGHUP"
+    SIGINT = "SIGINT"
+    SIGQUIT = "SIGQUIT"
+    SIGILL = "SIGILL"
+    SIGTRAP = "SIGTRAP"
+    SIGABRT = "SIGABRT"
+    SIGBUS = "SIGBUS"
+    SIGFPE = "SIGFPE"
+    SIGKILL = "SIGKILL"
+    SIGSEGV = "SIGSEGV"
+    SIGPIPE = "SIGPIPE"
+    SIGALRM = "SIGALRM"
+    SIGTERM = "SIGTERM"
+    SIGXCPU = "SIGXCPU"
+    SIGXFSZ = "SIGXFSZ"
+    SIGSYS = "SIGSYS"
+    OTHER_SIGNAL = "other-signal"
+    SILENT_EXIT = "silent-exit"
+
+    INDEX_ERROR = "index-error"
+    NETWORK = "network"
+    NO_SPACE = "no-space"
+    SANDBOX = "sandbox"
+    WORKER_LOST = "worker-lost"
+    INTERNAL = "internal"
+
+
+def digest(*parts: object) -> str:
+    """Return the sha256 of the parts as canonical JSON: equal values give equal digests in every process."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interpreter:
+    """One Python executable, as it described itself when probed.
+
+    ``path`` is the real executable, ``label`` the short name in node ids (``py312``, ``py314t``, ``pypy310``).
+    ``markers`` are the PEP 508 environment markers, as pairs; ``abis`` the ABI tags from best to least.
+    An interpreter that was asked for and not found has an empty path, and ``problem`` says why.
+    """
+
+    id: str
+    label: str
+    version: str
+    implementation: str
+    path: str
+    abis: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    markers: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
+
+    @property
+    def minor(self) -> tuple[int, int]:
+        """Major and minor version as numbers: ``(3, 12)``."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+    @property
+    def python(self) -> str:
+        """Major and minor version as text: ``3.12``."""
+        return "{}.{}".format(*self.minor)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DistFile:
+    """One file of a release, as the index lists it. ``upload_time`` is ISO 8601 in UTC, or empty."""
+
+    filename: str
+    url: str
+    kind: str  # "wheel" or "sdist"
+    version: str
+    sha256: str = ""
+    requires_python: str = ""
+    upload_time: str = ""
+    yanked: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Release:
+    """One released version with its usable files, and the index that lists them."""
+
+    package: str
+    version: str
+    files: tuple[DistFile, ...]
+    source: str = ""
+
+    @property
+    def yanked(self) -> bool:
+        """PEP 592 marks files; a release counts as yanked when no file of it is left."""
+        return bool(self.files) and all(file.yanked for file in self.files)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Indexes:
+    """Where packages come from, in order of precedence. A project is taken from the first index that lists it."""
+
+    urls: tuple[str, ...]
+    find_links: tuple[str, ...] = ()
+    offline: bool = False
+    origin: str = "default"  # "uv", "pip" or "default": whose configuration named them
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome, phase and reason, with one line of detail for a person."""
+
+    outcome: Outcome
+    phase: Phase
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Combo:
+    """One package version x one interpreter.
+
+    ``prejudged`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter).
+    """
+
+    ordinal: int
+    package: str
+    version: str
+    interpreter: str
+    label: str
+    extras: tuple[str, ...] = ()
+    prejudged: Verdict | None = None
+
+    @property
+    def id(self) -> str:
+        """``colorama[0.4.6-py312]``."""
+        return f"{self.package}[{self.version or 'unlisted'}-{self.label}]"
+
+    @property
+    def nodeid(self) -> str:
+        """The id that pytest shows and takes back."""
+        return f"{MODULE_PREFIX}::{self.id}"
+
+    @property
+    def requirement(self) -> str:
+        """The pinned PEP 508 requirement: ``requests[socks]==2.20.0``."""
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        return f"{self.package}{extras}=={self.version}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """The frozen, ordered list of combinations of a run, and what it was made from."""
+
+    combos: tuple[Combo, ...]
+    interpreters: tuple[Interpreter, ...]
+    releases: tuple[Release, ...]
+    exclude_newer: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal plans, in every process and on every host."""
+        return digest([(combo.id, combo.interpreter) for combo in self.combos], self.exclude_newer)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredWheel:
+    """An unpacked wheel in the store. ``modules`` are its importable top-level modules, ``root`` its directory."""
+
+    sha256: str
+    name: str
+    version: str
+    root: str
+    modules: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """What an environment of one combination consists of, in installation order."""
+
+    wheels: tuple[StoredWheel, ...]
+    fingerprint: str
+    lock: str = ""
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """Project name to version, as the lock pins them."""
+        return {wheel.name: wheel.version for wheel in self.wheels}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Composed:
+    """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages."""
+
+    prefix: str
+    python: str
+    site: str
+    home: str
+    tmp: str
+    cwd: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What provisioning a combination ended with: an environment to compose, or a verdict.
+
+    ``phases`` are seconds per phase; ``work`` counts what was really done, not found in a cache
+    (``resolved``, ``downloaded``, ``built``, ``filed``). ``output`` is the tail of a failed tool's output.
+    """
+
+    ordinal: int
+    environment: Environment | None = None
+    verdict: Verdict | None = None
+    output: str = ""
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    work: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one combination: seconds, bytes of memory, bytes a single file may have, bytes of output."""
+
+    timeout: float = 60.0
+    memory: int = 2 << 30
+    file_size: int = 1 << 30
+    output: int = 16 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What running one combination showed. Times in seconds, ``peak_rss`` in bytes."""
+
+    ordinal: int
+    verdict: Verdict
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss: int = 0
+    attempts: int = 1
+    runner: str = ""
+    worker: str = ""
+    host: str = ""
+    fingerprint: str = ""
+    locked: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reproduce: str = ""
+    output: str = ""
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""
+        return dataclasses.asdict(self) | {"verdict": verdict_to_plain(self.verdict)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Result:
+        """Rebuild a result from :meth:`to_plain`'s data."""
+        return cls(**{**plain, "verdict": verdict_from_plain(plain["verdict"])})
+
+
+def verdict_to_plain(verdict: Verdict) -> list[str | None]:
+    """Return a verdict as a list of texts."""
+    reason = None if verdict.reason is None else verdict.reason.value
+    return [verdict.outcome.value, verdict.phase.value, reason, verdict.detail]
+
+
+def verdict_from_plain(plain: Sequence[str | None]) -> Verdict:
+    """Rebuild a verdict; raises ``ValueError`` for a word outside the enums."""
+    outcome, phase, reason, detail = plain
+    return Verdict(Outcome(outcome), Phase(phase), None if reason is None else Reason(reason), detail or "")

@@ -1,0 +1,140 @@
+"""The option table -> one frozen ``Settings``: command line over ini over default."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_spip.errors import UsageProblem
+
+__all__ = ["OPTIONS", "Option", "Settings", "make_settings"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``. ``kind`` is text, texts (repeatable) or flag."""
+
+    name: str
+    kind: str
+    metavar: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """``--spip-exclude-newer``."""
+        return f"--spip-{self.name}"
+
+    @property
+    def dest(self) -> str:
+        """``spip_exclude_newer``: attribute and ini name."""
+        return f"spip_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option("matrix", "texts", "REQ", "try every release of this requirement on every Python; @FILE holds one a line (repeatable)"),
+    Option("python", "text", "LIST", "interpreters: 3.9,3.11-3.13,pypy3.10,3.14t,/path (default: every installed CPython >= 3.8)"),
+    Option("versions", "text", "POLICY", "which releases: all, latest, minor, major or the newest N (default: all)"),
+    Option("pre", "flag", "", "pre-releases too"),
+    Option("yanked", "flag", "", "yanked releases too"),
+    Option("exclude-newer", "text", "DATE", "the index as of that instant, such as 2026-11-01T00:00:00Z (default: now)"),
+    Option("timeout", "text", "S", "seconds for one combination (default: 60)"),
+    Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
+    Option("ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"),
+    Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
+    Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
+    Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty."""
+
+    matrix: tuple[str, ...]
+    python: str = ""
+    versions: str = "all"
+    pre: bool = False
+    yanked: bool = False
+    exclude_newer: str = ""
+    timeout: float = 60.0
+    memory: int = 2 << 30
+    ram: str = "auto"
+    report: tuple[tuple[str, str], ...] = ()
+    run: str = ""
+    cache: str = ""
+
+
+def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
+    """Check the options' values, by name; missing or empty ones take their defaults. Paths are relative to ``base``.
+
+    Raises ``UsageProblem``.
+    """
+    given = {name.replace("-", "_"): value for name, value in values.items() if value not in (None, "", [], ())}
+    given["matrix"] = tuple(line for text in given.get("matrix", ()) for line in _requirements(text, base))
+    for name, convert in _CONVERSIONS.items():
+        if name in given:
+            given[name] = convert(given[name])
+    return Settings(**given)
+
+
+def _requirements(text: str, base: Path) -> Sequence[str]:
+    if not text.startswith("@"):
+        return [text]
+    try:
+        lines = (base / text[1:]).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageProblem("--spip-matrix", f"cannot read {text[1:]} ({what})", "name a file with one requirement a line") from error
+    return [line for raw in lines if (line := re.sub(r"(^|\s)#.*", "", raw).strip())]
+
+
+def _seconds(text: object) -> float:
+    try:
+        seconds = float(str(text))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise UsageProblem("--spip-timeout", f"{text!r} is no time limit", "give a positive number of seconds")
+    return seconds
+
+
+def _size(text: object) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", str(text).strip(), re.IGNORECASE)
+    size = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
+    if size < 16 << 20:
+        raise UsageProblem("--spip-memory", f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB")
+    return int(size)
+
+
+def _instant(text: object) -> str:
+    """Return an instant in UTC; a date alone means its beginning."""
+    try:
+        instant = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        mend = "write it like 2026-11-01 or 2026-11-01T00:00:00Z"
+        raise UsageProblem("--spip-exclude-newer", f"{text!r} is no date", mend) from None
+    instant = instant if instant.tzinfo else instant.replace(tzinfo=datetime.UTC)
+    return instant.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((kind, path) for kind, _, path in (text.partition(":") for text in texts))
+
+
+def _name(text: object) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(text)):
+        raise UsageProblem("--spip-run", f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
+    return str(text)
+
+
+_CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
+    "timeout": _seconds,
+    "memory": _size,
+    "exclude_newer": _instant,
+    "report": _reports,
+    "run": _name,
+}

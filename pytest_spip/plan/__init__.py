@@ -1,0 +1,1 @@
+"""requirements x versions x interpreters -> Plan."""

@@ -1,0 +1,257 @@
+"""What an index lists of a project: the Simple Repository API (PEP 503, 592, 629, 691, 700), in JSON and in HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from pytest_spip.disk import Cache, replace_text
+from pytest_spip.errors import IndexProblem, NetworkProblem, UnknownPackage
+from pytest_spip.model import DistFile, Indexes, Release, digest
+from pytest_spip.web import Answer, Web, redact
+
+__all__ = ["Listing", "list_project", "parse_html", "parse_json"]
+
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+FRESH = 600.0
+"""Seconds for which a listing is taken as it is; the public index itself allows caches ten minutes."""
+SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """A project's releases, oldest first, and what was passed over. ``notes`` are lines for a person."""
+
+    package: str
+    releases: tuple[Release, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Entry:
+    """One link of a page, not yet understood."""
+
+    filename: str
+    url: str
+    sha256: str = ""
+    requires_python: str = ""
+    upload_time: str = ""
+    yanked: bool = False
+
+
+def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> Listing:
+    """Return the project's listing from the first index that has it, widened by find-links.
+
+    Raises ``UnknownPackage`` where no index knows the project and ``IndexProblem`` where one cannot be read.
+    """
+    name = canonicalize_name(package)
+    notes: list[str] = []
+    found: list[_Entry] = []
+    source = ""
+    for url in indexes.urls:
+        entries = _listed(f"{url}/{name}/", indexes.offline, web, cache, notes)
+        if entries is not None:
+            found, source = entries, redact(url)
+            break
+    linked = [entry for place in indexes.find_links for entry in _links(place, web)]
+    ours = [entry for entry in linked if _belongs(entry.filename, name)]
+    if not found and not ours:
+        places = ", ".join(redact(url) for url in indexes.urls) or "the find-links"
+        raise UnknownPackage("--spip-matrix", f"no project named {package!r} on {places}", "check the spelling or the index settings")
+    releases, invalid = _releases(name, [*found, *ours], source)
+    if invalid:
+        notes.append(f"{name}: left out files whose version is not valid: {', '.join(invalid)}")
+    return Listing(package=name, releases=releases, notes=tuple(notes))
+
+
+# -- fetching -----------------------------------------------------------------------------------------------------------
+
+
+def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> list[_Entry] | None:
+    """Return an index page's entries, None where the index does not know the project."""
+    kept = cache.index / f"{digest(url)[:32]}.json"
+    known = _read_kept(kept)
+    if known and (offline or time.time() - known["fetched"] < FRESH):
+        return [_Entry(**entry) for entry in known["entries"]]
+    if offline:
+        raise IndexProblem(redact(url), "not in the cache, and UV_OFFLINE forbids to ask")
+    try:
+        answer = web.page(url, accept=ACCEPT, etag=known["etag"] if known else "")
+    except NetworkProblem as error:
+        if known is None:
+            raise IndexProblem(redact(url), str(error).removeprefix(f"{redact(url)}: ")) from error
+        hours = (time.time() - known["fetched"]) / 3600
+        notes.append(f"{redact(url)} cannot be reached; its listing is from {hours:.1f} h ago")
+        return [_Entry(**entry) for entry in known["entries"]]
+    if answer.status == 404:
+        return None
+    entries = [_Entry(**entry) for entry in known["entries"]] if known and answer.status == 304 else _parse(answer)
+    plain = {"url": redact(url), "etag": answer.etag, "fetched": time.time()}
+    replace_text(kept, json.dumps(plain | {"entries": [dataclasses.asdict(entry) for entry in entries]}))
+    return entries
+
+
+def _read_kept(path: Path) -> dict[str, object] | None | object:
+    try:
+        return json.loads(path.read_text("utf-8"))  # type: ignore[no-any-return]  # we wrote it
+    except (OSError, ValueError):
+        return None
+
+
+def _links(place: str, web: Web) -> list[_Entry]:
+    """Return the entries of a find-links place: a directory, or a page of links."""
+    local = Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)
+    if "://" not in place or (place.startswith("file:") and local.is_dir()):
+        files = sorted(local.iterdir()) if local.is_dir() else []
+        return [_Entry(filename=path.name, url=path.resolve().as_uri()) for path in files]
+    answer = web.page(place, accept="text/html")
+    return parse_html(answer.text, answer.url) if answer.status == 200 else []
+
+
+# -- parsing ------------------------------------------------------------------------------------------------------------
+
+
+def _parse(answer: Answer) -> list[_Entry]:
+    where = redact(answer.url)
+    if answer.content_type.endswith("json"):
+        return parse_json(answer.text, answer.url)
+    if answer.content_type.endswith("html"):
+        return parse_html(answer.text, answer.url)
+    raise IndexProblem(where, f"answered {answer.content_type or 'without a content type'}, neither JSON nor HTML")
+
+
+def parse_json(text: str, url: str) -> list[_Entry]:
+    """Parse a PEP 691 project page; raises ``IndexProblem`` where it is not one."""
+    try:
+        page = json.loads(text)
+        _check_api(str(page["meta"]["api-version"]), url)
+        return [_json_entry(file, url) for file in page["files"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IndexProblem(redact(url), f"malformed JSON answer ({type(error).__name__}: {error})") from error
+
+
+def _json_entry(file: dict[str, object], url: str) -> _Entry:
+    hashes = file.get("hashes")
+    return _Entry(
+        filename=str(file["filename"]),
+        url=urljoin(url, str(file["url"])),
+        sha256=str(hashes.get("sha256", "")) if isinstance(hashes, dict) else "",
+        requires_python=str(file.get("requires-python") or ""),
+        upload_time=str(file.get("upload-time") or ""),
+        yanked=bool(file.get("yanked")),
+    )
+
+
+def parse_html(text: str, url: str) -> list[_Entry]:
+    """Parse a PEP 503 project page, or any page of links; raises ``IndexProblem`` where it is not HTML."""
+    parser = _Anchors(url)
+    parser.feed(text)
+    parser.close()
+    if not parser.is_html:
+        raise IndexProblem(redact(url), "malformed HTML answer (no HTML in it)")
+    return parser.entries
+
+
+class _Anchors(html.parser.HTMLParser):
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.base = url
+        self.is_html = False
+        self.entries: list[_Entry] = []
+
+    def handle_decl(self, decl: str) -> None:
+        self.is_html = self.is_html or decl.lower().startswith("doctype html")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.is_html = self.is_html or tag in {"html", "a"}
+        if tag == "meta" and given.get("name") == "pypi:repository-version":
+            _check_api(given.get("content") or "", self.url)
+        elif tag == "base" and given.get("href"):
+            self.base = urljoin(self.url, given["href"] or "")
+        elif tag == "a" and given.get("href"):
+            self.entries.append(self._entry(given))
+
+    def _entry(self, given: dict[str, str | None]) -> _Entry:
+        url, fragment = urldefrag(urljoin(self.base, given["href"] or ""))
+        return _Entry(
+            filename=unquote(urlsplit(url).path.rpartition("/")[2]),
+            url=url,
+            sha256=fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else "",
+            requires_python=given.get("data-requires-python") or "",
+            upload_time=given.get("data-upload-time") or "",
+            yanked="data-yanked" in given,
+        )
+
+
+def _check_api(version: str, url: str) -> None:
+    """PEP 629: a client must stop at a major version it does not know."""
+    if version.partition(".")[0] not in {"", "1"}:
+        raise IndexProblem(redact(url), f"speaks version {version} of the Simple API, and only 1.x is known")
+
+
+# -- understanding ------------------------------------------------------------------------------------------------------
+
+
+def _releases(name: str, entries: Iterable[_Entry], source: str) -> tuple[tuple[Release, ...], list[str]]:
+    """Group files by version, oldest first; also return the names of files with invalid versions, each version once."""
+    by_version: dict[Version, list[DistFile]] = {}
+    invalid: dict[str, None] = {}
+    for entry in entries:
+        try:
+            kind, version = _understand(entry.filename, name)
+        except InvalidVersion:
+            invalid[entry.filename] = None
+            continue
+        if kind:
+            by_version.setdefault(version, []).append(_dist_file(entry, kind, str(version)))
+    ordered = sorted(by_version.items())
+    releases = tuple(Release(name, str(version), tuple(files), source) for version, files in ordered)
+    return releases, list(invalid)
+
+
+def _dist_file(entry: _Entry, kind: str, version: str) -> DistFile:
+    return DistFile(
+        filename=entry.filename,
+        url=entry.url,
+        kind=kind,
+        version=version,
+        sha256=entry.sha256,
+        requires_python=entry.requires_python,
+        upload_time=entry.upload_time,
+        yanked=entry.yanked,
+    )
+
+
+def _understand(filename: str, name: str) -> tuple[str, Version]:
+    """Return kind and version of a file; kind is empty for eggs, installers and other projects' files."""
+    nothing = ("", Version("0"))
+    if filename.endswith(".whl"):
+        try:
+            found, version, _, _ = parse_wheel_filename(filename)
+        except InvalidWheelFilename as error:
+            raise InvalidVersion(filename) from error
+        return ("wheel", version) if found == name else nothing
+    for suffix in SDIST_SUFFIXES:
+        if filename.endswith(suffix):
+            stem, _, text = filename.removesuffix(suffix).rpartition("-")
+            if canonicalize_name(stem) == name:
+                return "sdist", Version(text)
+            if canonicalize_name(filename).startswith(f"{name}-"):
+                raise InvalidVersion(filename)
+    return nothing
+
+
+def _belongs(filename: str, name: str) -> bool:
+    return canonicalize_name(filename).startswith(f"{name}-")
+
+

@@ -1,0 +1,240 @@
+"""Which Pythons this machine has: PATH, pyenv, uv and the usual places; probed once, cached by executable."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from packaging.tags import platform_tags
+from packaging.version import Version
+
+from pytest_spip.disk import Cache, replace_text
+from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Interpreter, digest
+
+__all__ = ["Wanted", "discover", "executables", "parse_wanted", "select"]
+
+OLDEST = (3, 8)
+"""Taken without being named; 3.7 runs when it is asked for, as far as it goes."""
+OLDEST_NAMED = (3, 7)
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_VERSION = 1
+_NAME = re.compile(r"(?:python|pypy)(?:3(?:\.\d+)?)?(?:t|d|td|-dbg)?$")
+_SPEC = re.compile(r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """One interpreter as ``--spip-python`` names it: a path, or implementation, version prefix and flags."""
+
+    text: str
+    path: str = ""
+    implementation: str = "cpython"
+    version: str = ""
+    flags: str = ""
+
+    def matches(self, interpreter: Interpreter) -> bool:
+        """Tell whether an interpreter is the one asked for."""
+        if self.path:
+            return os.path.realpath(self.path) == interpreter.path
+        same = f"{interpreter.version}.".startswith(f"{self.version}.")
+        return same and interpreter.implementation == self.implementation and _flags(interpreter) == self.flags
+
+
+def parse_wanted(text: str) -> tuple[Wanted, ...]:
+    """Parse ``3.9,3.11-3.13,pypy3.10,3.14t,/path``; raises ``UsageProblem`` for a word it does not know."""
+    return tuple(itertools.chain.from_iterable(_parse_word(word.strip()) for word in text.split(",") if word.strip()))
+
+
+def _parse_word(word: str) -> Iterator[Wanted]:
+    if "/" in word or word.startswith("~"):
+        yield Wanted(word, path=os.path.expanduser(word))
+        return
+    first, dash, last = word.partition("-")
+    if dash and _SPEC.match(first) and _SPEC.match(last):
+        yield from _parse_range(word, first, last)
+        return
+    found = _SPEC.match(word)
+    if found is None:
+        mend = "write 3.12, 3.9-3.13, pypy3.10, 3.14t or the path of an interpreter"
+        raise UsageProblem("--spip-python", f"{word!r} names no interpreter", mend)
+    pypy = (found["kind"] or "").lower() in {"pypy", "pp"}
+    yield Wanted(word, "", "pypy" if pypy else "cpython", found["version"], found["flags"].lower())
+
+
+def _parse_range(word: str, first: str, last: str) -> Iterator[Wanted]:
+    (low,), (high,) = _parse_word(first), _parse_word(last)
+    start, stop = (tuple(int(part) for part in end.version.split(".")) for end in (low, high))
+    if start[0] != stop[0] or start[1] > stop[1] or len(start) + len(stop) != 4:
+        raise UsageProblem("--spip-python", f"{word!r} is no range", "write it like 3.9-3.13")
+    for minor in range(start[1], stop[1] + 1):
+        yield dataclasses.replace(low, text=f"{low.text.removesuffix(low.version)}{start[0]}.{minor}", version=f"{start[0]}.{minor}")
+
+
+def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Interpreter, ...]:
+    """Return the interpreters of a run, oldest first; without wishes, one per supported CPython minor version.
+
+    Of several that fit, the newest patch release is taken. What is missing is returned as an interpreter with a problem.
+    """
+    if not wanted:
+        plain = [one for one in found if one.implementation == "cpython" and not _flags(one) and one.minor >= OLDEST]
+        chosen = [_newest(group) for _, group in itertools.groupby(sorted(plain, key=lambda one: one.minor), key=lambda one: one.minor)]
+        return tuple(chosen)
+    picked: dict[str, Interpreter] = {}
+    for wish in wanted:
+        fit = [one for one in found if wish.matches(one)]
+        interpreter = _newest(fit) if fit else _missing(wish)
+        picked.setdefault(interpreter.id, interpreter)
+    return _unambiguous(sorted(picked.values(), key=_order))
+
+
+def _newest(group: Iterable[Interpreter]) -> Interpreter:
+    return max(group, key=lambda one: Version(one.version))
+
+
+def _order(interpreter: Interpreter) -> tuple[object, ...]:
+    return (interpreter.implementation, interpreter.minor, _flags(interpreter), Version(interpreter.version))
+
+
+def _unambiguous(interpreters: Sequence[Interpreter]) -> tuple[Interpreter, ...]:
+    """Give two patch releases of one minor version labels that tell them apart: ``py3.11.2``."""
+    labels = [one.label for one in interpreters]
+    return tuple(
+        dataclasses.replace(one, label=f"{one.label[:2]}{one.version}{_flags(one)}") if labels.count(one.label) > 1 else one
+        for one in interpreters
+    )
+
+
+def _missing(wish: Wanted) -> Interpreter:
+    version = wish.version or "0.0"
+    label = _label(wish.implementation, version, wish.flags)
+    problem = f"no interpreter {wish.text} on this machine"
+    return Interpreter(f"missing-{wish.text}", label, version, wish.implementation, "", problem=problem)
+
+
+def _label(implementation: str, version: str, flags: str) -> str:
+    major, minor = version.split(".")[:2]
+    return f"{'pypy' if implementation == 'pypy' else 'py'}{major}{minor}{flags}"
+
+
+def _flags(interpreter: Interpreter) -> str:
+    return interpreter.label.lstrip("py").lstrip("0123456789.")
+
+
+# -- looking ------------------------------------------------------------------------------------------------------------
+
+
+def executables(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield real executables that may be interpreters, each once. Scripts such as pyenv's shims are passed over."""
+    seen: set[str] = set()
+    for directory in _directories(environ):
+        for path in _interpreters_in(directory):
+            real = os.path.realpath(path)
+            if real not in seen and _is_program(real):
+                seen.add(real)
+                # The link's own path stays: a virtual environment is found by it, and tells us its base.
+                yield path
+
+
+def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
+    home = Path(environ.get("HOME") or Path.home())
+    data_home = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    trees = [
+        Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions",
+        Path(environ.get("UV_PYTHON_INSTALL_DIR") or data_home / "uv" / "python"),
+        home / ".asdf" / "installs" / "python",
+        data_home / "mise" / "installs" / "python",
+        Path("/opt/python"),
+        Path("/Library/Frameworks/Python.framework/Versions"),
+    ]
+    yield from (Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part)
+    yield from (entry / "bin" for tree in trees if tree.is_dir() for entry in sorted(tree.iterdir()))
+    yield from (Path(place) for place in ("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin"))
+    yield Path(sys.executable).parent
+
+
+def _interpreters_in(directory: Path) -> list[Path]:
+    try:
+        names = [entry.name for entry in os.scandir(directory) if _NAME.match(entry.name)]
+    except OSError:
+        return []
+    return [directory / name for name in sorted(names)]
+
+
+def _is_program(path: str) -> bool:
+    """A shim is a shell script that chooses an interpreter by rules of its own: it is not that interpreter."""
+    try:
+        with open(path, "rb") as stream:
+            return os.access(path, os.X_OK) and stream.read(2) != b"#!"
+    except OSError:
+        return False
+
+
+def discover(environ: Mapping[str, str], cache: Cache, extra: Iterable[str] = ()) -> tuple[Interpreter, ...]:
+    """Probe every executable found, and ``extra`` paths, in parallel; deduplicate by real executable."""
+    paths = [*executables(environ), *(Path(path) for path in extra)]
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+        probed = pool.map(lambda path: probe(path, cache), paths)
+        found = {one.path: one for one in probed if one is not None and one.minor >= OLDEST_NAMED}
+    return tuple(found.values())
+
+
+def probe(path: Path, cache: Cache) -> Interpreter | None:
+    """Ask an executable what it is; None when it cannot say. Answers are cached until the executable changes."""
+    real = os.path.realpath(path)
+    try:
+        state = os.stat(real)
+    except OSError:
+        return None
+    kept = cache.interpreters / f"{digest(str(path), real, state.st_mtime_ns, state.st_size, PROBE_VERSION)[:32]}.json"
+    try:
+        facts = json.loads(kept.read_text("utf-8"))
+    except (OSError, ValueError):
+        facts = _ask(path)
+        replace_text(kept, json.dumps(facts))
+    if facts.get("virtual") and os.path.realpath(facts["base"]) != real:
+        return probe(Path(facts["base"]), cache)
+    return _interpreter(facts, real) if facts else None
+
+
+def _ask(path: Path) -> dict[str, object]:
+    try:
+        done = subprocess.run([path, "-I", PROBE], capture_output=True, text=True, timeout=20, check=True, env={}, cwd="/")
+        facts = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _interpreter(facts: Mapping[str, object], real: str) -> Interpreter:
+    implementation, version = str(facts["implementation"]), str(facts["version"])
+    flags = ("t" if facts["free_threaded"] else "") + ("d" if facts["debug"] else "")
+    markers = facts["markers"]
+    assert isinstance(markers, dict) and isinstance(facts["abis"], list)
+    return Interpreter(
+        id=f"{implementation}-{version}{flags}-{facts['platform']}",
+        label=_label(implementation, version, flags),
+        version=version,
+        implementation=implementation,
+        path=real,
+        abis=tuple(facts["abis"]),
+        platforms=_platforms(str(facts["platform"]), facts["libc"]),
+        markers=tuple(sorted(markers.items())),
+    )
+
+
+def _platforms(platform: str, libc: object) -> tuple[str, ...]:
+    """Platform tags of the target. It shares our kernel and, but for a musl build, our C library."""
+    plain = re.sub(r"[^\w]", "_", platform)
+    if isinstance(libc, list) and libc[0] == "musl":
+        arch = plain.removeprefix("linux_")
+        return (*(f"musllinux_1_{minor}_{arch}" for minor in range(2, -1, -1)), plain)
+    return tuple(platform_tags())

@@ -1,0 +1,95 @@
+"""Requirements x releases x interpreters -> Plan. Pure: no clock, no disk, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from pytest_spip.compat import pick_file, usable_files
+from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Plan, Reason, Release, Verdict
+
+__all__ = ["make_plan", "parse_requirement"]
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Parse a requirement of the matrix; raises ``UsageProblem`` for a typo or a URL."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise UsageProblem("--spip-matrix", f"{text!r} is no requirement ({reason})", "write it like 'colorama>=0.4'") from error
+    if requirement.url:
+        raise UsageProblem("--spip-matrix", f"{text!r} is a URL", "name a project that an index lists")
+    return requirement
+
+
+def make_plan(
+    requirements: Sequence[Requirement],
+    releases: Mapping[str, Sequence[Release] | Verdict],
+    interpreters: Sequence[Interpreter],
+    *,
+    exclude_newer: str = "",
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Return the plan: package by package, oldest release first, interpreters inside.
+
+    ``releases`` maps a requirement's text to the releases chosen for it, or to the verdict that stands for a project which
+    the index would not list.
+    """
+    seen: dict[str, Combo] = {}
+    for combo in _combos(requirements, releases, interpreters):
+        seen.setdefault(combo.id, combo)
+    ordered = tuple(_numbered(seen.values()))
+    known = {(release.package, release.version): release for group in releases.values() if not isinstance(group, Verdict) for release in group}
+    return Plan(
+        combos=ordered,
+        interpreters=tuple(interpreters),
+        releases=tuple(known.values()),
+        exclude_newer=exclude_newer,
+        notes=tuple(notes),
+    )
+
+
+def _numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
+    for ordinal, combo in enumerate(combos):
+        yield Combo(ordinal, combo.package, combo.version, combo.interpreter, combo.label, combo.extras, combo.prejudged)
+
+
+def _combos(
+    requirements: Sequence[Requirement],
+    releases: Mapping[str, Sequence[Release] | Verdict],
+    interpreters: Sequence[Interpreter],
+) -> Iterator[Combo]:
+    for requirement in requirements:
+        package = canonicalize_name(requirement.name)
+        extras = tuple(sorted(requirement.extras))
+        group = releases[str(requirement)]
+        if isinstance(group, Verdict):
+            yield Combo(0, package, "", "", "index", extras, group)
+            continue
+        for release in group:
+            for interpreter in interpreters:
+                verdict = _prejudge(requirement, release, interpreter)
+                yield Combo(0, package, release.version, interpreter.id, interpreter.label, extras, verdict)
+
+
+def _prejudge(requirement: Requirement, release: Release, interpreter: Interpreter) -> Verdict | None:
+    """Return the verdict that metadata alone decide, before any work."""
+    if interpreter.problem:
+        return _skip(Reason.NO_INTERPRETER, interpreter.problem)
+    if requirement.marker and not requirement.marker.evaluate(dict(interpreter.markers)):
+        return _skip(Reason.EXCLUDED, f"marker {requirement.marker}")
+    usable = usable_files(release.files, interpreter)
+    if not usable:
+        demanded = sorted({file.requires_python for file in release.files})
+        return _skip(Reason.REQUIRES_PYTHON, f"Requires-Python {' or '.join(demanded)}")
+    if pick_file(usable, interpreter) is None:
+        return _skip(Reason.NO_WHEEL, f"no wheel for {interpreter.label} and no sdist among {len(usable)} files")
+    return None
+
+
+def _skip(reason: Reason, detail: str) -> Verdict:
+    return Verdict(Outcome.SKIPPED, Phase.PLAN, reason, detail)

@@ -1,0 +1,75 @@
+"""Which releases of a project enter the matrix. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Hashable, Sequence
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Release
+
+__all__ = ["as_of", "choose", "parse_policy"]
+
+_KEYS: dict[str, Callable[[Version], Hashable]] = {
+    "all": lambda version: version,
+    "latest": lambda version: None,
+    "major": lambda version: (version.epoch, version.major),
+    "minor": lambda version: (version.epoch, version.major, version.minor),
+}
+
+
+def parse_policy(text: str) -> str:
+    """Return a valid policy; raises ``UsageProblem`` for anything but ``all|latest|minor|major|N``."""
+    policy = text.strip().lower()
+    if policy in _KEYS or (policy.isdigit() and int(policy) > 0):
+        return policy
+    raise UsageProblem("--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major or a positive number")
+
+
+def choose(releases: Sequence[Release], wanted: SpecifierSet, policy: str, *, pre: bool, yanked: bool) -> tuple[Release, ...]:
+    """Return the releases to try, oldest first.
+
+    Pre-releases enter with ``pre`` or when the specifier names one; yanked releases with ``yanked`` or when the specifier
+    pins exactly one version (PEP 592).
+    """
+    pinned = any(part.operator in {"==", "==="} and not part.version.endswith(".*") for part in wanted)
+    allow_pre = pre or bool(wanted.prereleases)
+    fit = [
+        release
+        for release in releases
+        if (yanked or pinned or not release.yanked)
+        and (allow_pre or not Version(release.version).is_prerelease)
+        and wanted.contains(release.version, prereleases=True)
+    ]
+    if policy.isdigit():
+        return tuple(fit[-int(policy) :])
+    newest = {_KEYS[policy](Version(release.version)): release for release in fit}
+    return tuple(newest.values())
+
+
+def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Release, ...]:
+    """Return the releases as the index listed them at an instant: later files are gone, and so are undated ones.
+
+    Raises ``UsageProblem`` where the index dates no file at all, for then the answer would be a guess.
+    """
+    files = [file for release in releases for file in release.files]
+    if files and not any(file.upload_time for file in files):
+        raise UsageProblem(
+            "--spip-exclude-newer",
+            f"{releases[0].source or 'the find-links place'} gives no upload times for {releases[0].package}",
+            "leave the option out, or use an index that tells upload times",
+        )
+    kept = (
+        Release(release.package, release.version, known, release.source)
+        for release in releases
+        if (known := tuple(file for file in release.files if file.upload_time and _instant(file.upload_time) <= instant))
+    )
+    return tuple(kept)
+
+
+def _instant(text: str) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

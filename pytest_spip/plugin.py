@@ -1,0 +1,51 @@
+"""pytest's hooks, each a few lines. Without a matrix they do nothing and import none of the rooms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_spip.model import MODULE_PREFIX
+from pytest_spip.options import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_spip.options import Option
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option table, each option with its ini twin."""
+    group = parser.getgroup("spip", "pytest-spip: every release of a package x every Python")
+    group.addoption("--spip", action="store_true", default=None, dest="spip_active", help="use the matrix that the ini file names")
+    for option in OPTIONS:
+        _add(parser, group, option)
+
+
+def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> None:
+    if option.kind == "flag":
+        group.addoption(option.flag, action="store_true", default=None, dest=option.dest, help=option.help)
+        parser.addini(option.dest, option.help, type="bool", default=False)
+    elif option.kind == "texts":
+        group.addoption(option.flag, action="append", default=None, dest=option.dest, metavar=option.metavar, help=option.help)
+        parser.addini(option.dest, option.help, type="linelist", default=[])
+    else:
+        group.addoption(option.flag, default=None, dest=option.dest, metavar=option.metavar, help=option.help)
+        parser.addini(option.dest, option.help, type="string", default="")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer our own hooks to conftest files and plugins."""
+    from pytest_spip import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Wake up when a matrix is asked for: by option, by ``--spip`` and ini, or by a node id of ours."""
+    config.addinivalue_line("markers", "spip: an item of a pytest-spip matrix")
+    named = [arg for arg in config.args if arg.split("::")[0] == MODULE_PREFIX and "::" in arg]
+    if named or config.getoption("spip_matrix") or config.getoption("spip_active"):
+        from pytest_spip.items import activate
+
+        activate(config, named)

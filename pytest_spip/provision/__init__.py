@@ -1,0 +1,1 @@
+"""Combination -> lock -> wheels in the store, or the reason why not."""

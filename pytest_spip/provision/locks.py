@@ -1,0 +1,123 @@
+"""Resolutions: one ``pylock.toml`` (PEP 751) per combination, cached with its failures; and what a lock selects."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectError, PylockValidationError
+
+from pytest_spip.compat import supported_tags
+from pytest_spip.disk import Cache
+from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
+from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
+from pytest_spip.provision.builds import BuiltWheel
+from pytest_spip.provision.uv import Failure, Uv
+
+__all__ = ["Lock", "Locker", "Locked", "selected"]
+
+UNDATED_KEPT = 86400.0
+"""Seconds a resolution counts when no date pins the index: new releases of dependencies appear."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lock:
+    """A resolution's file and text. ``fresh`` tells whether uv was asked just now."""
+
+    path: Path
+    text: str
+    fresh: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Locked:
+    """One project of a lock: its name and the file that was selected for the interpreter."""
+
+    name: str
+    file: DistFile
+
+
+class Locker:
+    """Asks uv at most once for each requirement, interpreter, set of indexes and date."""
+
+    def __init__(self, cache: Cache, uv: Uv, indexes: Indexes, exclude_newer: str) -> None:
+        self._cache = cache
+        self._uv = uv
+        self._indexes = indexes
+        self._exclude_newer = exclude_newer
+
+    def lock(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> Lock:
+        """Return the lock; raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``."""
+        built = wheel.sha256 if wheel else ""
+        places = self._indexes.urls, self._indexes.find_links
+        key = digest(requirement, interpreter.id, interpreter.platforms[:1], places, self._exclude_newer, built)[:40]
+        place = self._cache.locks / key[:2] / key
+        with self._renewed(place):
+            fresh = self._cache.file(place, lambda aside: self._resolve(requirement, interpreter, wheel, aside))
+        failure = place / "failure.json"
+        if failure.exists():
+            plain = json.loads(failure.read_text("utf-8"))
+            raise Failure(verdict_from_plain(plain["verdict"]), plain["output"])
+        path = place / "pylock.toml"
+        return Lock(path, path.read_text("utf-8"), fresh)
+
+    def _is_stale(self, place: Path) -> bool:
+        if self._exclude_newer or self._indexes.offline:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - place.stat().st_mtime > UNDATED_KEPT
+        return False
+
+    @contextlib.contextmanager
+    def _renewed(self, place: Path) -> Iterator[None]:
+        """Move a resolution that is too old away, and back if the index cannot be asked for a new one."""
+        if not self._is_stale(place):
+            yield
+            return
+        with self._cache.workshop() as aside:
+            place.rename(aside / "old")
+            try:
+                yield
+            except NetworkProblem:
+                (aside / "old").rename(place)
+
+    def _resolve(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None, place: Path) -> None:
+        place.mkdir()
+        try:
+            self._uv.resolve(requirement, interpreter, place / "pylock.toml", wheel=wheel.path if wheel else None)
+        except Failure as failure:
+            plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
+            (place / "failure.json").write_text(json.dumps(plain), "utf-8")
+
+
+def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
+    """Return the files that a lock selects for an interpreter, by the rules of PEP 751.
+
+    Raises ``IndexProblem`` for a lock without hashes, for nothing is opened that cannot be checked, and ``HarnessProblem``
+    for one that does not fit the interpreter.
+    """
+    try:
+        lock = Pylock.from_dict(tomllib.loads(text))
+        chosen = list(lock.select(environment=dict(interpreter.markers), tags=supported_tags(interpreter)))  # type: ignore[arg-type]  # our markers are complete
+        return tuple(Locked(package.name, _file(package.name, str(package.version), source)) for package, source in chosen)
+    except PylockValidationError as error:
+        raise IndexProblem("of the lock", f"no usable hash ({error})") from error
+    except PylockSelectError as error:
+        raise HarnessProblem(f"the lock does not fit {interpreter.label}: {error}") from error
+
+
+def _file(name: str, version: str, source: object) -> DistFile:
+    if not isinstance(source, PackageWheel | PackageSdist):
+        raise HarnessProblem(f"{name}: the lock names neither a wheel nor an sdist")
+    sha256 = source.hashes.get("sha256", "")
+    if not sha256:
+        raise IndexProblem("of the lock", f"{name}: no sha256")
+    url = source.url or Path(source.path or "").absolute().as_uri()
+    filename = unquote(urlsplit(url).path.rpartition("/")[2])
+    return DistFile(filename, url, "wheel" if isinstance(source, PackageWheel) else "sdist", version, sha256)

@@ -1,0 +1,216 @@
+"""Provisions combinations in the background: build what has no wheel, lock, fetch, file; reports each as it is ready."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import os
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pytest_spip.compat import best_wheel, pick_file, usable_files
+from pytest_spip.disk import Cache
+from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SpipError
+from pytest_spip.model import (
+    Combo,
+    DistFile,
+    Environment,
+    Indexes,
+    Interpreter,
+    Outcome,
+    Phase,
+    Plan,
+    Provisioned,
+    Reason,
+    StoredWheel,
+    Verdict,
+    digest,
+)
+from pytest_spip.provision.builds import Builder, BuiltWheel
+from pytest_spip.provision.locks import Locked, Locker, selected
+from pytest_spip.provision.store import WheelStore
+from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.web import Web
+
+__all__ = ["Provisioner"]
+
+HARNESS_VERSION = 1
+"""Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
+
+
+class Provisioner:
+    """A pool that turns combinations into environments.
+
+    ``on_ready`` is called from the pool's threads, once for each combination, in the order in which they get ready.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        cache: Cache,
+        web: Web,
+        indexes: Indexes,
+        *,
+        check: str,
+        locks: Path,
+        on_ready: Callable[[Provisioned], None],
+    ) -> None:
+        self._interpreters = {one.id: one for one in plan.interpreters}
+        self._releases = {(one.package, one.version): one for one in plan.releases}
+        self._check = check
+        self._locks = locks
+        self._on_ready = on_ready
+        cores = os.cpu_count() or 1
+        self._web = web
+        self._uv = Uv(indexes, plan.exclude_newer)
+        self._store = WheelStore(cache)
+        self._locker = Locker(cache, self._uv, indexes, plan.exclude_newer)
+        self._builder = Builder(cache, web, self._uv, exclude_newer=plan.exclude_newer, slots=cores)
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision")
+        self._stopped = threading.Event()
+
+    def start(self, combos: Iterable[Combo]) -> None:
+        """Begin. Wheels come before sdists, and the newest interpreter first, for its build backends are the strictest."""
+        for combo in sorted(combos, key=self._urgency):
+            self._pool.submit(self._provision, combo)
+
+    def stop(self) -> None:
+        """End: what has not begun is dropped, what runs is killed."""
+        self._stopped.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._uv.stop()
+        self._pool.shutdown(wait=True)
+
+    def _urgency(self, combo: Combo) -> tuple[object, ...]:
+        if combo.prejudged:
+            return (0, (), combo.ordinal)
+        interpreter = self._interpreters[combo.interpreter]
+        newest_first = tuple(-part for part in interpreter.minor)
+        return (1 if best_wheel(self._files(combo), interpreter) else 2, newest_first, combo.ordinal)
+
+    def _files(self, combo: Combo) -> tuple[DistFile, ...]:
+        release = self._releases[combo.package, combo.version]
+        return usable_files(release.files, self._interpreters[combo.interpreter])
+
+    def _provision(self, combo: Combo) -> None:
+        job = _Job(combo)
+        try:
+            environment = None if combo.prejudged else self._environment(job)
+            done = job.done(environment=environment, verdict=combo.prejudged)
+        except Failure as failure:
+            done = job.done(verdict=failure.verdict, output=failure.output)
+        except SpipError as error:
+            done = job.done(verdict=_verdict(error, job.phase))
+        except OSError as error:
+            done = job.done(verdict=Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
+        except Exception as error:  # noqa: BLE001  # a combination must end with a verdict, whatever we got wrong
+            done = job.done(verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        if not self._stopped.is_set():
+            self._on_ready(done)
+
+    def _environment(self, job: _Job) -> Environment:
+        combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
+        own = self._own_wheel(job, interpreter)
+        with job.timed(Phase.RESOLVE):
+            lock = self._locker.lock(combo.requirement, interpreter, own)
+            job.work["resolved"] += lock.fresh
+            shutil.copyfile(lock.path, self._locks / f"{combo.package}-{combo.version}-{combo.label}.toml")
+            chosen = selected(lock.text, interpreter)
+        wheels = tuple(self._wheel(job, item, interpreter, own) for item in chosen)
+        fingerprint = digest(interpreter.id, sorted(wheel.sha256 for wheel in wheels), self._check, HARNESS_VERSION)
+        return Environment(wheels=wheels, fingerprint=fingerprint, lock=str(lock.path))
+
+    def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
+        """Build the pinned release where it offers no wheel; doing it before resolving lets uv run no setup script."""
+        file = pick_file(self._files(job.combo), interpreter)
+        if file is None or file.kind == "wheel":
+            return None
+        with job.timed(Phase.BUILD):
+            built = self._builder.wheel(job.combo.package, file, interpreter)
+            job.work["built"] += built.fresh
+            return built
+
+    def _wheel(self, job: _Job, item: Locked, interpreter: Interpreter, own: BuiltWheel | None) -> StoredWheel:
+        if item.file.kind == "sdist":
+            return self._dependency(job, item, interpreter)
+        if own and item.file.sha256 == own.sha256:
+            return self._built_wheel(job, own)
+        return self._listed_wheel(job, item)
+
+    def _dependency(self, job: _Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
+        with job.timed(Phase.BUILD):
+            try:
+                built = self._builder.wheel(item.name, item.file, interpreter)
+            except Failure as failure:
+                own = failure.verdict
+                detail = f"{item.name} {item.file.version}: {own.detail}"
+                raise Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail), failure.output) from failure
+            job.work["built"] += built.fresh
+        return self._built_wheel(job, built)
+
+    def _built_wheel(self, job: _Job, built: BuiltWheel) -> StoredWheel:
+        with job.timed(Phase.INSTALL):
+            job.work["filed"] += self._store.file(built.sha256, built.path.name, lambda path: _copy(built.path, path))
+        return self._stored(built.sha256)
+
+    def _listed_wheel(self, job: _Job, item: Locked) -> StoredWheel:
+        def fetch(path: Path) -> None:
+            self._web.download(item.file.url, path, item.file.sha256)
+            job.work["downloaded"] += 1
+
+        with job.timed(Phase.FETCH):
+            job.work["filed"] += self._store.file(item.file.sha256, item.file.filename, fetch)
+        return self._stored(item.file.sha256)
+
+    def _stored(self, sha256: str) -> StoredWheel:
+        wheel = self._store.get(sha256)
+        assert wheel is not None, "file() returned, so the wheel is there"
+        return wheel
+
+
+class _Job:
+    """One combination on its way: where it is, how long each phase took, what was really done."""
+
+    def __init__(self, combo: Combo) -> None:
+        self.combo = combo
+        self.phase = Phase.PLAN
+        self.phases: Counter[str] = Counter()
+        self.work: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def timed(self, phase: Phase) -> Iterator[None]:
+        self.phase = phase
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases[phase.value] += time.perf_counter() - start  # type: ignore[assignment]  # seconds, not counts
+
+    def done(self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = "") -> Provisioned:
+        work: Mapping[str, int] = {name: count for name, count in self.work.items() if count}
+        return Provisioned(self.combo.ordinal, environment, verdict, output, dict(self.phases), work)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _verdict(error: SpipError, phase: Phase) -> Verdict:
+    match error:
+        case BadWheel():
+            return Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, str(error))
+        case NetworkProblem():
+            return Verdict(Outcome.ERROR, phase, Reason.NETWORK, str(error))
+        case IndexProblem() | HashMismatch():
+            return Verdict(Outcome.ERROR, phase, Reason.INDEX_ERROR, str(error))
+        case _:
+            return Verdict(Outcome.ERROR, phase, Reason.INTERNAL, str(error))
+
+
+def _disk_reason(error: OSError) -> Reason:
+    return Reason.NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else Reason.INTERNAL

@@ -1,0 +1,228 @@
+"""uv, the program: resolves, builds, installs interpreters. The only module that knows its flags and its words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
+from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
+
+__all__ = ["Failure", "Uv", "find_uv", "last_words"]
+
+# What a build must not see of the user's environment: all but these.
+_BUILD_KEEPS = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "CC", "CXX", "AR", "LD", "CFLAGS", "CXXFLAGS", "LDFLAGS")
+_TRANSPORT_KEEPS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy")
+_TRANSPORT_KEEPS += ("https_proxy", "all_proxy", "no_proxy", "NETRC")
+# Index settings reach uv by explicit options only, so that uv and the plan never speak of different places.
+_UV_KEEPS = ("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_KEYRING_PROVIDER")
+_UV_KEEPS += ("UV_OFFLINE", "UV_CONCURRENT_DOWNLOADS", "UV_REQUEST_TIMEOUT", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_DOWNLOADS")
+_UV_KEEPS += ("UV_PYTHON_INSTALL_MIRROR",)
+
+_NETWORK_WORDS = re.compile(
+    r"error sending request|client error \(Connect\)|dns error|operation timed out|connection (?:closed|reset)"
+    r"|network was disabled|Failed to (?:fetch|download)|Request failed after|HTTP status (?:server error|client error \(429)"
+)
+_BUILD_WORDS = re.compile(r"Failed to build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)")
+
+
+class Failure(Exception):
+    """uv said no: ``verdict`` says what that means, ``output`` is the tail of what it printed."""
+
+    def __init__(self, verdict: Verdict, output: str) -> None:
+        self.verdict = verdict
+        self.output = output
+        super().__init__(verdict.detail)
+
+
+def find_uv() -> str:
+    """Return uv's path: the one installed beside us, else the one on PATH. Raises ``ToolMissing``."""
+    with contextlib.suppress(ImportError, FileNotFoundError):
+        import uv  # a missing package is an answer here, not an error at import
+
+        return os.fsdecode(uv.find_uv_bin())
+    if found := shutil.which("uv"):
+        return found
+    raise ToolMissing("uv", "not found beside pytest-spip nor on PATH", "install it with 'pip install uv'")
+
+
+class Uv:
+    """uv with this run's index settings. Safe to use from many threads; :meth:`stop` ends what still runs."""
+
+    def __init__(self, indexes: Indexes, exclude_newer: str = "", *, binary: str = "", environ: Mapping[str, str] = os.environ) -> None:
+        self._binary = binary or find_uv()
+        self._indexes = indexes
+        self._exclude_newer = exclude_newer
+        self._environ = environ
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def resolve(self, requirement: str, interpreter: Interpreter, lock: Path, *, wheel: Path | None = None, timeout: float = 120) -> None:
+        """Write the ``pylock.toml`` of a requirement for an interpreter to ``lock``.
+
+        ``wheel`` is a wheel built here of the pinned project: it is offered, and the project's sdist is not considered.
+        Raises ``Failure`` for an answer that says something about the package, ``NetworkProblem`` for one that does not.
+        """
+        name = re.split(r"[\[=<>!~; ]", requirement, maxsplit=1)[0]
+        own = ["--find-links", str(wheel.parent), "--only-binary", name] if wheel else []
+        arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--python", interpreter.path, "--no-header", "--quiet"]
+        arguments += ["--no-python-downloads", *self._sources(), *own, "--output-file", str(lock)]
+        status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
+        if status != 0:
+            raise _resolution_failure(output, status)
+
+    def build(self, sdist: Path, interpreter: Interpreter, target: Path, *, timeout: float = 600) -> Path:
+        """Build a wheel of an sdist into the directory ``target`` and return its path; raises like :meth:`resolve`."""
+        home = target.parent / "home"
+        home.mkdir(exist_ok=True)
+        arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", interpreter.path]
+        arguments += ["--no-python-downloads", "--no-create-gitignore", *self._sources()]
+        environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)}
+        status, output = self._run(arguments, environment, timeout, cwd=home)
+        if status is None:
+            detail = f"the build did not end within {timeout:.0f} s"
+            raise Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output)
+        wheels = list(target.glob("*.whl"))
+        if status != 0 or len(wheels) != 1:
+            raise _build_failure(output)
+        return wheels[0]
+
+    def install_python(self, version: str, *, timeout: float = 600) -> bool:
+        """Have uv download an interpreter; tell whether it did."""
+        if self._indexes.offline or self._environ.get("UV_PYTHON_DOWNLOADS") == "never":
+            return False
+        status, _ = self._run(["python", "install", "--no-bin", version], self._environment(), timeout)
+        return status == 0
+
+    def stop(self) -> None:
+        """Kill everything that still runs, builds included; what starts later is refused."""
+        self._stopped = True
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            _kill_tree(process.pid)
+
+    def _sources(self) -> list[str]:
+        *ahead, last = self._indexes.urls or ("",)
+        options = [part for url in ahead for part in ("--index", url)]
+        options += ["--default-index", last] if last else ["--no-index"]
+        options += [part for place in self._indexes.find_links for part in ("--find-links", place)]
+        options += ["--exclude-newer", self._exclude_newer] if self._exclude_newer else []
+        return [*options, "--offline"] if self._indexes.offline else options
+
+    def _environment(self, keeps: Sequence[str] = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")) -> dict[str, str]:
+        wanted = (*keeps, *_TRANSPORT_KEEPS, *_UV_KEEPS)
+        kept = {name: self._environ[name] for name in wanted if name in self._environ}
+        return kept | {"UV_CACHE_DIR": str(uv_cache(self._environ)), "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+
+    def _run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float, *, stdin: str = "", cwd: Path | None = None
+    ) -> tuple[int | None, str]:
+        """Return exit status, None after the time limit, and the output.
+
+        uv stays in our process group: who kills the group kills the builds too.
+        """
+        if self._stopped:
+            raise HarnessProblem("the session is ending")
+        with self._start(arguments, environment, cwd) as process:
+            try:
+                output, _ = process.communicate(stdin.encode(), timeout=timeout)
+            except subprocess.TimeoutExpired:
+                _kill_tree(process.pid)
+                output, _ = process.communicate()
+                return None, output.decode("utf-8", "replace")
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+        if self._stopped:
+            raise HarnessProblem("the session is ending")
+        return process.returncode, output.decode("utf-8", "replace")
+
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(
+                [self._binary, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=cwd,
+            )
+        except OSError as error:
+            raise HarnessProblem(f"cannot start {self._binary}: {error.strerror}") from error
+        with self._lock:
+            self._running.add(process)
+        return process
+
+
+def uv_cache(environ: Mapping[str, str]) -> Path:
+    """Return uv's own cache directory, which it would otherwise look for under the HOME that builds do not see."""
+    if named := environ.get("UV_CACHE_DIR"):
+        return Path(named).absolute()
+    home = Path(environ.get("HOME") or Path.home())
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
+
+
+def _kill_tree(pid: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def last_words(output: str, lines: int = 40) -> str:
+    """Return the tail of an output."""
+    return "\n".join(output.rstrip().splitlines()[-lines:])
+
+
+def _resolution_failure(output: str, status: int | None) -> Exception:
+    if status is None:
+        return NetworkProblem("uv did not answer in time while resolving")
+    if _BUILD_WORDS.search(output):
+        detail = _first(r"Failed to build `?([^`\n]+)`?", output) or "a dependency"
+        verdict = Verdict(Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}")
+        return Failure(verdict, last_words(output))
+    if _NETWORK_WORDS.search(output):
+        return NetworkProblem(_causes(output))
+    if "No solution found" in output:
+        return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, _causes(output)), last_words(output))
+    return HarnessProblem(f"uv: {_causes(output)}")
+
+
+def _build_failure(output: str) -> Exception:
+    # The backend's own words come first: a setup.py that tries to download says "error sending request" too.
+    if "build backend returned an error" not in output and _NETWORK_WORDS.search(output):
+        return NetworkProblem(_causes(output))
+    return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, build_error(output)), last_words(output))
+
+
+def build_error(output: str) -> str:
+    """Return the line of a build log that says why: the last exception, else the last error, else uv's own words."""
+    lines = [line.strip() for line in output.splitlines()]
+    for pattern in (r"[\w.]+(?:Error|Exception|Exit)\b.*", r"(?:fatal )?error: (?!Failed to build|subprocess).+"):
+        said = [line for line in lines if re.match(pattern, line)]
+        if said:
+            return said[-1]
+    return _causes(output)
+
+
+def _causes(output: str) -> str:
+    causes = [line.strip() for line in output.splitlines() if line.strip().startswith(("error:", "cause:"))]
+    texts = [line.partition(":")[2].strip() for line in causes]
+    return "; ".join(texts[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
+
+
+def _first(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1] if found else ""

@@ -1,0 +1,271 @@
+"""``run.sqlite``: the frozen plan, what provisioning made, and the ledger with one verdict per combination."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_spip.model import (
+    Combo,
+    Environment,
+    Interpreter,
+    Plan,
+    Provisioned,
+    Result,
+    StoredWheel,
+    verdict_from_plain,
+    verdict_to_plain,
+)
+
+__all__ = ["RunReader", "RunWriter", "connect"]
+
+SCHEMA = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE plan (
+    ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
+    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, prejudged TEXT
+);
+CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict TEXT, output TEXT NOT NULL);
+CREATE TABLE ledger (
+    ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
+    seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE TABLE phase (ordinal INTEGER, worker TEXT NOT NULL, phase TEXT NOT NULL, seconds REAL NOT NULL);
+CREATE TABLE sample (
+    worker TEXT NOT NULL, at REAL NOT NULL, cpu REAL NOT NULL, iowait REAL NOT NULL, rss INTEGER NOT NULL, available INTEGER NOT NULL
+);
+CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
+"""
+FLUSH = 0.5
+"""Seconds after which a verdict is durable, half of what is promised."""
+
+
+def connect(path: Path, *, durable: bool) -> sqlite3.Connection:
+    """Open a database in WAL mode. ``durable`` makes every commit reach the disk."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    return connection
+
+
+class RunWriter:
+    """The controller's hand on ``run.sqlite``; nobody else writes to it. Safe to use from many threads.
+
+    Verdicts are committed together, at most ``FLUSH`` seconds after they were given. A second verdict for a combination is
+    ignored: the first one counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = connect(path, durable=True)
+        self._lock = threading.RLock()
+        self._open = False
+        self._ended = threading.Event()
+        self._flusher = threading.Thread(target=self._flush_regularly, name="ledger", daemon=True)
+
+    def create(self, plan: Plan, facts: Mapping[str, Any]) -> None:
+        """Freeze the plan; ``facts`` describe the run."""
+        with self._transaction():
+            for statement in SCHEMA.split(";")[:-1]:
+                self._connection.execute(statement)
+            self._facts(facts)
+            self._connection.executemany("INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(_interpreter_row, plan.interpreters))
+            self._connection.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_combo_row, plan.combos))
+        self._flusher.start()
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Add or replace facts about the run."""
+        with self._transaction():
+            self._facts(facts)
+
+    def provisioned(self, done: Provisioned) -> None:
+        """Record what provisioning made of a combination; visible to workers when this returns."""
+        environment = json.dumps(dataclasses.asdict(done.environment)) if done.environment else None
+        verdict = json.dumps(verdict_to_plain(done.verdict)) if done.verdict else None
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)", (done.ordinal, environment, verdict, done.output))
+            rows = [(done.ordinal, "controller", phase, seconds) for phase, seconds in done.phases.items()]
+            self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()])
+
+    def verdict(self, result: Result) -> None:
+        """Enter a verdict into the ledger."""
+        with self._lock:
+            if not self._open:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._open = True
+            self._connection.execute(f"INSERT OR IGNORE INTO ledger VALUES ({','.join('?' * 17)})", _ledger_row(result))
+
+    def flush(self) -> None:
+        """Make every verdict durable now."""
+        with self._lock:
+            if self._open:
+                self._connection.execute("COMMIT")
+                self._open = False
+
+    def merge(self, workers: Path) -> list[str]:
+        """Take the workers' telemetry in; return the names of files that could not be read."""
+        self.flush()
+        damaged = []
+        for path in sorted(workers.glob("*.sqlite")):
+            try:
+                self._take_in(path)
+            except sqlite3.Error:
+                damaged.append(path.name)
+            else:
+                for file in workers.glob(f"{path.name}*"):
+                    file.unlink()
+        return damaged
+
+    def close(self) -> None:
+        """Flush, end the flusher, and leave one file without a log beside it."""
+        self._ended.set()
+        if self._flusher.is_alive():
+            self._flusher.join()
+        self.flush()
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    def _take_in(self, path: Path) -> None:
+        self._connection.execute("ATTACH ? AS worker", (str(path),))
+        try:
+            with self._transaction():
+                for table in ("phase", "sample"):
+                    self._connection.execute(f"INSERT INTO {table} SELECT * FROM worker.{table}")
+        finally:
+            self._connection.execute("DETACH worker")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self.flush()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _facts(self, facts: Mapping[str, Any]) -> None:
+        rows = [(key, json.dumps(value)) for key, value in facts.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+
+    def _flush_regularly(self) -> None:
+        while not self._ended.wait(FLUSH):
+            self.flush()
+
+
+class RunReader:
+    """Reads a run: the workers by ordinal while it goes on, the reports when it is over."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30, check_same_thread=False)
+        self._lock = threading.Lock()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the run as a whole."""
+        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")}
+
+    def interpreters(self) -> tuple[Interpreter, ...]:
+        """Return the interpreters in the plan's order."""
+        plain = [json.loads(facts) for (facts,) in self._rows("SELECT facts FROM interpreter ORDER BY rowid")]
+        return tuple(_interpreter(facts) for facts in plain)
+
+    def combos(self) -> tuple[Combo, ...]:
+        """Return the plan."""
+        rows = self._rows("SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan ORDER BY ordinal")
+        return tuple(_combo(*row) for row in rows)
+
+    def provision(self, ordinal: int) -> Provisioned | None:
+        """Return what provisioning made of a combination; None when it is not done."""
+        for environment, verdict, output in self._rows("SELECT environment, verdict, output FROM provision WHERE ordinal=?", ordinal):
+            return Provisioned(
+                ordinal,
+                _environment(json.loads(environment)) if environment else None,
+                verdict_from_plain(json.loads(verdict)) if verdict else None,
+                output,
+            )
+        return None
+
+    def results(self) -> dict[int, Result]:
+        """Return the ledger, by ordinal."""
+        columns = "ordinal, outcome, phase, reason, detail, seconds, cpu_seconds, peak_rss, attempts, runner, worker, host, fingerprint"
+        rows = self._rows(f"SELECT {columns}, locked, reproduce, output FROM ledger ORDER BY ordinal")
+        return {row[0]: _result(row) for row in rows}
+
+    def phases(self) -> dict[str, float]:
+        """Return seconds per phase, summed over all processes."""
+        return dict(self._rows("SELECT phase, sum(seconds) FROM phase GROUP BY phase"))
+
+    def work(self) -> dict[str, int]:
+        """Return how much was really done rather than found: resolved, downloaded, built, filed."""
+        return dict(self._rows("SELECT what, sum(count) FROM work GROUP BY what"))
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def _rows(self, query: str, *parameters: object) -> list[Any]:
+        with self._lock:
+            return self._connection.execute(query, parameters).fetchall()
+
+
+def _interpreter_row(interpreter: Interpreter) -> tuple[str, ...]:
+    return interpreter.id, interpreter.label, interpreter.path, json.dumps(dataclasses.asdict(interpreter))
+
+
+def _interpreter(plain: Mapping[str, Any]) -> Interpreter:
+    lists = {key: tuple(plain[key]) for key in ("abis", "platforms")}
+    return Interpreter(**{**plain, **lists, "markers": tuple((key, value) for key, value in plain["markers"])})
+
+
+def _combo_row(combo: Combo) -> tuple[Any, ...]:
+    verdict = json.dumps(verdict_to_plain(combo.prejudged)) if combo.prejudged else None
+    return combo.ordinal, combo.id, combo.package, combo.version, combo.interpreter, combo.label, json.dumps(combo.extras), verdict
+
+
+def _combo(ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None) -> Combo:
+    prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
+    return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
+
+
+def _environment(plain: Mapping[str, Any]) -> Environment:
+    wheels = tuple(StoredWheel(**{**wheel, "modules": tuple(wheel["modules"])}) for wheel in plain["wheels"])
+    return Environment(**{**plain, "wheels": wheels})
+
+
+def _ledger_row(result: Result) -> tuple[Any, ...]:
+    verdict = verdict_to_plain(result.verdict)
+    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
+    texts = result.runner, result.worker, result.host, result.fingerprint, json.dumps(dict(result.locked)), result.reproduce, result.output
+    return result.ordinal, *verdict, *numbers, *texts, time.time()
+
+
+def _result(row: tuple[Any, ...]) -> Result:
+    ordinal, *verdict, seconds, cpu_seconds, peak_rss, attempts, runner, worker, host, fingerprint, locked, reproduce, output = row
+    return Result(
+        ordinal=ordinal,
+        verdict=verdict_from_plain(verdict),
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        peak_rss=peak_rss,
+        attempts=attempts,
+        runner=runner,
+        worker=worker,
+        host=host,
+        fingerprint=fingerprint,
+        locked=json.loads(locked),
+        reproduce=reproduce,
+        output=output,
+    )

@@ -1,0 +1,60 @@
+"""A run's directory below the root directory: ``.spip/runs/<uuid>/``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from pytest_spip.disk import remove_tree
+from pytest_spip.errors import UsageProblem
+
+__all__ = ["RunDirectory"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Where one run keeps its files."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """Plan, ledger, merged telemetry."""
+        return self.path / "run.sqlite"
+
+    @property
+    def workers(self) -> Path:
+        """Telemetry files until they are merged."""
+        return self.path / "workers"
+
+    @property
+    def locks(self) -> Path:
+        """One ``pylock`` file per combination."""
+        return self.path / "locks"
+
+    @classmethod
+    def create(cls, rootdir: Path, uuid: str) -> RunDirectory:
+        """Create a run's directory and point ``latest`` at it. Raises ``UsageProblem`` for a name that is taken."""
+        home = rootdir / ".spip"
+        run = cls(home / "runs" / uuid)
+        try:
+            run.path.mkdir(parents=True)
+            run.workers.mkdir()
+            run.locks.mkdir()
+            (home / ".gitignore").write_text("*\n")
+            aside = home / f".latest-{os.getpid()}"
+            aside.symlink_to(Path("runs") / uuid)
+            os.replace(aside, home / "latest")
+        except FileExistsError as error:
+            raise UsageProblem("--spip-run", f"run {uuid} exists already", "choose another name") from error
+        except OSError as error:
+            raise UsageProblem("rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir") from error
+        return run
+
+    def discard(self) -> None:
+        """Remove a run that came to nothing, and ``latest`` with it."""
+        remove_tree(self.path)
+        latest = self.path.parent.parent / "latest"
+        if latest.is_symlink() and not latest.exists():
+            latest.unlink()

@@ -1,0 +1,76 @@
+"""One worker's telemetry: its own SQLite file, written in transactions of five seconds, merged at the end of the run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from pytest_spip.record.rundb import connect
+
+__all__ = ["Telemetry", "cpu_times"]
+
+BATCH = 5.0
+"""Seconds between two transactions; also between two samples."""
+
+
+class Telemetry:
+    """Collects phases and samples in memory; a thread of its own writes them, so that no combination waits for a disk."""
+
+    def __init__(self, path: Path, worker: str) -> None:
+        self._worker = worker
+        self._connection = connect(path, durable=False)
+        self._connection.execute("CREATE TABLE phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL)")
+        self._connection.execute("CREATE TABLE sample (worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER)")
+        self._phases: list[tuple[int, str, str, float]] = []
+        self._samples: list[tuple[str, float, float, float, int, int]] = []
+        self._process = psutil.Process()
+        self._last = cpu_times()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_regularly, name="telemetry", daemon=True)
+        self._thread.start()
+
+    def phases(self, ordinal: int, phases: Mapping[str, float]) -> None:
+        """Record seconds per phase of one combination."""
+        self._phases += [(ordinal, self._worker, phase, seconds) for phase, seconds in phases.items()]
+
+    def close(self) -> None:
+        """Take a last sample, write everything, and close the file."""
+        self._ended.set()
+        self._thread.join()
+        self._sample()
+        self._write()
+        self._connection.close()
+
+    def _write_regularly(self) -> None:
+        while not self._ended.wait(BATCH):
+            self._sample()
+            self._write()
+
+    def _sample(self) -> None:
+        times = cpu_times()
+        busy, iowait, total = (now - then for now, then in zip(times, self._last, strict=True))
+        self._last = times
+        share = 1 / total if total else 0.0
+        rss, available = self._process.memory_info().rss, psutil.virtual_memory().available
+        self._samples.append((self._worker, time.time(), busy * share, iowait * share, rss, available))
+
+    def _write(self) -> None:
+        phases, self._phases = self._phases, []
+        samples, self._samples = self._samples, []
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", phases)
+        self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)", samples)
+        self._connection.execute("COMMIT")
+
+
+def cpu_times() -> tuple[float, float, float]:
+    """Return the machine's busy, I/O-wait and total CPU seconds since boot, all processors together."""
+    times = psutil.cpu_times()
+    iowait = getattr(times, "iowait", 0.0)
+    # guest time is in user time already
+    total = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"))
+    return total - times.idle - iowait, iowait, total

@@ -1,0 +1,1 @@
+"""Analysis of a run, and one module per format."""

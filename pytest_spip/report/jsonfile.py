@@ -1,0 +1,75 @@
+"""The JSON report, schema 1. Keys may be added, never renamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_spip.disk import replace_text
+from pytest_spip.model import Combo, Interpreter, Outcome, Result
+from pytest_spip.report.analysis import Summary
+
+__all__ = ["SCHEMA", "as_document", "write"]
+
+SCHEMA = 1
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write the report. Raises ``OSError``."""
+    replace_text(path, json.dumps(as_document(summary), indent=1, ensure_ascii=False) + "\n")
+
+
+def as_document(summary: Summary) -> dict[str, Any]:
+    """Return the report as plain data."""
+    pythons = {one.id: one for one in summary.interpreters}
+    done = [(combo, summary.results[combo.ordinal]) for combo in summary.combos if combo.ordinal in summary.results]
+    return {
+        "schema": SCHEMA,
+        "run": dict(summary.facts),
+        "interpreters": [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters],
+        "combinations": [_combination(combo, result, pythons) for combo, result in done],
+        "summary": _summary(summary),
+        "groups": [{"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])} for group in summary.groups],
+    }
+
+
+def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter]) -> dict[str, Any]:
+    verdict = result.verdict
+    return {
+        "id": combo.id,
+        "package": combo.package,
+        "version": combo.version,
+        "python": pythons[combo.interpreter].python if combo.interpreter in pythons else "",
+        "interpreter": combo.interpreter,
+        "outcome": verdict.outcome.value,
+        "phase": verdict.phase.value,
+        "reason": verdict.reason.value if verdict.reason else None,
+        "detail": verdict.detail,
+        "fingerprint": result.fingerprint,
+        "seconds": round(result.seconds, 6),
+        "cpu_seconds": round(result.cpu_seconds, 6),
+        "peak_rss": result.peak_rss,
+        "attempts": result.attempts,
+        "reused": False,
+        "runner": result.runner,
+        "worker": result.worker,
+        "host": result.host,
+        "locked": dict(result.locked),
+        "reproduce": result.reproduce,
+        "output": result.output,
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "planned": len(summary.selected),
+        **{outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome},
+        "seconds": round(summary.seconds, 3),
+        "per_second": round(summary.per_second, 2),
+        "cpu_utilisation": round(summary.cpu, 4),
+        "iowait": round(summary.iowait, 4),
+        "phases": {phase: round(seconds, 4) for phase, seconds in summary.phases.items()},
+        "work": {what: summary.work.get(what, 0) for what in ("resolved", "downloaded", "built", "filed")},
+    }

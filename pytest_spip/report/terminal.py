@@ -1,0 +1,126 @@
+"""The terminal report, as lines of styled spans: the edge writes them with whatever colours the terminal has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_spip.model import Outcome, Reason, Result
+from pytest_spip.report.analysis import Group, Row, Summary, grid
+
+__all__ = ["Line", "cell", "grid_lines", "group_lines", "legend", "summary_line"]
+
+Line = list[tuple[str, str]]
+"""Spans of (text, style); a style is a colour's name, ``bold``, ``dim``, or nothing."""
+
+COMPACT_FROM = 24
+"""Versions from which equal neighbours are joined: more do not fit a screen."""
+LARGEST = 60
+"""Rows printed at most; the JSON report has all."""
+
+_CELLS: dict[Outcome, tuple[str, str]] = {
+    Outcome.PASSED: ("ok", "green"),
+    Outcome.FAILED: ("FAIL", "red"),
+    Outcome.SKIPPED: ("-", "dim"),
+    Outcome.KILLED: ("KILL", "red"),
+    Outcome.CRASHED: ("CRASH", "red"),
+    Outcome.ERROR: ("err", "yellow"),
+}
+_REASON_CELLS: dict[Reason, tuple[str, str]] = {
+    Reason.BUILD_FAILED: ("build", "red"),
+    Reason.DEPENDENCY_BUILD_FAILED: ("dep", "red"),
+    Reason.BAD_METADATA: ("meta", "red"),
+    Reason.IMPORT_ERROR: ("imp", "red"),
+    Reason.TIMEOUT: ("time", "red"),
+    Reason.OUT_OF_MEMORY: ("mem", "red"),
+    Reason.NO_SOLUTION: ("nosol", "yellow"),
+    Reason.NO_WHEEL: ("nowhl", "dim"),
+}
+_MEANINGS = {
+    "ok": "passed",
+    "imp": "import failed",
+    "build": "build failed",
+    "dep": "a dependency's build failed",
+    "meta": "bad metadata",
+    "time": "timeout",
+    "mem": "out of memory",
+    "FAIL": "failed",
+    "KILL": "killed",
+    "CRASH": "crashed",
+    "err": "error, no verdict",
+    "-": "not for this Python",
+    "nosol": "no solution",
+    "nowhl": "no wheel, no sdist",
+    ".": "not run",
+}
+
+
+def cell(result: Result | None) -> tuple[str, str]:
+    """Return a cell's text and style."""
+    if result is None:
+        return (".", "dim")
+    return _REASON_CELLS.get(result.verdict.reason) or _CELLS[result.verdict.outcome] if result.verdict.reason else _CELLS[result.verdict.outcome]
+
+
+def grid_lines(summary: Summary) -> Iterator[Line]:
+    """Yield the grid: versions down, Pythons across."""
+    versions = {(combo.package, combo.version) for combo in summary.combos}
+    labels, rows = grid(summary, compact=len(versions) > COMPACT_FROM)
+    shown = rows[:LARGEST]
+    wide = max((len(_name(row)) for row in shown), default=0)
+    columns = [max(len(label), 5) for label in labels]
+    package = ""
+    for row in shown:
+        if row.package != package:
+            package = row.package
+            yield [(f"{package:<{wide}}", "bold"), *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True))]
+        yield [(f"{_name(row):<{wide}}", ""), *_cells(row, columns)]
+    if len(rows) > LARGEST:
+        yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
+    yield legend(shown)
+
+
+def _name(row: Row) -> str:
+    if not row.first:
+        return "not listed"
+    return row.first if row.count == 1 else f"{row.first} … {row.last} ({row.count})"
+
+
+def _cells(row: Row, columns: Sequence[int]) -> Iterator[tuple[str, str]]:
+    if not row.first:
+        return
+    for result, width in zip(row.cells, columns, strict=True):
+        text, style = cell(result)
+        yield (f"  {text:>{width}}", style)
+
+
+def legend(rows: Sequence[Row]) -> Line:
+    """Explain the words that the rows use, and no others."""
+    used = {cell(result): None for row in rows for result in row.cells if row.first}
+    spans: Line = []
+    for text, style in sorted(used, key=lambda word: list(_MEANINGS).index(word[0])):
+        spans += [("   " if spans else "", ""), (text, style), (f" {_MEANINGS[text]}", "dim")]
+    return spans
+
+
+def group_lines(groups: Sequence[Group], *, most: int = 12) -> Iterator[Line]:
+    """Yield the failures by signature, the most frequent first, each with an example and how to see it again."""
+    for group in groups[:most]:
+        yield [(f"{group.count:>5} x ", "bold"), (group.signature, "red")]
+        yield [("        ", ""), (_examples(group), "dim")]
+        if group.results[0].reproduce:
+            yield [("        ", ""), (group.results[0].reproduce, "")]
+    if len(groups) > most:
+        yield [(f"      … and {len(groups) - most} more signatures", "dim")]
+
+
+def _examples(group: Group) -> str:
+    more = f" … and {group.count - 3} more" if group.count > 3 else ""
+    return ", ".join(group.ids[:3]) + more
+
+
+def summary_line(summary: Summary) -> str:
+    """Return the line that everybody reads."""
+    counts = ", ".join(f"{summary.counts[outcome]} {outcome.value}" for outcome in Outcome if summary.counts.get(outcome))
+    missing = f", {summary.missing} not run" if summary.missing else ""
+    speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
+    return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"

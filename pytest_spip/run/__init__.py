@@ -1,0 +1,1 @@
+"""Runs a check in a composed environment and says what happened."""

@@ -1,0 +1,31 @@
+"""Reads what an environment's installed metadata say of a project."""
+
+from __future__ import annotations
+
+import email.parser
+import os
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+__all__ = ["metadata_problem"]
+
+
+def metadata_problem(site: str, package: str, version: str) -> str:
+    """Say why the installed metadata do not name the project and version; nothing when they do."""
+    wanted = canonicalize_name(package)
+    found = [name for name in os.listdir(site) if name.endswith(".dist-info") and canonicalize_name(name.partition("-")[0]) == wanted]
+    if len(found) != 1:
+        return f"{len(found)} installed projects are named {package}"
+    name, told = _identity(Path(site, found[0], "METADATA"))
+    try:
+        same = canonicalize_name(name) == wanted and Version(told) == Version(version)
+    except InvalidVersion:
+        same = False
+    return "" if same else f"installed metadata name {name} {told}, not {package} {version}"
+
+
+def _identity(path: Path) -> tuple[str, str]:
+    headers = email.parser.HeaderParser().parsestr(path.read_text("utf-8", "replace"))
+    return str(headers["Name"] or ""), str(headers["Version"] or "")

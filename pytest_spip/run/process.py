@@ -1,0 +1,203 @@
+"""One child process: its own session and process group, a clean environment, limits, output with a cap, and a death without heirs."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Ended", "adopt_orphans", "run"]
+
+KEPT = 64 << 10
+"""Bytes of output that are kept: the last ones."""
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended. ``status`` as ``waitpid`` gives it, negative for a signal; ``cut`` says why we killed it.
+
+    ``output`` is the tail of stdout and stderr, ``result`` what came over the result pipe; times in seconds, sizes in bytes.
+    """
+
+    status: int
+    cut: str  # "", "timeout" or "log-limit"
+    output: str
+    result: bytes
+    seconds: float
+    cpu_seconds: float
+    peak_rss: int
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parents die, so that daemons cannot slip away (prctl(2))."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout: float,
+    output_limit: int,
+) -> Ended:
+    """Run a command; ``RESULT`` and ``LIFELINE`` in it stand for the two descriptors that the child is given.
+
+    Whatever the child leaves running is killed before this returns. Raises ``OSError`` when it cannot be started.
+    """
+    with _pipes() as (result, result_in, output, output_in, lifeline, _lifeline_in):
+        names = {"RESULT": str(result_in), "LIFELINE": str(lifeline)}
+        before = _children()
+        start = time.monotonic()
+        child = subprocess.Popen(
+            [names.get(word, word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output_in,
+            stderr=output_in,
+            env=dict(environment),
+            cwd=environment["PWD"],
+            pass_fds=(result_in, lifeline),
+            start_new_session=True,
+        )
+        os.close(result_in)
+        os.close(output_in)
+        watched = _Watched(child, result, output, start + timeout, output_limit)
+        try:
+            watched.watch()
+        finally:
+            status, usage = _end(child, before)
+        return Ended(
+            status=status,
+            cut=watched.cut,
+            output=watched.output_text(),
+            result=bytes(watched.result),
+            seconds=time.monotonic() - start,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_rss=usage.ru_maxrss * 1024,
+        )
+
+
+@contextlib.contextmanager
+def _pipes() -> Iterator[tuple[int, ...]]:
+    """Yield result, output and lifeline pipes, read ends first; close what is still open at the end."""
+    opened = [*os.pipe(), *os.pipe(), *os.pipe()]
+    try:
+        yield tuple(opened)
+    finally:
+        for descriptor in (opened[0], opened[2], opened[4], opened[5]):
+            os.close(descriptor)
+
+
+class _Watched:
+    """A running child: reads its pipes until it ends, its time is over, or it has said too much."""
+
+    def __init__(self, child: subprocess.Popen[bytes], result: int, output: int, until: float, limit: int) -> None:
+        self._child = child
+        self._result = result
+        self._output = output
+        self._until = until
+        self._limit = limit
+        self._said = 0
+        self.result = bytearray()
+        self._tail = bytearray()
+        self.cut = ""
+
+    def watch(self) -> None:
+        """Return when the child has ended or must be ended; ``cut`` tells which."""
+        process = os.pidfd_open(self._child.pid) if hasattr(os, "pidfd_open") else -1
+        try:
+            self._poll(process)
+        finally:
+            if process >= 0:
+                os.close(process)
+
+    def _poll(self, process: int) -> None:
+        poller = select.poll()
+        for descriptor in (self._result, self._output, process):
+            if descriptor >= 0:
+                poller.register(descriptor, select.POLLIN)
+        while not self.cut:
+            left = self._until - time.monotonic()
+            ready = {descriptor for descriptor, _ in poller.poll(max(0.0, min(left, 1.0 if process < 0 else left)) * 1000)}
+            for descriptor in ready - {process}:
+                if not self._read(descriptor):
+                    poller.unregister(descriptor)
+            if process in ready or (process < 0 and self._has_exited()):
+                self._drain()
+                return
+            if left <= 0:
+                self.cut = "timeout"
+
+    def _has_exited(self) -> bool:
+        return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _read(self, descriptor: int) -> int:
+        data = os.read(descriptor, 1 << 16)
+        if descriptor == self._result:
+            self.result += data[: max(0, (1 << 20) - len(self.result))]
+            return len(data)
+        self._said += len(data)
+        self._tail += data
+        if len(self._tail) > 2 * KEPT:
+            del self._tail[:-KEPT]
+        if self._said > self._limit:
+            self.cut = "log-limit"
+        return len(data)
+
+    def _drain(self) -> None:
+        """Read what is left in the pipes. A daemon may hold them open, so nothing is waited for."""
+        for descriptor in (self._result, self._output):
+            os.set_blocking(descriptor, False)
+            with contextlib.suppress(BlockingIOError):
+                while self._read(descriptor):
+                    pass
+
+    def output_text(self) -> str:
+        """Return the tail of the output, with what would move a terminal's cursor made harmless."""
+        text = self._tail[-KEPT:].decode("utf-8", "replace").replace("\r\n", "\n")
+        return "".join(letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, resource.struct_rusage]:
+    """Kill the child's group and its run-away descendants, reap all of them, and return the child's status and usage."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)  # not reaped yet, so the number still means this group
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    for _ in range(100):  # a daemon may fork faster than we look
+        runaways = [pid for pid in _children() - before if _is_runaway(pid)]
+        if not runaways:
+            break
+        for pid in runaways:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+    return child.returncode, usage
+
+
+def _children() -> frozenset[int]:
+    """Return our direct children, orphans that we adopted included."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.scandir("/proc/self/task"):
+            with contextlib.suppress(OSError):
+                found += (int(pid) for pid in Path(task.path, "children").read_text().split())
+    return frozenset(found)
+
+
+def _is_runaway(pid: int) -> bool:
+    """Items live in sessions of their own; uv and other plugins' programs, which may be our children too, in ours."""
+    try:
+        return os.getsid(pid) != os.getsid(0)
+    except ProcessLookupError:
+        return False

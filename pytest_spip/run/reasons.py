@@ -1,0 +1,65 @@
+"""How a child ended -> verdict. The one place that knows what an exit status, a signal and a result mean."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
+from pytest_spip.run.process import Ended
+
+__all__ = ["import_verdict", "signal_reason"]
+
+
+def import_verdict(ended: Ended, limits: Limits, modules: Sequence[str]) -> tuple[Verdict, str, int]:
+    """Return the verdict of an import check, the traceback if there is one, and the child's own peak RSS in bytes."""
+    kind, peak_rss, *failure = _fields(ended.result)
+    trace = failure[2] if len(failure) == 3 else ""
+    return _verdict(ended, kind, failure, limits, modules), trace, int(peak_rss) if peak_rss.isdigit() else 0
+
+
+def _fields(result: bytes) -> list[str]:
+    """Return the child's fields; a result that was cut short, or that something else wrote, counts as none."""
+    fields = result.decode("utf-8", "replace").split("\0")[:-1]
+    wanted = {"passed": 2, "failed": 5}.get(fields[0] if fields else "")
+    return fields if wanted == len(fields) else ["", ""]
+
+
+def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, modules: Sequence[str]) -> Verdict:
+    if ended.cut == "timeout":
+        return _killed(Reason.TIMEOUT, f"no end after {limits.timeout:g} s")
+    if ended.cut == "log-limit":
+        return _killed(Reason.LOG_LIMIT, f"more than {limits.output >> 20} MiB of output")
+    if ended.status < 0:
+        reason = signal_reason(-ended.status)
+        return Verdict(Outcome.CRASHED, Phase.IMPORT, reason, f"killed by signal {-ended.status} ({reason.value})")
+    if kind == "failed":
+        return _failed(failure[0], failure[1], limits)
+    if kind == "passed" and ended.status == 0:
+        return Verdict(Outcome.PASSED, Phase.IMPORT, None, "" if modules else "it installs no public module")
+    if kind == "passed":
+        detail = f"imported, then ended with exit status {ended.status}"
+        return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
+    return Verdict(Outcome.CRASHED, Phase.IMPORT, Reason.SILENT_EXIT, f"exit status {ended.status} in the middle of the import")
+
+
+def _failed(kind: str, message: str, limits: Limits) -> Verdict:
+    first = (message.splitlines() or [""])[0][:500]
+    detail = f"{kind}: {first}" if first else kind
+    if kind == "MemoryError":
+        return _killed(Reason.OUT_OF_MEMORY, f"{detail} (limit {limits.memory >> 20} MiB)".replace(": (", " ("))
+    if kind == "OSError" and first.startswith(("[Errno 27]", "[Errno 28]")):
+        return _killed(Reason.ENVIRONMENT_FULL, detail)
+    return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
+
+
+def _killed(reason: Reason, detail: str) -> Verdict:
+    return Verdict(Outcome.KILLED, Phase.IMPORT, reason, detail)
+
+
+def signal_reason(number: int) -> Reason:
+    """Return the reason that bears a signal's name."""
+    try:
+        return Reason(signal.Signals(number).name)
+    except ValueError:
+        return Reason.OTHER_SIGNAL

@@ -1,0 +1,18 @@
+"""What a runner is: it tries a check in a composed environment and says what happened."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pytest_spip.model import Combo, Composed, Environment, Limits, Result
+
+__all__ = ["Runner"]
+
+
+class Runner(Protocol):
+    """A way to run a check. A runner raises only for faults of our own; everything else is a result."""
+
+    name: str
+
+    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> Result:
+        """Run the check of one combination. The result carries verdict, times, peak memory and output."""
