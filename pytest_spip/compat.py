@@ -51,7 +51,11 @@ def _rank(filename: str, interpreter: Interpreter) -> int | None:
 
 def best_wheel(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile | None:
     """Return the wheel whose tag the interpreter likes best, or None."""
-    ranked = [(rank, file) for file in files if file.kind == "wheel" and (rank := _rank(file.filename, interpreter)) is not None]
+    ranked = [
+        (rank, file)
+        for file in files
+        if file.kind == "wheel" and (rank := _rank(file.filename, interpreter)) is not None
+    ]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 

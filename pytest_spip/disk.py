@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,23 +41,18 @@ def _start_time(pid: int) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, also one in which somebody took away our write permission."""
+    """Remove a tree, also one in which somebody took away our write permission. What cannot be removed stays."""
 
-    def make_writable(function: Callable[..., object], failed: str, _: BaseException) -> None:
+    def insist(function: Callable[..., object], failed: str, _: object) -> None:
         with contextlib.suppress(OSError):
             os.chmod(os.path.dirname(failed), 0o700)
             os.chmod(failed, 0o700)
             function(failed)
 
-    if sys_version_has_onexc():
-        shutil.rmtree(path, onexc=make_writable)
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=insist)
     else:
-        shutil.rmtree(path, onerror=lambda function, failed, info: make_writable(function, failed, info[1]))
-
-
-def sys_version_has_onexc() -> bool:
-    """``shutil.rmtree`` renamed ``onerror`` to ``onexc`` in Python 3.12."""
-    return "onexc" in (shutil.rmtree.__kwdefaults__ or {})
+        shutil.rmtree(path, onerror=insist)
 
 
 def sweep_dead(directory: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from pytest_spip.dispatch.scheduler import (
     WorkerJoined,
     WorkerLeft,
 )
-from pytest_spip.session import Controller
+from pytest_spip.session import Run as RunSession
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -32,19 +32,19 @@ __all__ = ["Distribution", "SpipScheduling"]
 class Distribution:
     """The hooks that xdist asks: which scheduler, and what a worker must know."""
 
-    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+    def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config = config
-        self._controller = controller
+        self._run = run
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
         """Offer our scheduler."""
-        return SpipScheduling(self._config, self._controller)
+        return SpipScheduling(self._config, self._run)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
-        node.workerinput["spip"] = self._controller.bench_spec().to_plain()
+        node.workerinput["spip"] = self._run.bench_spec().to_plain()
 
 
 class SpipScheduling:
@@ -54,9 +54,9 @@ class SpipScheduling:
     from provisioning threads when a combination gets ready.
     """
 
-    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+    def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config = config
-        self._controller = controller
+        self._run = run
         self._scheduler = Scheduler()
         self._nodes: dict[str, WorkerController] = {}
         self._ids: list[str] = []
@@ -96,13 +96,15 @@ class SpipScheduling:
         if not self._ids:
             self._begin(list(collection))
         if list(collection) != self._ids:
-            self._config.issue_config_time_warning(pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2)
+            self._config.issue_config_time_warning(
+                pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2
+            )
             node.shutdown()
             return
         self._handle(WorkerJoined(node.gateway.id))
 
     def schedule(self) -> None:
-        """xdist's wake-up call; whatever can be handed out was handed out when the event came in."""
+        """Xdist's wake-up call; whatever can be handed out was handed out when the event came in."""
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
         """A worker has finished an item."""
@@ -127,11 +129,11 @@ class SpipScheduling:
 
     def _begin(self, ids: list[str]) -> None:
         self._ids = ids
-        combos = [self._controller.by_nodeid.get(nodeid) for nodeid in ids]
+        combos = [self._run.by_nodeid.get(nodeid) for nodeid in ids]
         self._position = {combo.ordinal: place for place, combo in enumerate(combos) if combo}
         groups = {place: combo.label if combo else "" for place, combo in enumerate(combos)}
         self._handle(Listed(groups, waiting=frozenset(self._position.values())))
-        self._controller.start(self._position, self._on_ready)
+        self._run.start(self._position, self._on_ready)
 
     def _on_ready(self, ordinal: int) -> None:
         self._handle(Ready([self._position[ordinal]]))

@@ -48,6 +48,11 @@ class Outcome(enum.StrEnum):
     CRASHED = "crashed"
     ERROR = "error"
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether a person has something to look at."""
+        return self not in (Outcome.PASSED, Outcome.SKIPPED)
+
 
 class Phase(enum.StrEnum):
     """How far a combination came."""
@@ -347,4 +352,4 @@ def verdict_to_plain(verdict: Verdict) -> list[str | None]:
 def verdict_from_plain(plain: Sequence[str | None]) -> Verdict:
     """Rebuild a verdict; raises ``ValueError`` for a word outside the enums."""
     outcome, phase, reason, detail = plain
-    return Verdict(Outcome(outcome), Phase(phase), None if reason is None else Reason(reason), detail or "")
+    return Verdict(Outcome(outcome or ""), Phase(phase or ""), None if reason is None else Reason(reason), detail or "")

@@ -35,15 +35,29 @@ class Option:
 
 
 OPTIONS = (
-    Option("matrix", "texts", "REQ", "try every release of this requirement on every Python; @FILE holds one a line (repeatable)"),
-    Option("python", "text", "LIST", "interpreters: 3.9,3.11-3.13,pypy3.10,3.14t,/path (default: every installed CPython >= 3.8)"),
+    Option(
+        "matrix",
+        "texts",
+        "REQ",
+        "try every release of this requirement on every Python; @FILE holds one a line (repeatable)",
+    ),
+    Option(
+        "python",
+        "text",
+        "LIST",
+        "interpreters: 3.9,3.11-3.13,pypy3.10,3.14t,/path (default: every installed CPython >= 3.8)",
+    ),
     Option("versions", "text", "POLICY", "which releases: all, latest, minor, major or the newest N (default: all)"),
     Option("pre", "flag", "", "pre-releases too"),
     Option("yanked", "flag", "", "yanked releases too"),
-    Option("exclude-newer", "text", "DATE", "the index as of that instant, such as 2026-11-01T00:00:00Z (default: now)"),
+    Option(
+        "exclude-newer", "text", "DATE", "the index as of that instant, such as 2026-11-01T00:00:00Z (default: now)"
+    ),
     Option("timeout", "text", "S", "seconds for one combination (default: 60)"),
     Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
-    Option("ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"),
+    Option(
+        "ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"
+    ),
     Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
@@ -88,7 +102,9 @@ def _requirements(text: str, base: Path) -> Sequence[str]:
         lines = (base / text[1:]).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageProblem("--spip-matrix", f"cannot read {text[1:]} ({what})", "name a file with one requirement a line") from error
+        raise UsageProblem(
+            "--spip-matrix", f"cannot read {text[1:]} ({what})", "name a file with one requirement a line"
+        ) from error
     return [line for raw in lines if (line := re.sub(r"(^|\s)#.*", "", raw).strip())]
 
 
@@ -106,7 +122,9 @@ def _size(text: object) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", str(text).strip(), re.IGNORECASE)
     size = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
     if size < 16 << 20:
-        raise UsageProblem("--spip-memory", f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB")
+        raise UsageProblem(
+            "--spip-memory", f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB"
+        )
     return int(size)
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option table, each option with its ini twin."""
     group = parser.getgroup("spip", "pytest-spip: every release of a package x every Python")
-    group.addoption("--spip", action="store_true", default=None, dest="spip_active", help="use the matrix that the ini file names")
+    group.addoption(
+        "--spip", action="store_true", default=None, dest="spip_active", help="use the matrix that the ini file names"
+    )
     for option in OPTIONS:
         _add(parser, group, option)
 
@@ -26,7 +28,9 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
         group.addoption(option.flag, action="store_true", default=None, dest=option.dest, help=option.help)
         parser.addini(option.dest, option.help, type="bool", default=False)
     elif option.kind == "texts":
-        group.addoption(option.flag, action="append", default=None, dest=option.dest, metavar=option.metavar, help=option.help)
+        group.addoption(
+            option.flag, action="append", default=None, dest=option.dest, metavar=option.metavar, help=option.help
+        )
         parser.addini(option.dest, option.help, type="linelist", default=[])
     else:
         group.addoption(option.flag, default=None, dest=option.dest, metavar=option.metavar, help=option.help)

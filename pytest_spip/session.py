@@ -1,10 +1,9 @@
-"""Joins the rooms into a run: the controller plans, provisions and records; a workbench composes and runs."""
+"""Joins the rooms that plan, provision, record and report into a run, seen from the process that the user started."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import shlex
 import socket
 import threading
@@ -17,16 +16,14 @@ from typing import Any
 import platformdirs
 from packaging.requirements import Requirement
 
-from pytest_spip.compose.base import BaseRepository, Replica, check_git
+from pytest_spip.compose.base import BaseRepository, check_git
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
-from pytest_spip.compose.worktree import Worktree
-from pytest_spip.disk import Cache, open_cache
-from pytest_spip.errors import HarnessProblem, IndexProblem, SpipError, UnknownPackage, UsageProblem
+from pytest_spip.disk import open_cache
+from pytest_spip.errors import IndexProblem, SpipError, UnknownPackage, UsageProblem
 from pytest_spip.model import (
     Combo,
     Indexes,
     Interpreter,
-    Limits,
     Outcome,
     Phase,
     Plan,
@@ -40,26 +37,23 @@ from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, select
 from pytest_spip.plan.matrix import make_plan, parse_requirement
-from pytest_spip.plan.sources import user_indexes
+from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.record.telemetry import Telemetry, cpu_times
+from pytest_spip.record.telemetry import cpu_times
 from pytest_spip.report.analysis import Summary, summarise
 from pytest_spip.report.progress import Progress
-from pytest_spip.run.cold import ColdRunner
-from pytest_spip.run.process import adopt_orphans
-from pytest_spip.run.runner import Runner
 from pytest_spip.web import Web, redact
+from pytest_spip.workbench import RUNNER, BenchSpec
 
-__all__ = ["BenchSpec", "Controller", "Planner", "Workbench"]
+__all__ = ["Planner", "Run"]
 
 CHECK = "import"
 SANDBOX_LEVEL = "1"
 """Limits, clean environment, own session killed whole: what the cold runner gives."""
-_BAD = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.CRASHED, Outcome.ERROR})
 
 
 class Planner:
@@ -86,10 +80,14 @@ class Planner:
         """
         interpreters = self._interpreters(offered)
         releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
-        draft = make_plan(self.requirements, releases, interpreters, exclude_newer=self.settings.exclude_newer, notes=self._notes)
+        draft = make_plan(
+            self.requirements, releases, interpreters, exclude_newer=self.settings.exclude_newer, notes=self._notes
+        )
         combos = list(draft.combos)
         choose_combos(combos, interpreters)
-        return dataclasses.replace(draft, combos=tuple(dataclasses.replace(combo, ordinal=n) for n, combo in enumerate(combos)))
+        return dataclasses.replace(
+            draft, combos=tuple(dataclasses.replace(combo, ordinal=n) for n, combo in enumerate(combos))
+        )
 
     def close(self) -> None:
         """Give connections and the cache's workshop back."""
@@ -114,7 +112,7 @@ class Planner:
         """Have uv bring the interpreters that the machine lacks; tell whether it brought one."""
         uv = Uv(self.indexes, environ=self._environ)
         wishes = [one.id.removeprefix("missing-") for one in missing]
-        return any([uv.install_python(wish) for wish in wishes if "/" not in wish])
+        return any([uv.install_python(wish) for wish in wishes if "/" not in wish])  # noqa: C419  # all are tried
 
     def _releases(self, requirement: Requirement) -> tuple[Release, ...] | Verdict:
         """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own."""
@@ -125,7 +123,9 @@ class Planner:
                 return Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, _first_clause(error))
             if isinstance(error, UsageProblem):
                 raise
-            raise UsageProblem("--spip-matrix", str(error), "check the network, UV_DEFAULT_INDEX and pip's index-url") from error
+            raise UsageProblem(
+                "--spip-matrix", str(error), "check the network, UV_DEFAULT_INDEX and pip's index-url"
+            ) from error
 
     def _chosen(self, requirement: Requirement) -> tuple[Release, ...]:
         listing = list_project(requirement.name, self.indexes, self.web, self.cache)
@@ -138,7 +138,9 @@ class Planner:
         if not chosen:
             newest = known[-1].version if known else "none"
             mend = "widen the specifier, or add --spip-pre or --spip-yanked"
-            raise UsageProblem("--spip-matrix", f"none of {len(known)} releases of {listing.package} fits (newest: {newest})", mend)
+            raise UsageProblem(
+                "--spip-matrix", f"none of {len(known)} releases of {listing.package} fits (newest: {newest})", mend
+            )
         return chosen
 
 
@@ -146,26 +148,7 @@ def _first_clause(error: SpipError) -> str:
     return error.what if isinstance(error, UnknownPackage) else str(error)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class BenchSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``."""
-
-    database: str
-    workers: str
-    replica: str
-    room: str
-    run: str
-    timeout: float
-    memory: int
-    exclude_newer: str
-    index_options: str
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return what execnet can carry."""
-        return dataclasses.asdict(self)
-
-
-class Controller:
+class Run:
     """One run, seen from the process that plans and records it."""
 
     def __init__(self, planner: Planner, plan: Plan, rootdir: Path, command: str, environ: Mapping[str, str]) -> None:
@@ -179,7 +162,7 @@ class Controller:
         self._ready: dict[int, Provisioned] = {}
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
-        self._on_ready: Callable[[int], None] = lambda ordinal: None
+        self._on_ready: Callable[[int], None] = lambda _: None
         self._began: tuple[float, tuple[float, float, float]] | None = None
         self._ended = 0.0
         self._started = _now()
@@ -214,7 +197,7 @@ class Controller:
             index_options=_index_options(self._planner.indexes),
         )
 
-    def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda ordinal: None) -> None:
+    def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:
         """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each."""
         self._selected = frozenset(selected)
         self._on_ready = on_ready
@@ -250,7 +233,7 @@ class Controller:
         self.writer.verdict(result)
         self._ended = time.monotonic()
         self.progress.done += 1
-        self.progress.bad += result.verdict.outcome in _BAD
+        self.progress.bad += result.verdict.outcome.is_bad
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""
@@ -307,7 +290,7 @@ class Controller:
             "command": command,
             "hosts": [socket.gethostname()],
             "sandbox": SANDBOX_LEVEL,
-            "runner": ColdRunner.name,
+            "runner": RUNNER,
             "ram": self.root.summary,
             "indexes": [redact(url) for url in (*indexes.urls, *indexes.find_links)],
             "plan_hash": self.plan.hash,
@@ -321,102 +304,8 @@ def _now() -> str:
 
 def _index_options(indexes: Indexes) -> str:
     """Return the options that make uv see the same indexes, where it would not by itself. Without credentials."""
-    if indexes.origin != "pip" or not indexes.urls:
+    if indexes.origin != "pip" or not indexes.urls or indexes.urls[0] == PUBLIC_INDEX:
         return ""
     *ahead, last = indexes.urls
     words = [f"--index={redact(url)}" for url in ahead] + [f"--default-index={redact(last)}"]
-    return " ".join(map(shlex.quote, [*words, *(f"--find-links={place}" for place in indexes.find_links)]))
-
-
-class Workbench:
-    """One worker's place: a replica of the base repository, a worktree per interpreter it met, and a runner."""
-
-    def __init__(self, spec: BenchSpec, worker: str) -> None:
-        adopt_orphans()
-        self._spec = spec
-        self._worker = worker
-        self._host = socket.gethostname()
-        self._limits = Limits(timeout=spec.timeout, memory=spec.memory)
-        self._runner: Runner = ColdRunner()
-        self._reader = RunReader(Path(spec.database))
-        self.combos = {combo.nodeid: combo for combo in self._reader.combos()}
-        self._interpreters = {one.id: one for one in self._reader.interpreters()}
-        self._worktrees: dict[str, Worktree] = {}
-        self._replica: Replica | None = None
-        self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker)
-
-    def result(self, combo: Combo) -> Result:
-        """Run a provisioned combination. An error of ours is tried once more before it is reported."""
-        provisioned = self._reader.provision(combo.ordinal)
-        if provisioned is None:
-            verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
-            provisioned = Provisioned(combo.ordinal, verdict=verdict)
-        if provisioned.environment is None:
-            assert provisioned.verdict is not None, "a provision is an environment or a verdict"
-            return self._signed(combo, Result(combo.ordinal, provisioned.verdict, output=provisioned.output), provisioned, {})
-        for attempt in (1, 2):
-            phases: dict[str, float] = {}
-            result = dataclasses.replace(self._attempt(combo, provisioned, phases), attempts=attempt)
-            if result.verdict.outcome is not Outcome.ERROR:
-                break
-        return self._signed(combo, result, provisioned, phases)
-
-    def report_took(self, ordinal: int, seconds: float) -> None:
-        """Record how long it took to report a combination."""
-        self._telemetry.phases(ordinal, {"report": seconds})
-
-    def close(self) -> None:
-        """Write the telemetry; the worktrees go with the run's directory."""
-        self._telemetry.close()
-        self._reader.close()
-
-    def _attempt(self, combo: Combo, provisioned: Provisioned, phases: dict[str, float]) -> Result:
-        assert provisioned.environment is not None, "only environments are run"
-        start = time.perf_counter()
-        try:
-            worktree = self._worktree(self._interpreters[combo.interpreter])
-            with worktree.composed(provisioned.environment) as composed:
-                phases["compose"] = time.perf_counter() - start
-                result = self._runner.run(combo, provisioned.environment, composed, self._limits)
-                ended = time.perf_counter()
-                phases["run"] = ended - start - phases["compose"]
-            phases["clear"] = time.perf_counter() - ended
-            return result
-        except (HarnessProblem, OSError) as error:
-            return Result(combo.ordinal, Verdict(Outcome.ERROR, Phase.INSTALL, Reason.INTERNAL, f"{type(error).__name__}: {error}"))
-
-    def _worktree(self, interpreter: Interpreter) -> Worktree:
-        if interpreter.id not in self._worktrees:
-            self._replica = self._replica or Replica(Path(self._spec.replica), Path(self._spec.room) / self._worker)
-            path = self._replica.add_worktree(interpreter)
-            self._worktrees[interpreter.id] = Worktree(path, interpreter, self._replica.restore)
-        return self._worktrees[interpreter.id]
-
-    def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, phases: Mapping[str, float]) -> Result:
-        """Add what only the workbench knows."""
-        self._telemetry.phases(combo.ordinal, phases)
-        environment = provisioned.environment
-        bad = result.verdict.outcome in _BAD
-        return dataclasses.replace(
-            result,
-            runner=self._runner.name,
-            worker=self._worker,
-            host=self._host,
-            fingerprint=environment.fingerprint if environment else "",
-            locked=environment.locked if environment else {},
-            reproduce=self._reproduction(combo, provisioned) if bad and combo.version else "",
-            phases=dict(phases),
-        )
-
-    def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
-        """Return one line that shows the failure again, without us."""
-        wheels = provisioned.environment.wheels if provisioned.environment else ()
-        modules = next((wheel.modules for wheel in wheels if wheel.name == combo.package), ())
-        python = self._interpreters[combo.interpreter].path
-        words = ["uv", "run", "--isolated", "--no-project", "--python", python, "--with", combo.requirement]
-        words += ["--exclude-newer", self._spec.exclude_newer] if self._spec.exclude_newer else []
-        code = f"import {', '.join(modules)}" if modules else "pass"
-        options = f" {self._spec.index_options}" if self._spec.index_options else ""
-        return f"{shlex.join(words)}{options} python -c {shlex.quote(code)}"
-
-
+    return shlex.join([*words, *(f"--find-links={place}" for place in indexes.find_links)])

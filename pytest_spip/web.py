@@ -165,6 +165,8 @@ def file_url_to_path(url: str) -> Path:
 
 def _root_cause(error: BaseException) -> str:
     """Return the innermost words: requests wraps a refused connection four times."""
-    while (inner := error.__cause__ or error.__context__ or getattr(error, "reason", None)) and isinstance(inner, BaseException):
+    while (inner := error.__cause__ or error.__context__ or getattr(error, "reason", None)) and isinstance(
+        inner, BaseException
+    ):
         error = inner
     return str(error).rpartition(">: ")[2] or type(error).__name__

@@ -13,7 +13,7 @@ from pytest_spip.errors import HarnessProblem, ToolMissing
 from pytest_spip.model import Interpreter, digest
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is reported by us, not by a traceback at import
-import git  # noqa: E402
+import git
 
 __all__ = ["BaseRepository", "Replica", "check_git"]
 
@@ -44,7 +44,11 @@ def check_git() -> None:
 @contextlib.contextmanager
 def _scrubbed_environment() -> Iterator[None]:
     """Hide ``GIT_*``: inside a git hook they name the user's repository, and git would obey them instead of our paths."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("GIT_") and name != "GIT_PYTHON_REFRESH"}
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith("GIT_") and name != "GIT_PYTHON_REFRESH"
+    }
     try:
         yield
     finally:
@@ -71,7 +75,7 @@ class BaseRepository:
     def ensure(self, interpreters: Sequence[Interpreter]) -> None:
         """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
         with _scrubbed_environment():
-            self._cache.file(self._cache.base, lambda aside: _init(aside))
+            self._cache.file(self._cache.base, _init)
             known = {head.name for head in _open(self._cache.base).heads}
             for interpreter in interpreters:
                 if branch(interpreter) not in known:
@@ -110,7 +114,9 @@ def _clone(source: Path, target: Path) -> None:
 def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
     """Make a virtual environment without pip: PEP 405, written by the interpreter's own ``venv``."""
     command = [interpreter.path, "-I", "-m", "venv", "--without-pip", "--symlinks", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={"PATH": os.defpath}, cwd=target.parent)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=120, env={"PATH": os.defpath}, cwd=target.parent
+    )
     if done.returncode != 0:
         raise HarnessProblem(f"{interpreter.path} makes no environment: {done.stderr.strip() or done.stdout.strip()}")
     for name in (".gitignore",):
@@ -137,7 +143,9 @@ class Replica:
             with _scrubbed_environment():
                 self._repository.git.worktree("add", "--quiet", "--detach", "--force", str(path), branch(interpreter))
         except git.GitCommandError as error:
-            raise HarnessProblem(f"git cannot add a worktree for {interpreter.label}: {error.stderr.strip()}") from error
+            raise HarnessProblem(
+                f"git cannot add a worktree for {interpreter.label}: {error.stderr.strip()}"
+            ) from error
         return path
 
     def restore(self, worktree: Path) -> None:

@@ -53,7 +53,9 @@ def choose_root(wish: str, environ: Mapping[str, str]) -> Root:
         why = why or "no tmpfs here"
     parent = _private(Path(tempfile.gettempdir()))
     if parent is None:
-        raise UsageProblem("--spip-ram", f"cannot write below {tempfile.gettempdir()}", "name a directory with --spip-ram=DIR")
+        raise UsageProblem(
+            "--spip-ram", f"cannot write below {tempfile.gettempdir()}", "name a directory with --spip-ram=DIR"
+        )
     return _made(parent, "disk", why)
 
 
@@ -71,7 +73,7 @@ def _made(parent: Path, kind: str, why: str) -> Root:
 
 
 def _tmpfs_places(environ: Mapping[str, str]) -> Iterator[Path]:
-    yield Path("/dev/shm")
+    yield Path("/dev/shm")  # noqa: S108  # shared by all users: what we make there is private, see _private
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime)
     yield Path(tempfile.gettempdir())

@@ -6,7 +6,7 @@ import dataclasses
 import html.parser
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
@@ -54,7 +54,7 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
     """
     name = canonicalize_name(package)
     notes: list[str] = []
-    found: list[_Entry] = []
+    found: Sequence[_Entry] = ()
     source = ""
     for url in indexes.urls:
         entries = _listed(f"{url}/{name}/", indexes.offline, web, cache, notes)
@@ -65,7 +65,9 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
     ours = [entry for entry in linked if _belongs(entry.filename, name)]
     if not found and not ours:
         places = ", ".join(redact(url) for url in indexes.urls) or "the find-links"
-        raise UnknownPackage("--spip-matrix", f"no project named {package!r} on {places}", "check the spelling or the index settings")
+        raise UnknownPackage(
+            "--spip-matrix", f"no project named {package!r} on {places}", "check the spelling or the index settings"
+        )
     releases, invalid = _releases(name, [*found, *ours], source)
     if invalid:
         notes.append(f"{name}: left out files whose version is not valid: {', '.join(invalid)}")
@@ -75,35 +77,50 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
 # -- fetching -----------------------------------------------------------------------------------------------------------
 
 
-def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> list[_Entry] | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Page:
+    """A project page as it is kept: ``fetched`` in seconds since the epoch."""
+
+    entries: tuple[_Entry, ...]
+    etag: str
+    fetched: float
+
+    @property
+    def age(self) -> float:
+        return time.time() - self.fetched
+
+    def keep(self, path: Path) -> None:
+        replace_text(path, json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def kept(cls, path: Path) -> _Page | None:
+        try:
+            plain = json.loads(path.read_text("utf-8"))
+            return cls(tuple(_Entry(**entry) for entry in plain["entries"]), plain["etag"], plain["fetched"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> Sequence[_Entry] | None:
     """Return an index page's entries, None where the index does not know the project."""
-    kept = cache.index / f"{digest(url)[:32]}.json"
-    known = _read_kept(kept)
-    if known and (offline or time.time() - known["fetched"] < FRESH):
-        return [_Entry(**entry) for entry in known["entries"]]
+    place = cache.index / f"{digest(url)[:32]}.json"
+    known = _Page.kept(place)
+    if known and (offline or known.age < FRESH):
+        return known.entries
     if offline:
         raise IndexProblem(redact(url), "not in the cache, and UV_OFFLINE forbids to ask")
     try:
-        answer = web.page(url, accept=ACCEPT, etag=known["etag"] if known else "")
+        answer = web.page(url, accept=ACCEPT, etag=known.etag if known else "")
     except NetworkProblem as error:
         if known is None:
             raise IndexProblem(redact(url), str(error).removeprefix(f"{redact(url)}: ")) from error
-        hours = (time.time() - known["fetched"]) / 3600
-        notes.append(f"{redact(url)} cannot be reached; its listing is from {hours:.1f} h ago")
-        return [_Entry(**entry) for entry in known["entries"]]
+        notes.append(f"{redact(url)} cannot be reached; its listing is from {known.age / 3600:.1f} h ago")
+        return known.entries
     if answer.status == 404:
         return None
-    entries = [_Entry(**entry) for entry in known["entries"]] if known and answer.status == 304 else _parse(answer)
-    plain = {"url": redact(url), "etag": answer.etag, "fetched": time.time()}
-    replace_text(kept, json.dumps(plain | {"entries": [dataclasses.asdict(entry) for entry in entries]}))
+    entries = known.entries if known and answer.status == 304 else tuple(_parse(answer))
+    _Page(entries, answer.etag, time.time()).keep(place)
     return entries
-
-
-def _read_kept(path: Path) -> dict[str, object] | None | object:
-    try:
-        return json.loads(path.read_text("utf-8"))  # type: ignore[no-any-return]  # we wrote it
-    except (OSError, ValueError):
-        return None
 
 
 def _links(place: str, web: Web) -> list[_Entry]:
@@ -253,5 +270,3 @@ def _understand(filename: str, name: str) -> tuple[str, Version]:
 
 def _belongs(filename: str, name: str) -> bool:
     return canonicalize_name(filename).startswith(f"{name}-")
-
-

@@ -28,7 +28,9 @@ OLDEST_NAMED = (3, 7)
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_VERSION = 1
 _NAME = re.compile(r"(?:python|pypy)(?:3(?:\.\d+)?)?(?:t|d|td|-dbg)?$")
-_SPEC = re.compile(r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE)
+_SPEC = re.compile(
+    r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def _parse_range(word: str, first: str, last: str) -> Iterator[Wanted]:
     if start[0] != stop[0] or start[1] > stop[1] or len(start) + len(stop) != 4:
         raise UsageProblem("--spip-python", f"{word!r} is no range", "write it like 3.9-3.13")
     for minor in range(start[1], stop[1] + 1):
-        yield dataclasses.replace(low, text=f"{low.text.removesuffix(low.version)}{start[0]}.{minor}", version=f"{start[0]}.{minor}")
+        yield dataclasses.replace(
+            low, text=f"{low.text.removesuffix(low.version)}{start[0]}.{minor}", version=f"{start[0]}.{minor}"
+        )
 
 
 def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Interpreter, ...]:
@@ -86,7 +90,10 @@ def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Inte
     """
     if not wanted:
         plain = [one for one in found if one.implementation == "cpython" and not _flags(one) and one.minor >= OLDEST]
-        chosen = [_newest(group) for _, group in itertools.groupby(sorted(plain, key=lambda one: one.minor), key=lambda one: one.minor)]
+        chosen = [
+            _newest(group)
+            for _, group in itertools.groupby(sorted(plain, key=lambda one: one.minor), key=lambda one: one.minor)
+        ]
         return tuple(chosen)
     picked: dict[str, Interpreter] = {}
     for wish in wanted:
@@ -108,7 +115,9 @@ def _unambiguous(interpreters: Sequence[Interpreter]) -> tuple[Interpreter, ...]
     """Give two patch releases of one minor version labels that tell them apart: ``py3.11.2``."""
     labels = [one.label for one in interpreters]
     return tuple(
-        dataclasses.replace(one, label=f"{one.label[:2]}{one.version}{_flags(one)}") if labels.count(one.label) > 1 else one
+        dataclasses.replace(one, label=f"{one.label[:2]}{one.version}{_flags(one)}")
+        if labels.count(one.label) > 1
+        else one
         for one in interpreters
     )
 
@@ -207,7 +216,9 @@ def probe(path: Path, cache: Cache) -> Interpreter | None:
 
 def _ask(path: Path) -> dict[str, object]:
     try:
-        done = subprocess.run([path, "-I", PROBE], capture_output=True, text=True, timeout=20, check=True, env={}, cwd="/")
+        done = subprocess.run(
+            [path, "-I", PROBE], capture_output=True, text=True, timeout=20, check=True, env={}, cwd="/"
+        )
         facts = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
@@ -218,7 +229,8 @@ def _interpreter(facts: Mapping[str, object], real: str) -> Interpreter:
     implementation, version = str(facts["implementation"]), str(facts["version"])
     flags = ("t" if facts["free_threaded"] else "") + ("d" if facts["debug"] else "")
     markers = facts["markers"]
-    assert isinstance(markers, dict) and isinstance(facts["abis"], list)
+    assert isinstance(markers, dict), "probe.py prints an object"
+    assert isinstance(facts["abis"], list), "probe.py prints a list"
     return Interpreter(
         id=f"{implementation}-{version}{flags}-{facts['platform']}",
         label=_label(implementation, version, flags),

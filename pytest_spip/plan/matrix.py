@@ -20,7 +20,9 @@ def parse_requirement(text: str) -> Requirement:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
-        raise UsageProblem("--spip-matrix", f"{text!r} is no requirement ({reason})", "write it like 'colorama>=0.4'") from error
+        raise UsageProblem(
+            "--spip-matrix", f"{text!r} is no requirement ({reason})", "write it like 'colorama>=0.4'"
+        ) from error
     if requirement.url:
         raise UsageProblem("--spip-matrix", f"{text!r} is a URL", "name a project that an index lists")
     return requirement
@@ -43,7 +45,12 @@ def make_plan(
     for combo in _combos(requirements, releases, interpreters):
         seen.setdefault(combo.id, combo)
     ordered = tuple(_numbered(seen.values()))
-    known = {(release.package, release.version): release for group in releases.values() if not isinstance(group, Verdict) for release in group}
+    known = {
+        (release.package, release.version): release
+        for group in releases.values()
+        if not isinstance(group, Verdict)
+        for release in group
+    }
     return Plan(
         combos=ordered,
         interpreters=tuple(interpreters),
@@ -55,7 +62,9 @@ def make_plan(
 
 def _numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
     for ordinal, combo in enumerate(combos):
-        yield Combo(ordinal, combo.package, combo.version, combo.interpreter, combo.label, combo.extras, combo.prejudged)
+        yield Combo(
+            ordinal, combo.package, combo.version, combo.interpreter, combo.label, combo.extras, combo.prejudged
+        )
 
 
 def _combos(

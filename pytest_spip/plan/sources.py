@@ -126,7 +126,9 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageProblem("index settings", f"cannot read {path} ({error})", "mend the file, or set UV_NO_CONFIG=1") from error
+        raise UsageProblem(
+            "index settings", f"cannot read {path} ({error})", "mend the file, or set UV_NO_CONFIG=1"
+        ) from error
 
 
 # -- pip: https://pip.pypa.io/en/stable/topics/configuration/ -----------------------------------------------------------
@@ -137,12 +139,17 @@ def _pip_settings(environ: Mapping[str, str]) -> dict[str, list[str]] | None:
     values: dict[str, str] = {}
     for path in _pip_files(environ):
         values |= _pip_file(path)
-    values |= {key: environ[variable] for key in _UV_KEYS if (variable := f"PIP_{key.upper().replace('-', '_')}") in environ}
+    values |= {
+        key: environ[variable] for key in _UV_KEYS if (variable := f"PIP_{key.upper().replace('-', '_')}") in environ
+    }
     if not any(values.get(key) for key in _UV_KEYS):
         return None
     urls = [] if _true(values.get("no-index", "")) else [values.get("index-url") or PUBLIC_INDEX]
     urls += values.get("extra-index-url", "").split() if urls else []
-    return {"urls": [url.rstrip("/") for url in _unique(urls)], "find_links": _unique(values.get("find-links", "").split())}
+    return {
+        "urls": [url.rstrip("/") for url in _unique(urls)],
+        "find_links": _unique(values.get("find-links", "").split()),
+    }
 
 
 def _pip_files(environ: Mapping[str, str]) -> list[Path]:
@@ -151,7 +158,9 @@ def _pip_files(environ: Mapping[str, str]) -> list[Path]:
         return []
     home = Path(environ.get("HOME") or Path.home())
     config_home = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    paths = [Path(folder) / "pip" / "pip.conf" for folder in platformdirs.site_config_dir(multipath=True).split(os.pathsep)]
+    paths = [
+        Path(folder) / "pip" / "pip.conf" for folder in platformdirs.site_config_dir(multipath=True).split(os.pathsep)
+    ]
     paths += [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", config_home / "pip" / "pip.conf"]
     if environ.get("VIRTUAL_ENV"):
         paths.append(Path(environ["VIRTUAL_ENV"]) / "pip.conf")
@@ -165,7 +174,9 @@ def _pip_file(path: Path) -> dict[str, str]:
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise UsageProblem("index settings", f"cannot read {path} ({error})", "mend the file, or set PIP_CONFIG_FILE") from error
+        raise UsageProblem(
+            "index settings", f"cannot read {path} ({error})", "mend the file, or set PIP_CONFIG_FILE"
+        ) from error
     sections = [name for name in ("global", "download", "install") if parser.has_section(name)]
     return {key.replace("_", "-"): value for name in sections for key, value in parser.items(name)}
 

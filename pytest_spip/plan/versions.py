@@ -15,7 +15,7 @@ __all__ = ["as_of", "choose", "parse_policy"]
 
 _KEYS: dict[str, Callable[[Version], Hashable]] = {
     "all": lambda version: version,
-    "latest": lambda version: None,
+    "latest": lambda _: None,
     "major": lambda version: (version.epoch, version.major),
     "minor": lambda version: (version.epoch, version.major, version.minor),
 }
@@ -26,10 +26,14 @@ def parse_policy(text: str) -> str:
     policy = text.strip().lower()
     if policy in _KEYS or (policy.isdigit() and int(policy) > 0):
         return policy
-    raise UsageProblem("--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major or a positive number")
+    raise UsageProblem(
+        "--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major or a positive number"
+    )
 
 
-def choose(releases: Sequence[Release], wanted: SpecifierSet, policy: str, *, pre: bool, yanked: bool) -> tuple[Release, ...]:
+def choose(
+    releases: Sequence[Release], wanted: SpecifierSet, policy: str, *, pre: bool, yanked: bool
+) -> tuple[Release, ...]:
     """Return the releases to try, oldest first.
 
     Pre-releases enter with ``pre`` or when the specifier names one; yanked releases with ``yanked`` or when the specifier
@@ -65,7 +69,9 @@ def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Rele
     kept = (
         Release(release.package, release.version, known, release.source)
         for release in releases
-        if (known := tuple(file for file in release.files if file.upload_time and _instant(file.upload_time) <= instant))
+        if (
+            known := tuple(file for file in release.files if file.upload_time and _instant(file.upload_time) <= instant)
+        )
     )
     return tuple(kept)
 

@@ -12,7 +12,6 @@ import threading
 import time
 import tomllib
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -20,8 +19,17 @@ from packaging.version import Version
 
 from pytest_spip.compat import best_wheel
 from pytest_spip.disk import Cache
-from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Verdict, digest
-from pytest_spip.model import verdict_from_plain, verdict_to_plain
+from pytest_spip.model import (
+    DistFile,
+    Interpreter,
+    Outcome,
+    Phase,
+    Reason,
+    Verdict,
+    digest,
+    verdict_from_plain,
+    verdict_to_plain,
+)
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web
 
@@ -125,10 +133,16 @@ def _accepts(filename: str, interpreter: Interpreter) -> bool:
 
 # -- is one build enough? -----------------------------------------------------------------------------------------------
 
-_PLAIN_IMPORTS = frozenset({"setuptools", "distutils", "distutils.core", "os", "os.path", "io", "codecs", "glob", "pathlib", "__future__"})
-_TELLTALES = frozenset({"sys", "platform", "exec", "execfile", "eval", "compile", "__import__", "use_2to3", "ext_modules", "cmdclass"})
+_PLAIN_IMPORTS = frozenset(
+    {"setuptools", "distutils", "distutils.core", "os", "os.path", "io", "codecs", "glob", "pathlib", "__future__"}
+)
+_TELLTALES = frozenset(
+    {"sys", "platform", "exec", "execfile", "eval", "compile", "__import__", "use_2to3", "ext_modules", "cmdclass"}
+)
 _TELLTALES |= {"version_info", "hexversion", "setup_requires"}
-_DECLARATIVE = frozenset({"flit_core.buildapi", "hatchling.build", "poetry.core.masonry.api", "setuptools.build_meta", "pdm.backend"})
+_DECLARATIVE = frozenset(
+    {"flit_core.buildapi", "hatchling.build", "poetry.core.masonry.api", "setuptools.build_meta", "pdm.backend"}
+)
 
 
 def is_plain(archive: Path) -> bool:
@@ -138,7 +152,9 @@ def is_plain(archive: Path) -> bool:
     A declarative project, or a setup script that only reads files and calls ``setup`` with nothing that could ask which
     Python it is, cannot. Where in doubt: no.
     """
-    with contextlib.suppress(OSError, ValueError, SyntaxError, KeyError, tarfile.TarError, zipfile.BadZipFile, RecursionError):
+    with contextlib.suppress(
+        OSError, ValueError, SyntaxError, KeyError, tarfile.TarError, zipfile.BadZipFile, RecursionError
+    ):
         files = _top_files(archive, ("setup.py", "pyproject.toml"))
         project = tomllib.loads(files.get("pyproject.toml", ""))
         if "setup.py" in files:
@@ -170,7 +186,11 @@ def _top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:
             return {_leaf(path): opened.read(path).decode("utf-8") for path in members if _is_top(path, names)}
     with tarfile.open(archive) as tar:
         wanted = [member for member in tar.getmembers() if member.isfile() and _is_top(member.name, names)]
-        return {_leaf(member.name): stream.read().decode("utf-8") for member in wanted if (stream := tar.extractfile(member))}
+        return {
+            _leaf(member.name): stream.read().decode("utf-8")
+            for member in wanted
+            if (stream := tar.extractfile(member))
+        }
 
 
 def _is_top(path: str, names: tuple[str, ...]) -> bool:

@@ -20,7 +20,7 @@ from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_fr
 from pytest_spip.provision.builds import BuiltWheel
 from pytest_spip.provision.uv import Failure, Uv
 
-__all__ = ["Lock", "Locker", "Locked", "selected"]
+__all__ = ["Lock", "Locked", "Locker", "selected"]
 
 UNDATED_KEPT = 86400.0
 """Seconds a resolution counts when no date pins the index: new releases of dependencies appear."""
@@ -105,7 +105,9 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
     try:
         lock = Pylock.from_dict(tomllib.loads(text))
         chosen = list(lock.select(environment=dict(interpreter.markers), tags=supported_tags(interpreter)))  # type: ignore[arg-type]  # our markers are complete
-        return tuple(Locked(package.name, _file(package.name, str(package.version), source)) for package, source in chosen)
+        return tuple(
+            Locked(package.name, _file(package.name, str(package.version), source)) for package, source in chosen
+        )
     except PylockValidationError as error:
         raise IndexProblem("of the lock", f"no usable hash ({error})") from error
     except PylockSelectError as error:

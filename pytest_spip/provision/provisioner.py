@@ -71,7 +71,9 @@ class Provisioner:
         self._store = WheelStore(cache)
         self._locker = Locker(cache, self._uv, indexes, plan.exclude_newer)
         self._builder = Builder(cache, web, self._uv, exclude_newer=plan.exclude_newer, slots=cores)
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision")
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision"
+        )
         self._stopped = threading.Event()
 
     def start(self, combos: Iterable[Combo]) -> None:
@@ -108,8 +110,10 @@ class Provisioner:
             done = job.done(verdict=_verdict(error, job.phase))
         except OSError as error:
             done = job.done(verdict=Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
-        except Exception as error:  # noqa: BLE001  # a combination must end with a verdict, whatever we got wrong
-            done = job.done(verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        except Exception as error:  # a combination must end with a verdict, whatever we got wrong
+            done = job.done(
+                verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, f"{type(error).__name__}: {error}")
+            )
         if not self._stopped.is_set():
             self._on_ready(done)
 
@@ -149,7 +153,9 @@ class Provisioner:
             except Failure as failure:
                 own = failure.verdict
                 detail = f"{item.name} {item.file.version}: {own.detail}"
-                raise Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail), failure.output) from failure
+                raise Failure(
+                    Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail), failure.output
+                ) from failure
             job.work["built"] += built.fresh
         return self._built_wheel(job, built)
 
@@ -191,7 +197,9 @@ class _Job:
         finally:
             self.phases[phase.value] += time.perf_counter() - start  # type: ignore[assignment]  # seconds, not counts
 
-    def done(self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = "") -> Provisioned:
+    def done(
+        self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = ""
+    ) -> Provisioned:
         work: Mapping[str, int] = {name: count for name, count in self.work.items() if count}
         return Provisioned(self.combo.ordinal, environment, verdict, output, dict(self.phases), work)
 

@@ -48,7 +48,9 @@ class WheelStore:
                 plain = json.loads((self.root(sha256) / MARK).read_text("utf-8"))
             except OSError:
                 return None
-            self._known[sha256] = StoredWheel(sha256, plain["name"], plain["version"], str(self.root(sha256)), tuple(plain["modules"]))
+            self._known[sha256] = StoredWheel(
+                sha256, plain["name"], plain["version"], str(self.root(sha256)), tuple(plain["modules"])
+            )
         return self._known[sha256]
 
     def file(self, sha256: str, filename: str, fetch: Callable[[Path], None]) -> bool:
@@ -84,12 +86,24 @@ def unpack(wheel: Path, target: Path) -> None:
         with WheelFile.open(wheel) as source:
             name, version = _identity(wheel.name, source)
             _check_members(wheel)
-            destination = _StoreDestination({scheme: str(target / scheme) for scheme in SCHEMES}, PYTHON_PLACEHOLDER, "posix")
+            destination = _StoreDestination(
+                {scheme: str(target / scheme) for scheme in SCHEMES}, PYTHON_PLACEHOLDER, "posix"
+            )
             install(source, destination, additional_metadata={"INSTALLER": b"pytest-spip\n"})
-    except (InstallerError, zipfile.BadZipFile, ValueError, KeyError, FileExistsError, UnicodeDecodeError, EOFError) as error:
+    except (
+        InstallerError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        FileExistsError,
+        UnicodeDecodeError,
+        EOFError,
+    ) as error:
         raise BadWheel(f"{wheel.name}: {error}") from error
     modules = public_modules(_relative_files(target, ("purelib", "platlib")))
-    (target / MARK).write_text(json.dumps({"name": name, "version": version, "filename": wheel.name, "modules": modules}))
+    (target / MARK).write_text(
+        json.dumps({"name": name, "version": version, "filename": wheel.name, "modules": modules})
+    )
 
 
 def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
@@ -118,14 +132,22 @@ def _check_members(wheel: Path) -> None:
 
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:
-    return [str(path.relative_to(root / scheme)) for scheme in schemes for path in (root / scheme).rglob("*") if path.is_file()]
+    return [
+        str(path.relative_to(root / scheme))
+        for scheme in schemes
+        for path in (root / scheme).rglob("*")
+        if path.is_file()
+    ]
 
 
 class _StoreDestination(SchemeDictionaryDestination):
     """Writes RECORD as it must read in an environment: three levels down in ``lib/pythonX.Y/site-packages``."""
 
-    def finalize_installation(self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]) -> None:
+    def finalize_installation(
+        self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
+    ) -> None:
         places = {"scripts": "../../../bin/", "data": "../../../", "headers": "../../../include/site/"}
-        with construct_record_file(list(records), lambda other: None if other in ("purelib", "platlib") else places[other]) as record:
+        with construct_record_file(
+            list(records), lambda other: None if other in ("purelib", "platlib") else places[other]
+        ) as record:
             self.write_to_fs(scheme, record_file_path, record, is_executable=False)
-

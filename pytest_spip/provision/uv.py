@@ -20,18 +20,41 @@ __all__ = ["Failure", "Uv", "find_uv", "last_words"]
 
 # What a build must not see of the user's environment: all but these.
 _BUILD_KEEPS = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "CC", "CXX", "AR", "LD", "CFLAGS", "CXXFLAGS", "LDFLAGS")
-_TRANSPORT_KEEPS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy")
+_TRANSPORT_KEEPS: tuple[str, ...] = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+)
 _TRANSPORT_KEEPS += ("https_proxy", "all_proxy", "no_proxy", "NETRC")
 # Index settings reach uv by explicit options only, so that uv and the plan never speak of different places.
-_UV_KEEPS = ("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_KEYRING_PROVIDER")
-_UV_KEEPS += ("UV_OFFLINE", "UV_CONCURRENT_DOWNLOADS", "UV_REQUEST_TIMEOUT", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_DOWNLOADS")
+_UV_KEEPS: tuple[str, ...] = (
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    "UV_INSECURE_HOST",
+    "UV_HTTP_TIMEOUT",
+    "UV_HTTP_RETRIES",
+    "UV_KEYRING_PROVIDER",
+)
+_UV_KEEPS += (
+    "UV_OFFLINE",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_REQUEST_TIMEOUT",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_DOWNLOADS",
+)
 _UV_KEEPS += ("UV_PYTHON_INSTALL_MIRROR",)
 
 _NETWORK_WORDS = re.compile(
     r"error sending request|client error \(Connect\)|dns error|operation timed out|connection (?:closed|reset)"
     r"|network was disabled|Failed to (?:fetch|download)|Request failed after|HTTP status (?:server error|client error \(429)"
 )
-_BUILD_WORDS = re.compile(r"Failed to build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)")
+_BUILD_WORDS = re.compile(
+    r"Failed to build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)"
+)
 
 
 class Failure(Exception):
@@ -57,7 +80,9 @@ def find_uv() -> str:
 class Uv:
     """uv with this run's index settings. Safe to use from many threads; :meth:`stop` ends what still runs."""
 
-    def __init__(self, indexes: Indexes, exclude_newer: str = "", *, binary: str = "", environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, indexes: Indexes, exclude_newer: str = "", *, binary: str = "", environ: Mapping[str, str] = os.environ
+    ) -> None:
         self._binary = binary or find_uv()
         self._indexes = indexes
         self._exclude_newer = exclude_newer
@@ -66,7 +91,9 @@ class Uv:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def resolve(self, requirement: str, interpreter: Interpreter, lock: Path, *, wheel: Path | None = None, timeout: float = 120) -> None:
+    def resolve(
+        self, requirement: str, interpreter: Interpreter, lock: Path, *, wheel: Path | None = None, timeout: float = 120
+    ) -> None:
         """Write the ``pylock.toml`` of a requirement for an interpreter to ``lock``.
 
         ``wheel`` is a wheel built here of the pinned project: it is offered, and the project's sdist is not considered.
@@ -74,7 +101,17 @@ class Uv:
         """
         name = re.split(r"[\[=<>!~; ]", requirement, maxsplit=1)[0]
         own = ["--find-links", str(wheel.parent), "--only-binary", name] if wheel else []
-        arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--python", interpreter.path, "--no-header", "--quiet"]
+        arguments = [
+            "pip",
+            "compile",
+            "-",
+            "--format",
+            "pylock.toml",
+            "--python",
+            interpreter.path,
+            "--no-header",
+            "--quiet",
+        ]
         arguments += ["--no-python-downloads", *self._sources(), *own, "--output-file", str(lock)]
         status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
         if status != 0:
@@ -119,13 +156,26 @@ class Uv:
         options += ["--exclude-newer", self._exclude_newer] if self._exclude_newer else []
         return [*options, "--offline"] if self._indexes.offline else options
 
-    def _environment(self, keeps: Sequence[str] = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")) -> dict[str, str]:
+    def _environment(
+        self, keeps: Sequence[str] = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    ) -> dict[str, str]:
         wanted = (*keeps, *_TRANSPORT_KEEPS, *_UV_KEEPS)
         kept = {name: self._environ[name] for name in wanted if name in self._environ}
-        return kept | {"UV_CACHE_DIR": str(uv_cache(self._environ)), "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+        return kept | {
+            "UV_CACHE_DIR": str(uv_cache(self._environ)),
+            "UV_NO_CONFIG": "1",
+            "UV_NO_PROGRESS": "1",
+            "NO_COLOR": "1",
+        }
 
     def _run(
-        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float, *, stdin: str = "", cwd: Path | None = None
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        timeout: float,
+        *,
+        stdin: str = "",
+        cwd: Path | None = None,
     ) -> tuple[int | None, str]:
         """Return exit status, None after the time limit, and the output.
 
@@ -147,7 +197,9 @@ class Uv:
             raise HarnessProblem("the session is ending")
         return process.returncode, output.decode("utf-8", "replace")
 
-    def _start(self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
+    def _start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path | None
+    ) -> subprocess.Popen[bytes]:
         try:
             process = subprocess.Popen(
                 [self._binary, *arguments],
@@ -191,7 +243,9 @@ def _resolution_failure(output: str, status: int | None) -> Exception:
         return NetworkProblem("uv did not answer in time while resolving")
     if _BUILD_WORDS.search(output):
         detail = _first(r"Failed to build `?([^`\n]+)`?", output) or "a dependency"
-        verdict = Verdict(Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}")
+        verdict = Verdict(
+            Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}"
+        )
         return Failure(verdict, last_words(output))
     if _NETWORK_WORDS.search(output):
         return NetworkProblem(_causes(output))

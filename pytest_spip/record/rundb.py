@@ -8,7 +8,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,76 +42,86 @@ CREATE TABLE ledger (
 );
 CREATE TABLE phase (ordinal INTEGER, worker TEXT NOT NULL, phase TEXT NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE sample (
-    worker TEXT NOT NULL, at REAL NOT NULL, cpu REAL NOT NULL, iowait REAL NOT NULL, rss INTEGER NOT NULL, available INTEGER NOT NULL
+    worker TEXT NOT NULL, at REAL NOT NULL, cpu REAL NOT NULL, iowait REAL NOT NULL,
+    rss INTEGER NOT NULL, available INTEGER NOT NULL
 );
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
+ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 
 
-def connect(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """Open a database in WAL mode. ``durable`` makes every commit reach the disk."""
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database in WAL mode, in which a commit does not wait for the disk unless it is told to."""
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 
 class RunWriter:
     """The controller's hand on ``run.sqlite``; nobody else writes to it. Safe to use from many threads.
 
-    Verdicts are committed together, at most ``FLUSH`` seconds after they were given. A second verdict for a combination is
-    ignored: the first one counts.
+    Verdicts are committed together, at most ``FLUSH`` seconds after they were given, and only these commits wait for the
+    disk. A second verdict for a combination is ignored: the first one counts.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connect(path, durable=True)
+        self._connection = connect(path)
         self._lock = threading.RLock()
-        self._open = False
+        self._verdicts: list[tuple[Any, ...]] = []
+        self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._ended = threading.Event()
         self._flusher = threading.Thread(target=self._flush_regularly, name="ledger", daemon=True)
 
     def create(self, plan: Plan, facts: Mapping[str, Any]) -> None:
         """Freeze the plan; ``facts`` describe the run."""
-        with self._transaction():
+        with self._transaction(durable=True):
             for statement in SCHEMA.split(";")[:-1]:
                 self._connection.execute(statement)
             self._facts(facts)
-            self._connection.executemany("INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(_interpreter_row, plan.interpreters))
-            self._connection.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_combo_row, plan.combos))
+            self._connection.executemany(
+                "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(_interpreter_row, plan.interpreters)
+            )
+            self._connection.executemany(
+                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_combo_row, plan.combos)
+            )
         self._flusher.start()
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add or replace facts about the run."""
-        with self._transaction():
+        with self._transaction(durable=True):
             self._facts(facts)
 
     def provisioned(self, done: Provisioned) -> None:
         """Record what provisioning made of a combination; visible to workers when this returns."""
         environment = json.dumps(dataclasses.asdict(done.environment)) if done.environment else None
         verdict = json.dumps(verdict_to_plain(done.verdict)) if done.verdict else None
-        with self._transaction():
-            self._connection.execute("INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)", (done.ordinal, environment, verdict, done.output))
+        with self._transaction(durable=False):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)", (done.ordinal, environment, verdict, done.output)
+            )
             rows = [(done.ordinal, "controller", phase, seconds) for phase, seconds in done.phases.items()]
             self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", rows)
-            self._connection.executemany("INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()])
+            self._connection.executemany(
+                "INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()]
+            )
 
     def verdict(self, result: Result) -> None:
         """Enter a verdict into the ledger."""
-        with self._lock:
-            if not self._open:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._open = True
-            self._connection.execute(f"INSERT OR IGNORE INTO ledger VALUES ({','.join('?' * 17)})", _ledger_row(result))
+        with self._entering:
+            self._verdicts.append(_ledger_row(result))
 
     def flush(self) -> None:
         """Make every verdict durable now."""
         with self._lock:
-            if self._open:
-                self._connection.execute("COMMIT")
-                self._open = False
+            with self._entering:
+                rows, self._verdicts = self._verdicts, []
+            if rows:
+                with self._transaction(durable=True):
+                    self._connection.executemany(ENTER, rows)
 
     def merge(self, workers: Path) -> list[str]:
         """Take the workers' telemetry in; return the names of files that could not be read."""
@@ -139,16 +149,16 @@ class RunWriter:
     def _take_in(self, path: Path) -> None:
         self._connection.execute("ATTACH ? AS worker", (str(path),))
         try:
-            with self._transaction():
-                for table in ("phase", "sample"):
-                    self._connection.execute(f"INSERT INTO {table} SELECT * FROM worker.{table}")
+            with self._transaction(durable=True):
+                self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
+                self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
         finally:
             self._connection.execute("DETACH worker")
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, durable: bool) -> Iterator[None]:
         with self._lock:
-            self.flush()
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -184,12 +194,16 @@ class RunReader:
 
     def combos(self) -> tuple[Combo, ...]:
         """Return the plan."""
-        rows = self._rows("SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan ORDER BY ordinal")
+        rows = self._rows(
+            "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan ORDER BY ordinal"
+        )
         return tuple(_combo(*row) for row in rows)
 
     def provision(self, ordinal: int) -> Provisioned | None:
         """Return what provisioning made of a combination; None when it is not done."""
-        for environment, verdict, output in self._rows("SELECT environment, verdict, output FROM provision WHERE ordinal=?", ordinal):
+        for environment, verdict, output in self._rows(
+            "SELECT environment, verdict, output FROM provision WHERE ordinal=?", ordinal
+        ):
             return Provisioned(
                 ordinal,
                 _environment(json.loads(environment)) if environment else None,
@@ -200,9 +214,7 @@ class RunReader:
 
     def results(self) -> dict[int, Result]:
         """Return the ledger, by ordinal."""
-        columns = "ordinal, outcome, phase, reason, detail, seconds, cpu_seconds, peak_rss, attempts, runner, worker, host, fingerprint"
-        rows = self._rows(f"SELECT {columns}, locked, reproduce, output FROM ledger ORDER BY ordinal")
-        return {row[0]: _result(row) for row in rows}
+        return {row[0]: _result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
 
     def phases(self) -> dict[str, float]:
         """Return seconds per phase, summed over all processes."""
@@ -232,10 +244,21 @@ def _interpreter(plain: Mapping[str, Any]) -> Interpreter:
 
 def _combo_row(combo: Combo) -> tuple[Any, ...]:
     verdict = json.dumps(verdict_to_plain(combo.prejudged)) if combo.prejudged else None
-    return combo.ordinal, combo.id, combo.package, combo.version, combo.interpreter, combo.label, json.dumps(combo.extras), verdict
+    return (
+        combo.ordinal,
+        combo.id,
+        combo.package,
+        combo.version,
+        combo.interpreter,
+        combo.label,
+        json.dumps(combo.extras),
+        verdict,
+    )
 
 
-def _combo(ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None) -> Combo:
+def _combo(
+    ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None
+) -> Combo:
     prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
     return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
 
@@ -248,24 +271,21 @@ def _environment(plain: Mapping[str, Any]) -> Environment:
 def _ledger_row(result: Result) -> tuple[Any, ...]:
     verdict = verdict_to_plain(result.verdict)
     numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
-    texts = result.runner, result.worker, result.host, result.fingerprint, json.dumps(dict(result.locked)), result.reproduce, result.output
+    texts = (
+        result.runner,
+        result.worker,
+        result.host,
+        result.fingerprint,
+        json.dumps(dict(result.locked)),
+        result.reproduce,
+        result.output,
+    )
     return result.ordinal, *verdict, *numbers, *texts, time.time()
 
 
-def _result(row: tuple[Any, ...]) -> Result:
-    ordinal, *verdict, seconds, cpu_seconds, peak_rss, attempts, runner, worker, host, fingerprint, locked, reproduce, output = row
-    return Result(
-        ordinal=ordinal,
-        verdict=verdict_from_plain(verdict),
-        seconds=seconds,
-        cpu_seconds=cpu_seconds,
-        peak_rss=peak_rss,
-        attempts=attempts,
-        runner=runner,
-        worker=worker,
-        host=host,
-        fingerprint=fingerprint,
-        locked=json.loads(locked),
-        reproduce=reproduce,
-        output=output,
-    )
+def _result(row: Sequence[Any]) -> Result:
+    ordinal, *verdict = row[:5]
+    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
+    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output")
+    told = dict(zip(names, row[5:16], strict=True))
+    return Result(ordinal, verdict_from_plain(verdict), **{**told, "locked": json.loads(told["locked"])})

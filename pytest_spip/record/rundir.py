@@ -49,7 +49,9 @@ class RunDirectory:
         except FileExistsError as error:
             raise UsageProblem("--spip-run", f"run {uuid} exists already", "choose another name") from error
         except OSError as error:
-            raise UsageProblem("rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir") from error
+            raise UsageProblem(
+                "rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir"
+            ) from error
         return run
 
     def discard(self) -> None:

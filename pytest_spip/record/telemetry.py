@@ -22,9 +22,11 @@ class Telemetry:
 
     def __init__(self, path: Path, worker: str) -> None:
         self._worker = worker
-        self._connection = connect(path, durable=False)
+        self._connection = connect(path)
         self._connection.execute("CREATE TABLE phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL)")
-        self._connection.execute("CREATE TABLE sample (worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER)")
+        self._connection.execute(
+            "CREATE TABLE sample (worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER)"
+        )
         self._phases: list[tuple[int, str, str, float]] = []
         self._samples: list[tuple[str, float, float, float, int, int]] = []
         self._process = psutil.Process()
@@ -72,5 +74,7 @@ def cpu_times() -> tuple[float, float, float]:
     times = psutil.cpu_times()
     iowait = getattr(times, "iowait", 0.0)
     # guest time is in user time already
-    total = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"))
+    total = sum(
+        getattr(times, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+    )
     return total - times.idle - iowait, iowait, total

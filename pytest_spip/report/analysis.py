@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_spip.model import Combo, Interpreter, Outcome, Result
@@ -96,7 +96,7 @@ def summarise(
     )
 
 
-_NORMAL = (
+_NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
     (re.compile(r"(?:/[^\s/'\":,)]+){2,}/?"), lambda found: "…/" + found[0].rstrip("/").rpartition("/")[2]),
     (re.compile(r"\bline \d+"), "line …"),
@@ -110,12 +110,9 @@ def signature(result: Result) -> str:
     """Return a failure's normalised signature: equal causes give equal texts, whatever the path, address or version."""
     text = result.verdict.detail.splitlines()[0] if result.verdict.detail else ""
     for pattern, replacement in _NORMAL:
-        text = pattern.sub(replacement, text)  # type: ignore[arg-type]  # texts and functions both serve re.sub
+        text = pattern.sub(replacement, text)
     reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
     return f"{reason}: {text.strip()[:160]}" if text.strip() else reason
-
-
-_BAD = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.CRASHED, Outcome.ERROR})
 
 
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:
@@ -123,9 +120,11 @@ def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Grou
     ids = {combo.ordinal: combo.id for combo in combos}
     gathered: dict[str, list[Result]] = {}
     for ordinal in sorted(results):
-        if results[ordinal].verdict.outcome in _BAD:
+        if results[ordinal].verdict.outcome.is_bad:
             gathered.setdefault(signature(results[ordinal]), []).append(results[ordinal])
-    made = (Group(name, tuple(members), tuple(ids[one.ordinal] for one in members)) for name, members in gathered.items())
+    made = (
+        Group(name, tuple(members), tuple(ids[one.ordinal] for one in members)) for name, members in gathered.items()
+    )
     return tuple(sorted(made, key=lambda group: (-group.count, group.signature)))
 
 

@@ -31,7 +31,10 @@ def as_document(summary: Summary) -> dict[str, Any]:
         "interpreters": [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters],
         "combinations": [_combination(combo, result, pythons) for combo, result in done],
         "summary": _summary(summary),
-        "groups": [{"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])} for group in summary.groups],
+        "groups": [
+            {"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])}
+            for group in summary.groups
+        ],
     }
 
 

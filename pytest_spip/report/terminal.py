@@ -58,7 +58,11 @@ def cell(result: Result | None) -> tuple[str, str]:
     """Return a cell's text and style."""
     if result is None:
         return (".", "dim")
-    return _REASON_CELLS.get(result.verdict.reason) or _CELLS[result.verdict.outcome] if result.verdict.reason else _CELLS[result.verdict.outcome]
+    return (
+        _REASON_CELLS.get(result.verdict.reason) or _CELLS[result.verdict.outcome]
+        if result.verdict.reason
+        else _CELLS[result.verdict.outcome]
+    )
 
 
 def grid_lines(summary: Summary) -> Iterator[Line]:
@@ -72,7 +76,10 @@ def grid_lines(summary: Summary) -> Iterator[Line]:
     for row in shown:
         if row.package != package:
             package = row.package
-            yield [(f"{package:<{wide}}", "bold"), *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True))]
+            yield [
+                (f"{package:<{wide}}", "bold"),
+                *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True)),
+            ]
         yield [(f"{_name(row):<{wide}}", ""), *_cells(row, columns)]
     if len(rows) > LARGEST:
         yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
@@ -120,7 +127,9 @@ def _examples(group: Group) -> str:
 
 def summary_line(summary: Summary) -> str:
     """Return the line that everybody reads."""
-    counts = ", ".join(f"{summary.counts[outcome]} {outcome.value}" for outcome in Outcome if summary.counts.get(outcome))
+    counts = ", ".join(
+        f"{summary.counts[outcome]} {outcome.value}" for outcome in Outcome if summary.counts.get(outcome)
+    )
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"

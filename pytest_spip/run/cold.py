@@ -29,7 +29,16 @@ class ColdRunner:
         if problem:
             return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
         modules = next(wheel.modules for wheel in environment.wheels if wheel.name == canonicalize_name(combo.package))
-        command = [composed.python, "-I", "-B", CHECK_IMPORT, "RESULT", "LIFELINE", str(limits.memory), str(limits.file_size)]
+        command = [
+            composed.python,
+            "-I",
+            "-B",
+            CHECK_IMPORT,
+            "RESULT",
+            "LIFELINE",
+            str(limits.memory),
+            str(limits.file_size),
+        ]
         ended = process.run(
             [*command, *modules],
             environment=child_environment(composed),

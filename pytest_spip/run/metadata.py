@@ -15,7 +15,11 @@ __all__ = ["metadata_problem"]
 def metadata_problem(site: str, package: str, version: str) -> str:
     """Say why the installed metadata do not name the project and version; nothing when they do."""
     wanted = canonicalize_name(package)
-    found = [name for name in os.listdir(site) if name.endswith(".dist-info") and canonicalize_name(name.partition("-")[0]) == wanted]
+    found = [
+        name
+        for name in os.listdir(site)
+        if name.endswith(".dist-info") and canonicalize_name(name.partition("-")[0]) == wanted
+    ]
     if len(found) != 1:
         return f"{len(found)} installed projects are named {package}"
     name, told = _identity(Path(site, found[0], "METADATA"))

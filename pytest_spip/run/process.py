@@ -1,4 +1,4 @@
-"""One child process: its own session and process group, a clean environment, limits, output with a cap, and a death without heirs."""
+"""One child process: a session of its own, a clean environment, a time limit, capped output, a death without heirs."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ class _Watched:
                 poller.register(descriptor, select.POLLIN)
         while not self.cut:
             left = self._until - time.monotonic()
-            ready = {descriptor for descriptor, _ in poller.poll(max(0.0, min(left, 1.0 if process < 0 else left)) * 1000)}
+            ready = {
+                descriptor for descriptor, _ in poller.poll(max(0.0, min(left, 1.0 if process < 0 else left)) * 1000)
+            }
             for descriptor in ready - {process}:
                 if not self._read(descriptor):
                     poller.unregister(descriptor)
@@ -165,7 +167,9 @@ class _Watched:
     def output_text(self) -> str:
         """Return the tail of the output, with what would move a terminal's cursor made harmless."""
         text = self._tail[-KEPT:].decode("utf-8", "replace").replace("\r\n", "\n")
-        return "".join(letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        return "".join(
+            letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+        )
 
 
 def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, resource.struct_rusage]:

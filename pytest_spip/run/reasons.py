@@ -40,7 +40,9 @@ def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, mo
     if kind == "passed":
         detail = f"imported, then ended with exit status {ended.status}"
         return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
-    return Verdict(Outcome.CRASHED, Phase.IMPORT, Reason.SILENT_EXIT, f"exit status {ended.status} in the middle of the import")
+    return Verdict(
+        Outcome.CRASHED, Phase.IMPORT, Reason.SILENT_EXIT, f"exit status {ended.status} in the middle of the import"
+    )
 
 
 def _failed(kind: str, message: str, limits: Limits) -> Verdict:

@@ -67,7 +67,9 @@ def tell_failure(descriptor, error):
     kind = type(error)
     name = kind.__name__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__name__
     trace = error.__traceback__
-    while trace is not None and (trace.tb_frame.f_code.co_filename == __file__ or "importlib" in trace.tb_frame.f_code.co_filename):
+    while trace is not None and (
+        trace.tb_frame.f_code.co_filename == __file__ or "importlib" in trace.tb_frame.f_code.co_filename
+    ):
         trace = trace.tb_next
     try:
         text = "".join(traceback.format_exception(kind, error.with_traceback(trace), trace))

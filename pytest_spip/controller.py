@@ -1,0 +1,268 @@
+"""The controller's side of the pytest edge: plans when the session starts, records as reports arrive, reports at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.items import TAIL, Matrix, MatrixItem, one_line, story
+from pytest_spip.model import Combo, Interpreter, Plan, Result
+from pytest_spip.options import Settings
+from pytest_spip.report import jsonfile, terminal
+from pytest_spip.report.analysis import Summary, signature
+from pytest_spip.report.progress import Progress
+from pytest_spip.session import Planner, Run
+from pytest_spip.workbench import Workbench
+
+__all__ = ["ControllerMatrix"]
+
+
+class ControllerMatrix(Matrix):
+    """In the process that the user started: plans, provisions, records, reports; without xdist it runs items too."""
+
+    def __init__(self, config: pytest.Config, named: Sequence[str], settings: Settings) -> None:
+        super().__init__(config, named)
+        self._settings = settings
+        self._planner: Planner | None = None
+        self._plan: Plan | None = None
+        self.active: Run | None = None
+        self._bench: Workbench | None = None
+        self._summary: Summary | None = None
+        self._stories: dict[str, str] = {}
+        self._live = LiveLine(config)
+        self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
+
+    # planning
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Plan, and unless pytest only lists, create the run. Before workers start, and before the header is printed."""
+        try:
+            self._check_reports()
+            self._planner = Planner(self._settings, self.config.rootpath, os.environ)
+            self._plan = self._planner.plan(self._offered(), self._choose)
+            if not self.config.option.collectonly:
+                self._create()
+        except SpipError as error:
+            self._give_back()
+            raise pytest.UsageError(str(error)) from error
+
+    def _create(self) -> None:
+        assert self._planner is not None, "planned before"
+        assert self._plan is not None, "planned before"
+        command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
+        self.active = Run(self._planner, self._plan, self.config.rootpath, command, os.environ)
+        if self._distributed:
+            from pytest_spip.distribute import Distribution
+
+            self.config.pluginmanager.register(Distribution(self.config, self.active), "spip-distribution")
+        self.active.prepare()
+
+    def _check_reports(self) -> None:
+        if self._distributed and self.config.getoption("dist") == "each":
+            raise UsageProblem("--dist", "'each' would run every combination on every worker", "leave the option out")
+        for kind, path in self._settings.report:
+            if kind == "json" and not path:
+                raise UsageProblem("--spip-report", "json needs a path", "write it like --spip-report=json:out.json")
+            if path and not (self.config.invocation_params.dir / path).parent.is_dir():
+                raise UsageProblem("--spip-report", f"{path}: no such directory", "create it first")
+
+    def _offered(self) -> list[str]:
+        offers = self.config.hook.pytest_spip_interpreters(config=self.config)
+        return [str(path) for offer in offers for path in offer]
+
+    def _choose(self, combos: list[Combo], interpreters: Sequence[Interpreter]) -> None:
+        self.config.hook.pytest_spip_plan(config=self.config, combos=combos, interpreters=interpreters)
+
+    def plan_combos(self) -> list[Combo]:
+        """Return the plan."""
+        assert self._plan is not None, "collected after the session started"
+        return list(self._plan.combos)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is planned, where environments live, and what was noticed."""
+        assert self._plan is not None, "the header comes after the session started"
+        lines = [f"spip: {matrix_line(self._plan)}"]
+        if self.active:
+            lines += [f"spip: environments on {self.active.root.summary}; runner cold, sandbox level 1"]
+            lines += [f"spip: run {self.active.directory.path.name}"]
+        return [*lines, *(f"spip: note: {note}" for note in self._plan.notes)]
+
+    # running
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Without workers, provisioning begins when the items are known."""
+        if self.active and not self._distributed:
+            self.active.start(item.combo.ordinal for item in session.items if isinstance(item, MatrixItem))
+
+    def result(self, combo: Combo) -> Result:
+        """Run a combination in this process."""
+        assert self.active is not None, "items run only in a run"
+        if self._bench is None:
+            self._bench = Workbench(self.active.bench_spec(), "main")
+        self.active.wait_for(combo.ordinal)
+        return self._bench.result(combo)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Enter the verdict into the ledger; tell a story once and refer to it when it repeats."""
+        result = self._result_of(report)
+        if result is None or self.active is None:
+            return
+        self.active.record(result)
+        combo = self.active.plan.combos[result.ordinal]
+        self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
+        if report.failed:
+            report.longrepr = self._told(report.nodeid, result)
+        self._live.show(self.active.progress)
+
+    def _result_of(self, report: pytest.TestReport) -> Result | None:
+        plain = vars(report).get("spip")
+        if plain is not None:
+            return Result.from_plain(plain)
+        # xdist speaks of an item over which a worker died in a report whose ``when`` is no phase of pytest's.
+        combo = self.active and self.active.by_nodeid.get(report.nodeid)
+        if not self.active or not combo or report.when in ("setup", "call", "teardown"):
+            return None
+        report.when = "setup"  # an error of ours, not a failure of the package
+        return self.active.lost(combo, str(report.longrepr))
+
+    def _told(self, nodeid: str, result: Result) -> str:
+        first = self._stories.setdefault(signature(result), nodeid)
+        verbose = self.config.get_verbosity() > 0
+        if first == nodeid or verbose:
+            return story(result, lines=1000 if verbose else TAIL)
+        return f"{one_line(result)}\nlike {first}; see it again: {result.reproduce}"
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Name the reason beside the outcome in verbose mode; leave the dots out where a live line tells more."""
+        plain = getattr(report, "spip", None)
+        if plain is None or hasattr(report, "wasxfail"):
+            return None
+        outcome, _, reason, _ = plain["verdict"]
+        category = "error" if report.failed and report.when == "setup" else report.outcome
+        letter = "" if self._live.on else {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
+        return category, letter, outcome.upper() + (f" ({reason})" if reason else "")
+
+    # ending
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+        """Merge what the workers recorded, once all of them have ended."""
+        if self.active:
+            self.active.stop()
+        yield
+        self._live.clear()
+        if self._bench:
+            self._bench.close()
+        if self.active:
+            self._summary = self.active.finish()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        """Write the reports after pytest's own: the grid is what a person should see last."""
+        yield
+        if self._summary is None:
+            return
+        for kind, path in (("terminal", ""), *(pair for pair in self._settings.report if pair[0] != "terminal")):
+            place = str(self.config.invocation_params.dir / path) if path else ""
+            self._write_report(kind, place, terminalreporter)
+
+    def _write_report(self, kind: str, path: str, terminalreporter: pytest.TerminalReporter) -> None:
+        summary, plan = self._summary, self._plan
+        try:
+            known = self.config.hook.pytest_spip_report(
+                config=self.config, kind=kind, path=path, summary=summary, plan=plan
+            )
+        except OSError as error:
+            known = True
+            terminalreporter.write_line(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})", red=True)
+        if not known:
+            terminalreporter.write_line(
+                f"spip: --spip-report: no report is named {kind!r}; there are terminal and json", red=True
+            )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_spip_report(self, kind: str, path: str, summary: Summary) -> bool | None:
+        """Our own reports."""
+        if kind == "terminal":
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            if reporter is not None:
+                write_terminal(reporter, summary)
+            return True
+        if kind == "json":
+            jsonfile.write(summary, Path(path))
+            return True
+        return None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Give everything back, off the critical path."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.active:
+            self.active.leave()
+        elif self._planner:
+            self._planner.close()
+        self.active = self._planner = None
+
+
+def matrix_line(plan: Plan) -> str:
+    """Return ``47 releases of colorama x 5 Pythons = 235 combinations``."""
+    releases: dict[str, set[str]] = {}
+    for combo in plan.combos:
+        releases.setdefault(combo.package, set()).add(combo.version)
+    what = ", ".join(f"{len(versions)} of {package}" for package, versions in releases.items())
+    pythons = " ".join(one.label for one in plan.interpreters)
+    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}) = {len(plan.combos)} combinations"
+
+
+def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
+    """Write grid, groups and summary line."""
+    reporter.section("spip: versions x Pythons")
+    _write_lines(reporter, terminal.grid_lines(summary))
+    if summary.groups:
+        reporter.section("spip: why")
+        _write_lines(reporter, terminal.group_lines(summary.groups))
+    reporter.write_line("")
+    reporter.write_line(f"spip: {terminal.summary_line(summary)}", bold=True)
+
+
+def _write_lines(reporter: pytest.TerminalReporter, lines: Iterator[terminal.Line]) -> None:
+    for line in lines:
+        for text, style in line:
+            markup = {{"dim": "light"}.get(style, style): True} if style else {}
+            reporter.write(text, **markup)
+        reporter.line("")
+
+
+class LiveLine:
+    """One line at the bottom of a terminal, rewritten as the run goes on; elsewhere pytest's dots do."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.on = sys.stdout.isatty() and config.get_verbosity() == 0 and not config.option.collectonly
+        self._last = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Rewrite the line, a few times a second at most."""
+        now = time.monotonic()
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self.on and reporter is not None and (now - self._last > 0.1 or progress.done == progress.planned):
+            self._last = now
+            reporter.rewrite(f"spip: {progress.line(now)}", erase=True)
+
+    def clear(self) -> None:
+        """End the line."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self.on and reporter is not None and self._last:
+            reporter.line("")
