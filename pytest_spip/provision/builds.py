@@ -30,6 +30,7 @@ from pytest_spip.model import (
     verdict_from_plain,
     verdict_to_plain,
 )
+from pytest_spip.provision.backends import Backends, top_files
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web
 
@@ -61,6 +62,7 @@ class Builder:
         self._cache = cache
         self._web = web
         self._uv = uv
+        self._backends = Backends(cache, uv, exclude_newer)
         self._exclude_newer = exclude_newer
         self._slots = threading.BoundedSemaphore(slots)
 
@@ -94,7 +96,8 @@ class Builder:
         outcome: dict[str, object] = {"builder": interpreter.id}
         try:
             with self._slots:
-                wheel = self._uv.build(archive, interpreter, place)
+                kept = self._backends.python(archive, interpreter)
+                wheel = self._uv.build(archive, interpreter, place, kept=kept)
             _check_identity(wheel.name, project, sdist, interpreter)
             outcome |= {"wheel": wheel.name, "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()}
         except Failure as failure:
@@ -155,7 +158,7 @@ def is_plain(archive: Path) -> bool:
     with contextlib.suppress(
         OSError, ValueError, SyntaxError, KeyError, tarfile.TarError, zipfile.BadZipFile, RecursionError
     ):
-        files = _top_files(archive, ("setup.py", "pyproject.toml"))
+        files = top_files(archive, ("setup.py", "pyproject.toml"))
         project = tomllib.loads(files.get("pyproject.toml", ""))
         if "setup.py" in files:
             return _is_plain_script(files["setup.py"])
@@ -176,27 +179,3 @@ def _is_plain_script(text: str) -> bool:
         if {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "arg", None)} & _TELLTALES:
             return False
     return True
-
-
-def _top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the texts of files in the archive's one top directory."""
-    if archive.name.endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            members = {path: path for path in opened.namelist()}
-            return {_leaf(path): opened.read(path).decode("utf-8") for path in members if _is_top(path, names)}
-    with tarfile.open(archive) as tar:
-        wanted = [member for member in tar.getmembers() if member.isfile() and _is_top(member.name, names)]
-        return {
-            _leaf(member.name): stream.read().decode("utf-8")
-            for member in wanted
-            if (stream := tar.extractfile(member))
-        }
-
-
-def _is_top(path: str, names: tuple[str, ...]) -> bool:
-    parts = path.removeprefix("./").split("/")
-    return len(parts) == 2 and parts[1] in names
-
-
-def _leaf(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -117,12 +117,18 @@ class Uv:
         if status != 0:
             raise _resolution_failure(output, status)
 
-    def build(self, sdist: Path, interpreter: Interpreter, target: Path, *, timeout: float = 600) -> Path:
-        """Build a wheel of an sdist into the directory ``target`` and return its path; raises like :meth:`resolve`."""
+    def build(
+        self, sdist: Path, interpreter: Interpreter, target: Path, *, kept: str = "", timeout: float = 600
+    ) -> Path:
+        """Build a wheel of an sdist into the directory ``target`` and return its path; raises like :meth:`resolve`.
+
+        ``kept`` is the Python of an environment that holds the build requirements; without it the build is isolated.
+        """
         home = target.parent / "home"
         home.mkdir(exist_ok=True)
-        arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", interpreter.path]
+        arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", kept or interpreter.path]
         arguments += ["--no-python-downloads", "--no-create-gitignore", *self._sources()]
+        arguments += ["--no-build-isolation"] if kept else []
         environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)}
         status, output = self._run(arguments, environment, timeout, cwd=home)
         if status is None:
@@ -132,6 +138,18 @@ class Uv:
         if status != 0 or len(wheels) != 1:
             raise _build_failure(output)
         return wheels[0]
+
+    def make_environment(self, interpreter: Interpreter, requires: Sequence[str], target: Path) -> None:
+        """Make a virtual environment that holds some requirements, with their bytecode. Raises ``HarnessProblem``."""
+        venv = ["venv", "--quiet", "--relocatable", "--python", interpreter.path, str(target)]
+        python = str(target / "bin" / "python")
+        install = ["pip", "install", "--quiet", "--compile-bytecode", "--python", python, *self._sources(), *requires]
+        for arguments in (venv, install):
+            status, output = self._run(
+                [*arguments, "--no-python-downloads"], self._environment(), 300, cwd=target.parent
+            )
+            if status != 0:
+                raise HarnessProblem(f"no build environment for {interpreter.label}: {_causes(output)}")
 
     def install_python(self, version: str, *, timeout: float = 600) -> bool:
         """Have uv download an interpreter; tell whether it did."""
