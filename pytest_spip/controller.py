@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,10 @@ from pytest_spip.workbench import Workbench
 
 __all__ = ["ControllerMatrix"]
 
+LIVE_PERIOD = 0.2
+PLAIN_PERIOD = 10.0
+"""Seconds between two tellings, on a terminal and elsewhere."""
+
 
 class ControllerMatrix(Matrix):
     """In the process that the user started: plans, provisions, records, reports; without xdist it runs items too."""
@@ -36,7 +42,7 @@ class ControllerMatrix(Matrix):
         self._bench: Workbench | None = None
         self._summary: Summary | None = None
         self._stories: dict[str, str] = {}
-        self._live = LiveLine(config)
+        self._ticker = Ticker(config)
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -64,6 +70,7 @@ class ControllerMatrix(Matrix):
 
             self.config.pluginmanager.register(Distribution(self.config, self.active), "spip-distribution")
         self.active.prepare()
+        self._ticker.start(self.active)
 
     def _check_reports(self) -> None:
         if self._distributed and self.config.getoption("dist") == "each":
@@ -122,7 +129,6 @@ class ControllerMatrix(Matrix):
         self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
         if report.failed:
             report.longrepr = self._told(report.nodeid, result)
-        self._live.show(self.active.progress)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -140,7 +146,7 @@ class ControllerMatrix(Matrix):
         verbose = self.config.get_verbosity() > 0
         if first == nodeid or verbose:
             return story(result, lines=1000 if verbose else TAIL)
-        return f"{one_line(result)}\nlike {first}; see it again: {result.reproduce}"
+        return story(dataclasses.replace(result, output=f"like {first}"), lines=1)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Name the reason beside the outcome in verbose mode; leave the dots out where a live line tells more."""
@@ -149,18 +155,18 @@ class ControllerMatrix(Matrix):
             return None
         outcome, _, reason, _ = plain["verdict"]
         category = "error" if report.failed and report.when == "setup" else report.outcome
-        letter = "" if self._live.on else {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
+        letter = "" if self._ticker.live else {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
         return category, letter, outcome.upper() + (f" ({reason})" if reason else "")
 
     # ending
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self) -> Generator[None, None, None]:
         """Merge what the workers recorded, once all of them have ended."""
         if self.active:
             self.active.stop()
+        self._ticker.stop()
         yield
-        self._live.clear()
         if self._bench:
             self._bench.close()
         if self.active:
@@ -245,24 +251,56 @@ def _write_lines(reporter: pytest.TerminalReporter, lines: Iterator[terminal.Lin
         reporter.line("")
 
 
-class LiveLine:
-    """One line at the bottom of a terminal, rewritten as the run goes on; elsewhere pytest's dots do."""
+class Ticker:
+    """Tells how far the run is: on a terminal one line, rewritten in place of pytest's dots; elsewhere a line at times.
+
+    Elsewhere it speaks only while provisioning goes on, for then the dots stand still.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
+        self.live = sys.stdout.isatty() and config.get_verbosity() == 0
         self._config = config
-        self.on = sys.stdout.isatty() and config.get_verbosity() == 0 and not config.option.collectonly
-        self._last = 0.0
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._shown = False
 
-    def show(self, progress: Progress) -> None:
-        """Rewrite the line, a few times a second at most."""
-        now = time.monotonic()
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if self.on and reporter is not None and (now - self._last > 0.1 or progress.done == progress.planned):
-            self._last = now
-            reporter.rewrite(f"spip: {progress.line(now)}", erase=True)
+    def start(self, run: Run) -> None:
+        """Begin to tell."""
+        if self._config.get_verbosity() >= 0 and self._reporter is not None:
+            if self.live:
+                # Without dots there is nothing to put a percentage behind.
+                vars(self._reporter)["_show_progress_info"] = False
+            self._thread = threading.Thread(target=self._tick, args=(run,), name="ticker", daemon=True)
+            self._thread.start()
 
-    def clear(self) -> None:
-        """End the line."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if self.on and reporter is not None and self._last:
-            reporter.line("")
+    def stop(self) -> None:
+        """End, and leave the cursor on a line of its own."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            if self.live and self._shown and self._reporter is not None:
+                self._reporter.line("")
+        self._thread = None
+
+    @property
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
+
+    def _tick(self, run: Run) -> None:
+        while not self._ended.wait(LIVE_PERIOD if self.live else PLAIN_PERIOD):
+            self._tell(run.progress)
+        if self.live:
+            self._tell(run.progress)
+
+    def _tell(self, progress: Progress) -> None:
+        reporter = self._reporter
+        if reporter is None or not progress.planned:
+            return
+        line = f"spip: {progress.line(time.monotonic())}"
+        if self.live:
+            self._shown = True
+            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is told nowhere else
+        elif progress.provisioned < progress.planned:
+            reporter.ensure_newline()
+            reporter.write_line(line)
