@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.items import TAIL, Matrix, MatrixItem, one_line, story
+from pytest_spip.items import TAIL, Matrix, MatrixItem, story
 from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
 from pytest_spip.report import jsonfile, terminal
