@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import tarfile
@@ -148,6 +149,7 @@ _DECLARATIVE = frozenset(
 )
 
 
+@functools.lru_cache(maxsize=4096)  # an archive's path holds its hash: it never changes
 def is_plain(archive: Path) -> bool:
     """Tell whether an sdist builds the same on every interpreter, so that one universal wheel may serve all.
 

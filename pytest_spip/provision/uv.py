@@ -127,7 +127,7 @@ class Uv:
         home = target.parent / "home"
         home.mkdir(exist_ok=True)
         arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", kept or interpreter.path]
-        arguments += ["--no-python-downloads", "--no-create-gitignore", *self._sources()]
+        arguments += ["--no-python-downloads", *self._sources()]
         arguments += ["--no-build-isolation"] if kept else []
         environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)}
         status, output = self._run(arguments, environment, timeout, cwd=home)
@@ -290,8 +290,8 @@ def build_error(output: str) -> str:
 
 
 def _causes(output: str) -> str:
-    causes = [line.strip() for line in output.splitlines() if line.strip().startswith(("error:", "cause:"))]
-    texts = [line.partition(":")[2].strip() for line in causes]
+    """Return uv's last two clauses: ``error:`` and ``cause:`` lines, or the tree that older versions draw."""
+    texts = re.findall(r"^\s*(?:error:|[Cc]aused? by:|cause:|×|├─▶|╰─▶)\s*(.+)$", output, re.MULTILINE)
     return "; ".join(texts[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
 
 
