@@ -34,7 +34,8 @@ class ControllerMatrix(Matrix):
     """In the process that the user started: plans, provisions, records, reports; without xdist it runs items too."""
 
     def __init__(self, config: pytest.Config, named: Sequence[str], settings: Settings) -> None:
-        super().__init__(config, named)
+        super().__init__(config)
+        self._named = named
         self._settings = settings
         self._planner: Planner | None = None
         self._plan: Plan | None = None
@@ -88,10 +89,19 @@ class ControllerMatrix(Matrix):
     def _choose(self, combos: list[Combo], interpreters: Sequence[Interpreter]) -> None:
         self.config.hook.pytest_spip_plan(config=self.config, combos=combos, interpreters=interpreters)
 
-    def plan_combos(self) -> list[Combo]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_spip_plan(self, combos: list[Combo]) -> None:
+        """Keep the combinations that node ids on the command line select; without any, keep all."""
+        for name in self._named:
+            if not any(_selects(name, combo.nodeid) for combo in combos):
+                raise UsageProblem(name, "no such combination in the plan", "see --collect-only for those there are")
+        if self._named:
+            combos[:] = [combo for combo in combos if any(_selects(name, combo.nodeid) for name in self._named)]
+
+    def combos(self) -> Sequence[Combo]:
         """Return the plan."""
         assert self._plan is not None, "collected after the session started"
-        return list(self._plan.combos)
+        return self._plan.combos
 
     def pytest_report_header(self) -> list[str]:
         """Say what is planned, where environments live, and what was noticed."""
@@ -120,15 +130,20 @@ class ControllerMatrix(Matrix):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Enter the verdict into the ledger; tell a story once and refer to it when it repeats."""
+        """Pass the verdict on; tell a story once and refer to it when it repeats."""
         result = self._result_of(report)
         if result is None or self.active is None:
             return
-        self.active.record(result)
         combo = self.active.plan.combos[result.ordinal]
         self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
         if report.failed:
             report.longrepr = self._told(report.nodeid, result)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_spip_verdict(self, result: Result) -> None:
+        """Enter the verdict into the ledger before anybody else sees it."""
+        assert self.active is not None, "verdicts belong to a run"
+        self.active.record(result)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -220,6 +235,10 @@ class ControllerMatrix(Matrix):
         elif self._planner:
             self._planner.close()
         self.active = self._planner = None
+
+
+def _selects(name: str, nodeid: str) -> bool:
+    return nodeid == name or nodeid.startswith((f"{name}[", f"{name}::"))
 
 
 def matrix_line(plan: Plan) -> str:

@@ -36,7 +36,7 @@ class MatrixCollector(pytest.Collector):
         self._matrix = matrix
 
     def collect(self) -> Iterator[MatrixItem]:
-        """Yield an item per combination that the command line selects, in the plan's order."""
+        """Yield an item per combination, in the plan's order."""
         for combo in self._matrix.combos():
             yield MatrixItem.from_parent(self, name=combo.id, combo=combo, matrix=self._matrix)
 
@@ -101,7 +101,7 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     workerinput = getattr(config, "workerinput", None)
     matrix: Matrix
     if workerinput is not None:
-        matrix = WorkerMatrix(config, named, BenchSpec(**workerinput["spip"]), workerinput["workerid"])
+        matrix = WorkerMatrix(config, BenchSpec(**workerinput["spip"]), workerinput["workerid"])
     else:
         from pytest_spip.controller import ControllerMatrix  # workers have no use for what planning imports
 
@@ -146,24 +146,10 @@ def label_to_python(label: str) -> str:
 class Matrix:
     """What controller and worker have in common: the collector, and reports that carry results."""
 
-    def __init__(self, config: pytest.Config, named: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self._named = named
 
-    def combos(self) -> list[Combo]:
-        """Return the combinations that the command line selects."""
-        every = self.plan_combos()
-        if not self._named:
-            return every
-        chosen = [combo for combo in every if any(_selects(name, combo.nodeid) for name in self._named)]
-        unmatched = [name for name in self._named if not any(_selects(name, combo.nodeid) for combo in every)]
-        if unmatched:
-            raise pytest.UsageError(
-                f"{unmatched[0]}: no such combination in the plan; see --collect-only for those there are"
-            )
-        return chosen
-
-    def plan_combos(self) -> list[Combo]:
+    def combos(self) -> Sequence[Combo]:
         """Return the plan's combinations."""
         raise NotImplementedError
 
@@ -201,10 +187,6 @@ class Matrix:
         return report
 
 
-def _selects(name: str, nodeid: str) -> bool:
-    return nodeid == name or nodeid.startswith((f"{name}[", f"{name}::"))
-
-
 def _properties(result: Result) -> list[tuple[str, object]]:
     verdict = result.verdict
     pairs: dict[str, object] = {"spip_outcome": verdict.outcome.value, "spip_phase": verdict.phase.value}
@@ -219,13 +201,13 @@ def _properties(result: Result) -> list[tuple[str, object]]:
 class WorkerMatrix(Matrix):
     """In an xdist worker: reads the plan, runs what it is told."""
 
-    def __init__(self, config: pytest.Config, named: Sequence[str], spec: BenchSpec, worker: str) -> None:
-        super().__init__(config, named)
+    def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
+        super().__init__(config)
         self._bench = Workbench(spec, worker)
 
-    def plan_combos(self) -> list[Combo]:
+    def combos(self) -> Sequence[Combo]:
         """Return the plan, as the run database has it."""
-        return list(self._bench.combos.values())
+        return self._bench.combos
 
     def result(self, combo: Combo) -> Result:
         """Run a combination here."""

@@ -68,7 +68,7 @@ class Workbench:
         self._limits = Limits(timeout=spec.timeout, memory=spec.memory)
         self._runner: Runner = ColdRunner()
         self._reader = RunReader(Path(spec.database))
-        self.combos = {combo.nodeid: combo for combo in self._reader.combos()}
+        self.combos = self._reader.combos()
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree] = {}
         self._replica: Replica | None = None

@@ -291,7 +291,7 @@ def build_error(output: str) -> str:
 
 def _causes(output: str) -> str:
     """Return uv's last two clauses: ``error:`` and ``cause:`` lines, or the tree that older versions draw."""
-    texts = re.findall(r"^\s*(?:error:|[Cc]aused? by:|cause:|×|├─▶|╰─▶)\s*(.+)$", output, re.MULTILINE)
+    texts = re.findall(r"^\s*(?:error:|[Cc]aused? by:|cause:|×|├─▶|╰─▶)\s*(.+)$", output, re.MULTILINE)  # noqa: RUF001  # uv's sign
     return "; ".join(texts[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
 
 
