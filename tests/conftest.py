@@ -1,0 +1,58 @@
+"""Machines for end-to-end tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.distributions import wheel
+from tests.support.index import LocalIndex
+from tests.support.machine import Machine
+
+MakeMachine = Callable[..., Machine]
+
+
+@contextlib.contextmanager
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeMachine]:
+    """Yield a function that makes machines, each with an index of its own; keywords go to the index."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**index: object) -> Machine:
+            root = tmp_path_factory.mktemp("machine")
+            files = root / "files"
+            files.mkdir()
+            return Machine(root, files, stack.enter_context(LocalIndex(files, **index)))  # type: ignore[arg-type]
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Have one machine meet the interpreters, once for all machines that learn from it."""
+    with machines(tmp_path_factory) as make:
+        machine = make()
+        wheel(machine.files, "primer", "1", {"primer.py": ""})
+        assert machine.run("--spip-matrix=primer").status == 0
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Machine) -> Iterator[MakeMachine]:
+    """Make machines that know the interpreters and nothing else, and serve their indexes to the module's end."""
+    with machines(tmp_path_factory) as make:
+
+        def make_knowing(**index: object) -> Machine:
+            machine = make(**index)
+            machine.learn(known)
+            return machine
+
+        yield make_knowing
+
+
+@pytest.fixture
+def machine(make_machine: MakeMachine) -> Machine:
+    """Make a machine of the test's own."""
+    return make_machine()
