@@ -69,10 +69,11 @@ def pick_file(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile |
 def accepts_python(requires_python: str, version: str) -> bool:
     """Tell whether Requires-Python admits a full Python version; both bounds count, as the core metadata say.
 
+    A pre-release of Python counts as the release it leads to, as for pip and uv: 3.15.0a1 is what ">=3.15" waits for.
     Invalid specifiers admit everything: installers ignore them too.
     """
     try:
-        return SpecifierSet(requires_python).contains(Version(version), prereleases=True)
+        return SpecifierSet(requires_python).contains(Version(version).base_version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
 

@@ -7,10 +7,10 @@ import dataclasses
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import filelock
 import psutil
@@ -18,6 +18,8 @@ import psutil
 from pytest_spip.errors import UsageProblem
 
 __all__ = ["Cache", "open_cache", "owner_alive", "owner_tag", "remove_tree", "replace_text", "sweep_dead"]
+
+_T = TypeVar("_T")
 
 
 def owner_tag() -> str:
@@ -41,18 +43,28 @@ def _start_time(pid: int) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, also one in which somebody took away our write permission. What cannot be removed stays."""
+    """Remove a file or a tree, also one in which somebody took away our permissions. What cannot be removed stays.
 
-    def insist(function: Callable[..., object], failed: str, _: object) -> None:
+    Only directories of the tree have their mode changed: neither what a link in it leads to nor what lies above is ours.
+    """
+    if os.path.islink(path) or not os.path.isdir(path):
         with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(failed), 0o700)
-            os.chmod(failed, 0o700)
-            function(failed)
+            path.unlink()
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        _open_up(path)
+        shutil.rmtree(path, ignore_errors=True)
 
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=insist)
-    else:
-        shutil.rmtree(path, onerror=insist)
+
+def _open_up(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.chmod(0o700)
+    for directory, folders, _ in os.walk(path):
+        for folder in (os.path.join(directory, name) for name in folders):
+            if not os.path.islink(folder):
+                with contextlib.suppress(OSError):
+                    os.chmod(folder, 0o700)  # before the walk goes down into it
 
 
 def sweep_dead(directory: Path) -> list[Path]:
@@ -69,9 +81,13 @@ def replace_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old text or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
-    with open(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(aside, path)
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,19 +142,34 @@ class Cache:
         with filelock.FileLock(guards / f"{name}.lock", is_singleton=False, thread_local=False):
             yield
 
-    def file(self, target: Path, make: Callable[[Path], None]) -> bool:
-        """See that ``target`` exists, making it with ``make(path aside)`` if need be; tell whether it was made here."""
-        if target.exists():
+    def file(
+        self, target: Path, make: Callable[[Path], None], *, stale: Callable[[Path], bool] = lambda _: False
+    ) -> bool:
+        """See that ``target`` exists, making it with ``make(path aside)`` if need be; tell whether it was made here.
+
+        A target that is ``stale`` is made anew; until that is done, and where it fails, the old one stays.
+        """
+        if target.exists() and not stale(target):
             return False
         with self.guard(str(target)):
-            if target.exists():
+            if target.exists() and not stale(target):
                 return False
             with self.workshop() as aside:
                 made = aside / target.name
                 make(made)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    target.rename(aside / "old")  # a directory cannot be replaced by one
                 os.replace(made, target)
         return True
+
+    def read(self, target: Path, load: Callable[[Path], _T]) -> _T:
+        """Return ``load(target)``, if need be after the process that is just putting a newer target in its place."""
+        try:
+            return load(target)
+        except FileNotFoundError:
+            with self.guard(str(target)):
+                return load(target)
 
     @contextlib.contextmanager
     def workshop(self) -> Iterator[Path]:
@@ -155,8 +186,7 @@ class Cache:
 
     def close(self) -> None:
         """Remove this process's own, by now empty, workshop."""
-        with contextlib.suppress(OSError):
-            remove_tree(self.root / "aside" / owner_tag())
+        remove_tree(self.root / "aside" / owner_tag())
 
 
 def open_cache(root: Path) -> Cache:

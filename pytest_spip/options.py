@@ -99,7 +99,7 @@ def _requirements(text: str, base: Path) -> Sequence[str]:
     if not text.startswith("@"):
         return [text]
     try:
-        lines = (base / text[1:]).read_text("utf-8").splitlines()
+        lines = (base / text[1:]).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageProblem(
@@ -119,9 +119,9 @@ def _seconds(text: object) -> float:
 
 
 def _size(text: object) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", str(text).strip(), re.IGNORECASE)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", str(text).strip(), re.IGNORECASE | re.ASCII)
     size = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
-    if size < 16 << 20:
+    if not 16 << 20 <= size < 1 << 60:  # what setrlimit(2) takes, with room to spare
         raise UsageProblem(
             "--spip-memory", f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB"
         )
@@ -132,11 +132,12 @@ def _instant(text: object) -> str:
     """Return an instant in UTC; a date alone means its beginning."""
     try:
         instant = datetime.datetime.fromisoformat(str(text))
-    except ValueError:
+        instant = instant if instant.tzinfo else instant.replace(tzinfo=datetime.UTC)
+        instant = instant.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
         mend = "write it like 2026-11-01 or 2026-11-01T00:00:00Z"
         raise UsageProblem("--spip-exclude-newer", f"{text!r} is no date", mend) from None
-    instant = instant if instant.tzinfo else instant.replace(tzinfo=datetime.UTC)
-    return instant.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{instant.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+from urllib3.exceptions import HTTPError
 
-from pytest_spip.errors import HashMismatch, NetworkProblem
+from pytest_spip.errors import HarnessProblem, HashMismatch, NetworkProblem
 
-__all__ = ["Answer", "Web", "redact"]
+__all__ = ["Answer", "Web", "file_url_to_path", "redact"]
+
+_T = TypeVar("_T")
 
 TIMEOUT = (10.0, 20.0)
 """Seconds to connect, and between two reads."""
 DEADLINE = 300.0
 """Seconds for one whole transfer: a server that drips bytes does not hold us for ever."""
+PATIENCE = 5.0
+"""Seconds that we wait at most when a server asks us to come back later (Retry-After): some say an hour."""
 PAGE_LIMIT = 128 << 20
 """Bytes of an index page; the largest project page of the public index is a fraction of it."""
 
@@ -38,29 +45,63 @@ class Answer:
 
 
 def redact(url: str) -> str:
-    """Return the URL without its password, fit for messages and reports."""
+    """Return the URL without its credentials, fit for messages and reports."""
+    bare, login = _split_login(url)
+    return bare.replace("://", "://****@", 1) if login else url
+
+
+def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return the URL without credentials, and user name and password where it has them."""
     parts = urlsplit(url)
-    if parts.password is None and parts.username is None:
-        return url
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"****@{host}{port}"))
+    if parts.username is None:
+        return url, None
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return bare, (unquote(parts.username), unquote(parts.password or ""))
+
+
+def _realm(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+class _Passing(NetworkProblem):
+    """A failure that may be over when one asks again, after ``pause`` seconds if the server named any."""
+
+    def __init__(self, what: str, pause: float = 0.0) -> None:
+        self.pause = pause
+        super().__init__(what)
 
 
 class Web:
     """A session over one connection pool, safe to use from many threads.
 
-    ``index_urls`` lend their credentials to files on the same host, as pip and uv do; netrc and proxies come from the
-    user's environment.
+    ``index_urls`` lend their credentials to files on the same host and port, the nearest path first, as pip and uv do;
+    netrc and proxies come from the user's environment. ``deadline`` is in seconds, for one transfer with its retries.
+    ``offline`` refuses to ask anybody but this machine.
     """
 
-    def __init__(self, index_urls: Iterable[str] = (), *, retries: int = 3, pool: int = 32) -> None:
-        policy = Retry(total=retries, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
+    def __init__(
+        self,
+        index_urls: Iterable[str] = (),
+        *,
+        offline: bool = False,
+        retries: int = 3,
+        pool: int = 32,
+        deadline: float = DEADLINE,
+    ) -> None:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=policy, pool_connections=8, pool_maxsize=pool))
-        self._logins = dict(_login(url) for url in index_urls if urlsplit(url).username)
+            # The adapter's own retries would sleep as long as a server asks, and could not be stopped.
+            self._session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=8, pool_maxsize=pool))
+        self._logins = [(bare, login) for bare, login in map(_split_login, index_urls) if login]
+        self._offline = offline
         self._retries = retries
+        self._deadline = deadline
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End transfers that are under way, and refuse new ones, with ``HarnessProblem``."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -71,10 +112,40 @@ class Web:
         if url.startswith("file:"):
             return _local_page(url)
         headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
+        return self._insist(lambda until: self._answer(url, headers, until))
+
+    def download(self, url: str, target: Path, sha256: str) -> None:
+        """Fetch a file and check its hash before anybody opens it.
+
+        Raises ``NetworkProblem`` after bounded retries, ``HashMismatch`` when complete bytes are not the promised ones.
+        """
+        found = self._insist(lambda until: self._transfer(url, target, until))
+        if sha256 and found != sha256:
+            target.unlink(missing_ok=True)
+            raise HashMismatch(f"{redact(url)}: sha256 is {found}, promised was {sha256}")
+
+    def _insist(self, ask: Callable[[float], _T]) -> _T:
+        """Return what ``ask(until)`` returns, asking again a few times where that may help."""
+        until = time.monotonic() + self._deadline
+        for attempt in range(self._retries):
+            try:
+                return ask(until)
+            except _Passing as problem:
+                pause = max(0.2 * 2**attempt, min(problem.pause, PATIENCE))
+                if time.monotonic() + pause > until:
+                    raise
+                self._stopped.wait(pause)
+        return ask(until)
+
+    def _answer(self, url: str, headers: dict[str, str], until: float) -> Answer:
         with self._open(url, headers) as response:
             if response.status_code not in (200, 304, 404):
-                raise NetworkProblem(f"{redact(url)}: the server answered {response.status_code} {response.reason}")
-            body = self._body(response)
+                raise _refusal(response)
+            body = bytearray()
+            for chunk in self._chunks(response, until):
+                body += chunk
+                if len(body) > PAGE_LIMIT:
+                    raise NetworkProblem(f"{redact(url)}: the page is larger than {PAGE_LIMIT >> 20} MiB")
             return Answer(
                 status=response.status_code,
                 text=body.decode("utf-8", errors="replace"),
@@ -83,70 +154,64 @@ class Web:
                 url=response.url,
             )
 
-    def download(self, url: str, target: Path, sha256: str) -> None:
-        """Fetch a file and check its hash before anybody opens it.
-
-        Raises ``NetworkProblem`` after bounded retries, ``HashMismatch`` when complete bytes are not the promised ones.
-        """
-        for attempt in range(self._retries + 1):
-            try:
-                found = self._transfer(url, target)
-                break
-            except NetworkProblem:
-                if attempt == self._retries:
-                    raise
-                time.sleep(0.2 * 2**attempt)
-        if sha256 and found != sha256:
-            target.unlink(missing_ok=True)
-            raise HashMismatch(f"{redact(url)}: sha256 is {found}, promised was {sha256}")
-
-    def _transfer(self, url: str, target: Path) -> str:
+    def _transfer(self, url: str, target: Path, until: float) -> str:
         """Write the file and return its sha256."""
         if url.startswith("file:"):
-            data = file_url_to_path(url).read_bytes()
+            data = _local_bytes(file_url_to_path(url))
             target.write_bytes(data)
             return hashlib.sha256(data).hexdigest()
         seen = hashlib.sha256()
         # Accept-Encoding identity: the hash is of the file, not of what a proxy made of it.
         with self._open(url, {"Accept-Encoding": "identity"}) as response, target.open("wb") as stream:
             if response.status_code != 200:
-                raise NetworkProblem(f"{redact(url)}: the server answered {response.status_code} {response.reason}")
-            for chunk in _chunks(response):
+                raise _refusal(response)
+            for chunk in self._chunks(response, until):
                 seen.update(chunk)
                 stream.write(chunk)
         return seen.hexdigest()
 
     def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
-        auth = self._logins.get(urlsplit(url).hostname or "")
+        self._go_on()
+        if self._offline:
+            raise NetworkProblem(f"{redact(url)}: not in the cache, and UV_OFFLINE forbids to ask")
+        # Credentials go apart from the URL: in it, they would lose against netrc, and come back in the answer's links.
+        bare, login = _split_login(url)
+        auth = login or self._lent(bare)
         try:
-            return self._session.get(url, headers=headers, auth=auth, timeout=TIMEOUT, stream=True)
+            return self._session.get(bare, headers=headers, auth=auth, timeout=TIMEOUT, stream=True)
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _Passing(f"{redact(url)}: {_root_cause(error)}") from error
         except requests.RequestException as error:
             raise NetworkProblem(f"{redact(url)}: {_root_cause(error)}") from error
 
-    @staticmethod
-    def _body(response: requests.Response) -> bytes:
-        body = bytearray()
-        for chunk in _chunks(response):
-            body += chunk
-            if len(body) > PAGE_LIMIT:
-                raise NetworkProblem(f"{redact(response.url)}: the page is larger than {PAGE_LIMIT >> 20} MiB")
-        return bytes(body)
+    def _lent(self, url: str) -> tuple[str, str] | None:
+        near = [
+            (len(os.path.commonpath([bare, url])), login) for bare, login in self._logins if _realm(bare) == _realm(url)
+        ]
+        return max(near)[1] if near else None
+
+    def _chunks(self, response: requests.Response, until: float) -> Iterator[bytes]:
+        """Yield what arrives as it arrives: who waits for full chunks waits for ever for a server that drips."""
+        try:
+            while chunk := response.raw.read1(1 << 16, decode_content=True):
+                self._go_on()
+                if time.monotonic() > until:
+                    raise NetworkProblem(f"{redact(response.url)}: no end after {self._deadline:g} s")
+                yield chunk
+        except HTTPError as error:
+            raise _Passing(f"{redact(response.url)}: {_root_cause(error)}") from error
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise HarnessProblem("the session is ending")
 
 
-def _chunks(response: requests.Response) -> Iterable[bytes]:
-    until = time.monotonic() + DEADLINE
-    try:
-        for chunk in response.iter_content(1 << 16):
-            if time.monotonic() > until:
-                raise NetworkProblem(f"{redact(response.url)}: no end after {DEADLINE:.0f} s")
-            yield chunk
-    except requests.RequestException as error:
-        raise NetworkProblem(f"{redact(response.url)}: {_root_cause(error)}") from error
-
-
-def _login(url: str) -> tuple[str, tuple[str, str]]:
-    parts = urlsplit(url)
-    return parts.hostname or "", (unquote(parts.username or ""), unquote(parts.password or ""))
+def _refusal(response: requests.Response) -> NetworkProblem:
+    what = f"{redact(response.url)}: the server answered {response.status_code} {response.reason}"
+    if response.status_code not in (429, 500, 502, 503, 504):
+        return NetworkProblem(what)
+    wished = response.headers.get("Retry-After", "")
+    return _Passing(what, float(wished) if wished.isdecimal() else 0.0)
 
 
 def _local_page(url: str) -> Answer:
@@ -154,8 +219,16 @@ def _local_page(url: str) -> Answer:
     page = page / "index.html" if page.is_dir() else page
     if not page.is_file():
         return Answer(status=404, url=url)
-    base = f"file://{quote(str(page))}"
-    return Answer(status=200, text=page.read_text("utf-8", "replace"), content_type="text/html", url=base)
+    text = _local_bytes(page).decode("utf-8", "replace")
+    return Answer(status=200, text=text, content_type="text/html", url=f"file://{quote(str(page))}")
+
+
+def _local_bytes(path: Path) -> bytes:
+    """Failing to read the other side's file is the network's fault; failing to write ours would be the disk's."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NetworkProblem(f"{path}: {error.strerror}") from error
 
 
 def file_url_to_path(url: str) -> Path:

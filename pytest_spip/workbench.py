@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import shlex
@@ -14,7 +15,7 @@ from typing import Any
 
 from pytest_spip.compose.base import Replica
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.errors import HarnessProblem
+from pytest_spip.disk import remove_tree
 from pytest_spip.model import (
     Combo,
     Environment,
@@ -32,6 +33,7 @@ from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.cold import ColdRunner
 from pytest_spip.run.process import adopt_orphans
 from pytest_spip.run.runner import Runner
+from pytest_spip.run.text import harmless
 
 __all__ = ["RUNNER", "BenchSpec", "Workbench"]
 
@@ -72,25 +74,30 @@ class Workbench:
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree] = {}
         self._replica: Replica | None = None
+        self._places = 0
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker)
 
     def result(self, combo: Combo) -> Result:
         """Run a provisioned combination. An error of ours is tried once more before it is reported."""
-        provisioned = self._reader.provision(combo.ordinal)
-        if provisioned is None:
-            verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
-            provisioned = Provisioned(combo.ordinal, verdict=verdict)
-        if provisioned.environment is None:
+        phases: dict[str, float] = {}
+        provisioned = self._provision(combo)
+        environment = provisioned.environment
+        if environment is None:
             assert provisioned.verdict is not None, "a provision is an environment or a verdict"
-            return self._signed(
-                combo, Result(combo.ordinal, provisioned.verdict, output=provisioned.output), provisioned, {}
-            )
-        for attempt in (1, 2):
-            phases: dict[str, float] = {}
-            result = dataclasses.replace(self._attempt(combo, provisioned.environment, phases), attempts=attempt)
-            if result.verdict.outcome is not Outcome.ERROR:
-                break
+            result = Result(combo.ordinal, provisioned.verdict, output=provisioned.output)
+            return self._signed(combo, result, provisioned, phases)
+        result = self._attempt(combo, environment, phases)
+        if result.verdict.outcome is Outcome.ERROR:
+            result = dataclasses.replace(self._attempt(combo, environment, phases), attempts=2)
         return self._signed(combo, result, provisioned, phases)
+
+    def _provision(self, combo: Combo) -> Provisioned:
+        try:
+            found = self._reader.provision(combo.ordinal)
+        except Exception as error:
+            return Provisioned(combo.ordinal, verdict=_fault_verdict(Phase.PLAN, error))
+        missing = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
+        return found or Provisioned(combo.ordinal, verdict=missing)
 
     def report_took(self, ordinal: int, seconds: float) -> None:
         """Record how long it took to report a combination."""
@@ -102,24 +109,39 @@ class Workbench:
         self._reader.close()
 
     def _attempt(self, combo: Combo, environment: Environment, phases: dict[str, float]) -> Result:
-        """Compose, run, clear away; a fault of ours is a result too. ``phases`` receives the seconds of each step."""
+        """Compose, run, clear away; a fault of ours is a verdict too. To ``phases`` are added the seconds of each step."""
         marks = [time.perf_counter()]
+        result = None
         try:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
                 result = self._runner.run(combo, environment, composed, self._limits)
                 marks.append(time.perf_counter())
-        except (HarnessProblem, OSError) as error:
-            verdict = Verdict(Outcome.ERROR, Phase.INSTALL, _fault(error), f"{type(error).__name__}: {error}")
-            result = Result(combo.ordinal, verdict)
+        except Exception as error:
+            self._start_afresh()
+            # What was found before the environment could not be cleared away stays true.
+            result = result or Result(combo.ordinal, _fault_verdict(Phase.INSTALL, error))
         marks.append(time.perf_counter())
-        phases |= zip(("compose", "run", "clear"), (after - before for before, after in pairwise(marks)), strict=False)
+        for phase, (before, after) in zip(("compose", "run", "clear"), pairwise(marks), strict=False):
+            phases[phase] = phases.get(phase, 0.0) + after - before
         return result
+
+    def _start_afresh(self) -> None:
+        """Give up replica and worktrees: after a fault of ours nobody knows what they are worth, or can be removed."""
+        self._worktrees.clear()
+        self._replica = None
+        with contextlib.suppress(RecursionError):  # too deep a tree; it goes with the run's directory
+            remove_tree(self._place)
+        self._places += 1
+
+    @property
+    def _place(self) -> Path:
+        return Path(self._spec.room) / (f"{self._worker}-{self._places}" if self._places else self._worker)
 
     def _worktree(self, interpreter: Interpreter) -> Worktree:
         if interpreter.id not in self._worktrees:
-            self._replica = self._replica or Replica(Path(self._spec.replica), Path(self._spec.room) / self._worker)
+            self._replica = self._replica or Replica(Path(self._spec.replica), self._place)
             path = self._replica.add_worktree(interpreter)
             self._worktrees[interpreter.id] = Worktree(path, interpreter, self._replica.restore)
         return self._worktrees[interpreter.id]
@@ -152,7 +174,8 @@ class Workbench:
         return f"{shlex.join(words)}{options} python -c {shlex.quote(code)}"
 
 
-def _fault(error: HarnessProblem | OSError) -> Reason:
-    """Name a fault of ours: a full disk is worth telling apart, also as the cause of another error."""
+def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
+    """Return the verdict for a fault of ours: a full disk is worth telling apart, also as the cause of another error."""
     number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
-    return Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else Reason.INTERNAL
+    reason = Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else Reason.INTERNAL
+    return Verdict(Outcome.ERROR, phase, reason, harmless(f"{type(error).__name__}: {error}"))

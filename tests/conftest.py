@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeMachine]:
             root = tmp_path_factory.mktemp("machine")
             files = root / "files"
             files.mkdir()
-            return Machine(root, files, stack.enter_context(LocalIndex(files, **index)))  # type: ignore[arg-type]
+            served = stack.enter_context(LocalIndex(files, **index))  # type: ignore[arg-type]
+            return stack.enter_context(contextlib.closing(Machine(root, files, served)))
 
         yield make
 
@@ -41,12 +41,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Machine) -> Iterator[MakeMachine]:
-    """Make machines that know the interpreters and nothing else, and serve their indexes to the module's end."""
+    """Make machines that know the interpreters, or nothing at all, and serve their indexes to the module's end."""
     with machines(tmp_path_factory) as make:
 
-        def make_knowing(**index: object) -> Machine:
+        def make_knowing(*, knows: bool = True, **index: object) -> Machine:
             machine = make(**index)
-            machine.learn(known)
+            if knows:
+                machine.learn(known)
             return machine
 
         yield make_knowing

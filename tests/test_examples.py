@@ -82,7 +82,9 @@ def test_the_readme_lists_every_option() -> None:
 
 def test_the_hooks_of_the_documentation_work(colorful: Machine) -> None:
     """The conftest of docs/hooks.md drops old releases and writes a report of its own."""
-    conftest = "\n".join(re.findall(r"^```python\n(.+?)^```", (ROOT / "docs" / "hooks.md").read_text(), re.M | re.S))
+    conftest = "\n".join(
+        re.findall(r"^```python\n(.+?)^```", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE | re.DOTALL)
+    )
     assert conftest.count("def pytest_spip_") == 4
     colorful.project("documented", {"conftest.py": conftest.replace('startswith("0.")', 'startswith("0.4")')})
     done = colorful.run("--spip-matrix=colorama", "--spip-report=count:count.txt", project="documented")

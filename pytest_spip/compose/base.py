@@ -25,6 +25,13 @@ _PLAIN_GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TEMPLATE_DIR": "",  # none: an administrator's templates may hold hooks
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "core.attributesFile",  # read from the user's home even without configuration
+    "GIT_CONFIG_VALUE_0": os.devnull,
+    "GIT_CONFIG_KEY_1": "core.hooksPath",
+    "GIT_CONFIG_VALUE_1": os.devnull,
     "GIT_AUTHOR_NAME": "pytest-spip",
     "GIT_AUTHOR_EMAIL": "pytest-spip@localhost",
     "GIT_COMMITTER_NAME": "pytest-spip",
@@ -55,6 +62,17 @@ def _scrubbed_environment() -> Iterator[None]:
         os.environ.update(hidden)
 
 
+@contextlib.contextmanager
+def _git(task: str) -> Iterator[None]:
+    """Run git unmoved by its user's environment; its refusal of a task is a fault of ours."""
+    try:
+        with _scrubbed_environment():
+            yield
+    except git.GitError as error:
+        said = error.stderr.strip() if isinstance(error, git.GitCommandError) else type(error).__name__
+        raise HarnessProblem(f"git cannot {task}: {said}") from error
+
+
 def _open(path: Path) -> git.Repo:
     repository = git.Repo(path)
     repository.git.update_environment(**_PLAIN_GIT)
@@ -74,7 +92,7 @@ class BaseRepository:
 
     def ensure(self, interpreters: Sequence[Interpreter]) -> None:
         """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
-        with _scrubbed_environment():
+        with _git(f"add base environments to {self._cache.base}"):
             self._cache.file(self._cache.base, _init)
             known = {head.name for head in _open(self._cache.base).heads}
             for interpreter in interpreters:
@@ -95,9 +113,8 @@ class BaseRepository:
             repository.git.update_ref(f"refs/heads/{branch(interpreter)}", commit)
 
     def replicate(self, target: Path) -> None:
-        """Copy the repository into RAM."""
-        with _scrubbed_environment():
-            _clone(self._cache.base, target)
+        """Copy the repository into RAM. Raises ``HarnessProblem``."""
+        _clone(self._cache.base, target)
 
 
 def _init(path: Path) -> None:
@@ -105,22 +122,29 @@ def _init(path: Path) -> None:
 
 
 def _clone(source: Path, target: Path) -> None:
-    try:
-        git.Repo.clone_from(str(source), target, bare=True, env=_PLAIN_GIT, multi_options=["--no-tags", "--quiet"])
-    except git.GitCommandError as error:
-        raise HarnessProblem(f"git cannot copy {source}: {error.stderr.strip()}") from error
+    # Without hard links: a package that finds its replica must not find the user's cache behind it.
+    options = ["--no-tags", "--quiet", "--no-hardlinks"]
+    with _git(f"copy {source}"):
+        git.Repo.clone_from(str(source), target, bare=True, env=_PLAIN_GIT, multi_options=options)
 
 
 def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
     """Make a virtual environment without pip: PEP 405, written by the interpreter's own ``venv``."""
     command = [interpreter.path, "-I", "-m", "venv", "--without-pip", "--symlinks", str(target)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=120, env={"PATH": os.defpath}, cwd=target.parent
-    )
-    if done.returncode != 0:
-        raise HarnessProblem(f"{interpreter.path} makes no environment: {done.stderr.strip() or done.stdout.strip()}")
-    for name in (".gitignore",):
-        (target / name).unlink(missing_ok=True)  # venv of 3.13 ignores all it made
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={"PATH": os.defpath},
+            cwd=target.parent,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or getattr(error, "stdout", None) or error).strip()
+        raise HarnessProblem(f"{interpreter.path} makes no environment: {said}") from error
+    (target / ".gitignore").unlink(missing_ok=True)  # venv of 3.13 ignores all it made
     for script in (target / "bin").glob("[aA]ctivate*"):
         script.unlink()  # they carry the path of the directory that they were made in
     return target
@@ -131,27 +155,26 @@ class Replica:
 
     def __init__(self, source: Path, place: Path) -> None:
         self._place = place
+        self._branches: dict[Path, str] = {}
         place.mkdir(parents=True, exist_ok=True)
-        with _scrubbed_environment():
-            _clone(source, place / "base.git")
+        _clone(source, place / "base.git")
+        with _git(f"open {place / 'base.git'}"):
             self._repository = _open(place / "base.git")
 
     def add_worktree(self, interpreter: Interpreter) -> Path:
-        """Add the worktree of an interpreter's base environment and return its path."""
+        """Add the worktree of an interpreter's base environment and return its path. Raises ``HarnessProblem``."""
         path = self._place / interpreter.label
-        try:
-            with _scrubbed_environment():
-                self._repository.git.worktree("add", "--quiet", "--detach", "--force", str(path), branch(interpreter))
-        except git.GitCommandError as error:
-            raise HarnessProblem(
-                f"git cannot add a worktree for {interpreter.label}: {error.stderr.strip()}"
-            ) from error
+        self._branches[path] = branch(interpreter)
+        self.restore(path)
         return path
 
     def restore(self, worktree: Path) -> None:
-        """Bring a worktree back to its commit, whatever was done to it."""
-        with _scrubbed_environment():
-            tree = git.Git(worktree)
-            tree.update_environment(**_PLAIN_GIT)
-            tree.reset("--hard", "--quiet")
-            tree.clean("-ffdxq")
+        """Check a worktree out at its path, where nothing is. Raises ``HarnessProblem``.
+
+        ``git reset`` and ``git clean`` inside the old tree would obey its ``.git``, which a package can replace, or look for
+        a repository above it, which may be the user's.
+        """
+        with _git(f"add the worktree {worktree}"):
+            self._repository.git.worktree(
+                "add", "--quiet", "--detach", "--force", "--force", str(worktree), self._branches[worktree]
+            )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ ROOM = 256 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Root:
-    """A run's own directory, mode 0700. ``kind`` is ``tmpfs`` or ``disk``; ``why`` says why it is not tmpfs."""
+    """A run's own directory, mode 0700. ``kind`` is ``tmpfs`` or ``disk``; ``why`` says why none was chosen."""
 
     path: Path
     kind: str
@@ -43,78 +44,81 @@ def choose_root(wish: str, environ: Mapping[str, str]) -> Root:
     Raises ``UsageProblem`` for a directory that cannot be used.
     """
     if wish not in ("auto", "off"):
-        return _in_named(Path(wish).expanduser())
-    why = "--spip-ram=off"
-    if wish == "auto":
-        for place in _tmpfs_places(environ):
-            why = _objection(place)
-            if not why and (parent := _private(place)):
-                return _made(parent, "tmpfs", "")
-        why = why or "no tmpfs here"
-    parent = _private(Path(tempfile.gettempdir()))
-    if parent is None:
-        raise UsageProblem(
-            "--spip-ram", f"cannot write below {tempfile.gettempdir()}", "name a directory with --spip-ram=DIR"
-        )
-    return _made(parent, "disk", why)
+        place = Path(wish).expanduser().absolute()  # children and the remover work in other directories
+        return _made(place, "", "name another, or use --spip-ram=auto")
+    whys = ["--spip-ram=off"] if wish == "off" else []
+    for place in _tmpfs_places(environ) if wish == "auto" else ():
+        whys.append(_lack(place) or _objection(place) or _claim(place))
+        if not whys[-1]:
+            return Root(_own(place), "tmpfs")
+    return _made(Path(tempfile.gettempdir()), whys[0], "name a directory with --spip-ram=DIR")
 
 
-def _in_named(place: Path) -> Root:
-    parent = _private(place) if place.is_dir() else None
-    if parent is None:
-        raise UsageProblem("--spip-ram", f"{place} is not a writable directory", "name one, or use --spip-ram=auto")
-    return _made(parent, "tmpfs" if is_tmpfs(place) else "disk", "")
-
-
-def _made(parent: Path, kind: str, why: str) -> Root:
-    path = parent / owner_tag()
-    path.mkdir(mode=0o700, exist_ok=True)
-    return Root(path, kind, why)
+def _made(place: Path, why: str, mend: str) -> Root:
+    problem = _objection(place) or _claim(place)
+    if problem:
+        raise UsageProblem("--spip-ram", problem, mend)
+    return Root(_own(place), "tmpfs" if is_tmpfs(place) else "disk", why)
 
 
 def _tmpfs_places(environ: Mapping[str, str]) -> Iterator[Path]:
-    yield Path("/dev/shm")  # noqa: S108  # shared by all users: what we make there is private, see _private
+    yield Path("/dev/shm")  # noqa: S108  # shared by all users: what we make there is private, see _claim
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime)
     yield Path(tempfile.gettempdir())
 
 
-def _objection(place: Path) -> str:
-    """Say why a place does not serve as RAM; nothing where it does."""
-    if not place.is_dir() or not is_tmpfs(place):
-        return ""
+def _lack(place: Path) -> str:
+    """Say why a place is not the RAM we look for; nothing where it is."""
+    if not is_tmpfs(place):
+        return f"{place} is no tmpfs"
     room = shutil.disk_usage(place).free
-    if room < ROOM:
-        return f"{place} has only {room >> 20} MiB free"
-    if os.statvfs(place).f_flag & os.ST_NOEXEC:
+    return f"{place} has only {room >> 20} MiB free" if room < ROOM else ""
+
+
+def _objection(place: Path) -> str:
+    """Say why environments cannot live in a place; nothing where they can."""
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return f"{place} is not a writable directory"
+    if os.statvfs(place).f_flag & getattr(os, "ST_NOEXEC", 0):
         return f"{place} is mounted noexec"
+    if place.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        return f"{place} lets everybody rename what others made in it"
+    return ""
+
+
+def _own(place: Path) -> Path:
+    """Return where this run's directory is in a place that others write to as well."""
+    return place / f"pytest-spip-{os.getuid()}" / owner_tag()
+
+
+def _claim(place: Path) -> str:
+    """Make this run's directory; say why that cannot be, or be trusted, and nothing when it is made."""
+    own = _own(place)
+    try:
+        own.parent.mkdir(mode=0o700, exist_ok=True)
+        state = own.parent.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+            return f"{own.parent} is not a directory of yours alone"
+        own.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        return f"cannot make {own} ({error.strerror})"
     return ""
 
 
 def is_tmpfs(place: Path) -> bool:
-    """Tell whether a directory lies on a tmpfs, by the mount table: the innermost mount decides."""
+    """Tell whether a directory lies on a tmpfs, by the mount table: the innermost mount decides, the last of several there."""
     with contextlib.suppress(OSError):
         path = os.path.realpath(place)
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-        over = [(len(mount[1]), mount[2]) for mount in mounts if _is_below(path, mount[1])]
+        over = [(len(mount[1]), mount[2]) for mount in reversed(mounts) if _is_below(path, mount[1])]
         return bool(over) and max(over, key=lambda pair: pair[0])[1] in ("tmpfs", "ramfs")
     return False
 
 
 def _is_below(path: str, mount: str) -> bool:
-    return path == mount or path.startswith(mount.rstrip("/") + "/")
-
-
-def _private(place: Path) -> Path | None:
-    """Return our directory in a place that others write to as well, or None where somebody else holds its name."""
-    path = place / f"pytest-spip-{os.getuid()}"
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        state = path.lstat()
-    except OSError:
-        return None
-    ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o077
-    return path if ours and os.access(path, os.W_OK) else None
+    point = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), mount)  # spaces and the like, see getmntent(3)
+    return path == point or path.startswith(point.rstrip("/") + "/")
 
 
 def sweep(root: Root) -> list[Path]:
@@ -127,17 +131,17 @@ def discard(path: Path) -> None:
 
     The rename takes the name away at once, so that the next run sweeps it should the remover be killed.
     """
-    doomed = path.with_name(f"0-doomed-{path.name}")
+    doomed = path.with_name(f"0-doomed-{path.name}-{time.monotonic_ns()}")
     with contextlib.suppress(OSError):
         path.rename(doomed)
         _remove_later(doomed)
 
 
 def _remove_later(path: Path) -> None:
-    code = "import os, shutil, sys; os.nice(19); shutil.rmtree(sys.argv[1], ignore_errors=True)"
+    _removers[:] = [remover for remover in _removers if remover.poll() is None]
     try:
-        subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, str(path)],
+        remover = subprocess.Popen(
+            ["nice", "-n", "19", "rm", "-rf", "--", str(path)],  # takes trees of any depth, which shutil does not
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -146,3 +150,9 @@ def _remove_later(path: Path) -> None:
         )
     except OSError:
         remove_tree(path)
+    else:
+        _removers.append(remover)
+
+
+_removers: list[subprocess.Popen[bytes]] = []
+"""Those at work: a process that is forgotten while it runs would be warned of, and stay a zombie."""

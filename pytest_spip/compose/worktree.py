@@ -17,12 +17,14 @@ __all__ = ["Worktree"]
 
 HOUSE = ("home", "tmp", "work")
 """Directories of a combination beside its packages: HOME, TMPDIR and the working directory."""
+SHEBANG_LIMIT = 127
+"""Bytes of a script's first line that every kernel reads; Linux reads 255 since 5.1 (execve(2))."""
 
 
 class Worktree:
     """A bare environment that is used again and again: what a combination brings or leaves is taken out after it.
 
-    ``restore`` brings the worktree back when a combination changed the base environment itself.
+    ``restore`` checks the base environment out anew at a path where nothing is.
     """
 
     def __init__(self, path: Path, interpreter: Interpreter, restore: Callable[[Path], None]) -> None:
@@ -32,8 +34,7 @@ class Worktree:
         self._library = self._find_library(interpreter)
         self._site = self._library / "site-packages"
         self._site.mkdir(parents=True, exist_ok=True)  # git keeps no empty directories
-        library = f"lib/{self._library.name}"
-        self._floors = (".", "bin", "include", "lib", library, f"{library}/site-packages")
+        self._floors = [os.path.relpath(floor, path) for floor, _, _ in os.walk(path)]  # parents before children
         self._base = self._states()
 
     def _find_library(self, interpreter: Interpreter) -> Path:
@@ -67,41 +68,69 @@ class Worktree:
         _copy_tree(root / "platlib", self._site)
         _copy_tree(root / "data", self.path)
         _copy_tree(root / "headers", self.path / "include" / "site" / self._library.name / wheel.name)
-        with os.scandir(root / "scripts") as scripts:
-            for entry in scripts:
-                self._install_script(Path(entry.path))
+        for script in sorted((root / "scripts").iterdir()):
+            self._install_script(script)
 
     def _install_script(self, script: Path) -> None:
         target = self.path / "bin" / script.name
-        target.write_bytes(script.read_bytes().replace(PYTHON_PLACEHOLDER.encode(), os.fsencode(self._python), 1))
+        _copy_file(script, target)
         target.chmod(0o755)
+        placeholder = f"#!{PYTHON_PLACEHOLDER}".encode()
+        with script.open("rb") as stream:
+            if stream.read(len(placeholder)) == placeholder:  # else a program, which may be large
+                target.write_bytes(self._shebang() + stream.read())
+
+    def _shebang(self) -> bytes:
+        """Return the line that starts a script; where the kernel would not read it, two that are shell and Python (pip's)."""
+        python = os.fsencode(self._python)
+        if len(python) + 2 <= SHEBANG_LIMIT and b" " not in python:
+            return b"#!" + python
+        return b"#!/bin/sh\n'''exec' \"" + python + b'" "$0" "$@"\n' + b"' '''"
 
     def clear(self) -> None:
-        """Take out all that is not the base environment; restore what a combination changed or removed of it."""
+        """Take out all that is not the base environment, or make it anew where a combination changed that itself.
+
+        Raises ``HarnessProblem`` when something cannot be removed.
+        """
         found = self._states()
-        for name in found.keys() - self._base.keys():
-            _remove(self.path / name)
         if any(found.get(name) != state for name, state in self._base.items()):
-            self._restore(self.path)
-            self._site.mkdir(parents=True, exist_ok=True)
-            self._base = self._states()
+            self._make_anew()
+        else:
+            for name in found.keys() - self._base.keys():
+                _remove(self.path / name)
+
+    def _make_anew(self) -> None:
+        """Replace the whole tree: neither what is left of it nor its ``.git`` can be trusted to lead to our repository."""
+        _remove(self.path)
+        self._restore(self.path)
+        self._site.mkdir(parents=True, exist_ok=True)
+        self._base = self._states()
 
     def _states(self) -> dict[str, _State]:
-        """Return the state of every entry of the base environment's directories, by path; deeper trees are one entry.
+        """Return the state of every entry of the base environment's directories, by path; other trees are one entry.
 
         A directory's state is its mode; a file's also inode, size and change time, which no unprivileged program can set.
+        Where a link took a directory's place, what it leads to is not ours: its entries are neither listed nor removed.
         """
-        states: dict[str, _State] = {}
+        states: dict[str, _State] = {os.curdir: _state(self.path)}
         for floor in self._floors:
-            with contextlib.suppress(OSError), os.scandir(self.path / floor) as entries:
-                for entry in entries:
-                    state = entry.stat(follow_symlinks=False)
-                    own = () if stat.S_ISDIR(state.st_mode) else (state.st_ino, state.st_size, state.st_ctime_ns)
-                    states[f"{floor}/{entry.name}"] = (state.st_mode, *own)
+            if stat.S_ISDIR(states.get(floor, (0,))[0]):
+                with contextlib.suppress(OSError):  # who shut it changed its mode, and that is seen above it
+                    names = os.listdir(self.path / floor)
+                    states |= {os.path.normpath(f"{floor}/{name}"): _state(self.path / floor / name) for name in names}
         return states
 
 
 _State = tuple[int, ...]
+
+
+def _state(path: Path) -> _State:
+    """Return an entry's state; nothing's is a mode of 0."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return (0,)
+    return (state.st_mode,) + (() if stat.S_ISDIR(state.st_mode) else (state.st_ino, state.st_size, state.st_ctime_ns))
 
 
 def _copy_tree(source: Path, target: Path) -> None:
@@ -115,14 +144,19 @@ def _copy_tree(source: Path, target: Path) -> None:
         if entry.is_dir(follow_symlinks=False):
             _copy_tree(Path(entry.path), aim)
         else:
-            shutil.copyfile(entry.path, aim)
+            _copy_file(Path(entry.path), aim)
             if entry.stat().st_mode & 0o100:
                 aim.chmod(0o755)
 
 
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file, in place of one that is there. Never through a link: ``bin/python`` leads to the user's interpreter."""
+    with contextlib.suppress(FileNotFoundError):
+        target.unlink()
+    shutil.copyfile(source, target)
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        remove_tree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+    remove_tree(path)
+    if os.path.lexists(path):
+        raise HarnessProblem(f"cannot remove {path}")

@@ -36,7 +36,7 @@ class Listed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """Units that were waiting, or that a :class:`WorkerLeft` was blamed on, can be run now."""
+    """Units that were waiting, or that a :class:`WorkerLeft` was blamed on, can be run now; others are passed over."""
 
     units: Sequence[int]
 
@@ -97,6 +97,7 @@ class Scheduler:
         self._groups: dict[int, str] = {}
         self._ready: dict[str, deque[int]] = {}
         self._waiting: set[int] = set()
+        self._blamed: set[int] = set()
         self._workers: dict[str, _Worker] = {}
         self._listed = False
 
@@ -145,13 +146,17 @@ class Scheduler:
 
     def _make_ready(self, units: Iterable[int]) -> None:
         for unit in units:
-            self._waiting.discard(unit)
-            self._ready.setdefault(self._groups[unit], deque()).append(unit)
+            held = self._waiting if unit in self._waiting else self._blamed
+            if unit in held:
+                held.remove(unit)
+                self._ready.setdefault(self._groups[unit], deque()).append(unit)
 
     def _take_back(self, event: WorkerLeft) -> None:
         worker = self._workers.pop(event.worker, None)
         for unit in reversed(worker.pending if worker else ()):
-            if unit != event.blamed:
+            if unit == event.blamed:
+                self._blamed.add(unit)
+            else:
                 self._ready.setdefault(self._groups[unit], deque()).appendleft(unit)
 
     def _finish(self, event: Finished) -> None:

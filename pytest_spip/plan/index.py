@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_spip.disk import Cache, replace_text
 from pytest_spip.errors import IndexProblem, NetworkProblem, UnknownPackage
 from pytest_spip.model import DistFile, Indexes, Release, digest
-from pytest_spip.web import Answer, Web, redact
+from pytest_spip.web import Answer, Web, file_url_to_path, redact
 
 __all__ = ["Listing", "list_project", "parse_html", "parse_json"]
 
@@ -57,20 +57,19 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
     found: Sequence[_Entry] = ()
     source = ""
     for url in indexes.urls:
-        entries = _listed(f"{url}/{name}/", indexes.offline, web, cache, notes)
+        entries = _listed(f"{url.rstrip('/')}/{name}/", indexes.offline, web, cache, notes)
         if entries is not None:
             found, source = entries, redact(url)
             break
-    linked = [entry for place in indexes.find_links for entry in _links(place, web)]
-    ours = [entry for entry in linked if _belongs(entry.filename, name)]
-    if not found and not ours:
+    linked = [entry for place in indexes.find_links for entry in _links(place, indexes.offline, web, cache, notes)]
+    releases, invalid = _releases(name, [*found, *linked], source)
+    if not source and not releases:
         places = ", ".join(redact(url) for url in indexes.urls) or "the find-links"
         raise UnknownPackage(
             "--spip-matrix", f"no project named {package!r} on {places}", "check the spelling or the index settings"
         )
-    releases, invalid = _releases(name, [*found, *ours], source)
     if invalid:
-        notes.append(f"{name}: left out files whose version is not valid: {', '.join(invalid)}")
+        notes.append(f"{name}: left out, for their versions are not valid: {', '.join(invalid)}")
     return Listing(package=name, releases=releases, notes=tuple(notes))
 
 
@@ -79,15 +78,20 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Page:
-    """A project page as it is kept: ``fetched`` in seconds since the epoch."""
+    """A page as it is kept: ``fetched`` in seconds since the epoch; no entries where the index did not know the project."""
 
-    entries: tuple[_Entry, ...]
+    entries: tuple[_Entry, ...] | None
     etag: str
     fetched: float
 
     @property
     def age(self) -> float:
         return time.time() - self.fetched
+
+    @property
+    def fresh(self) -> bool:
+        """An absence is never fresh: who has just published a project does not want to wait until we know."""
+        return self.entries is not None and 0 <= self.age < FRESH
 
     def keep(self, path: Path) -> None:
         replace_text(path, json.dumps(dataclasses.asdict(self)))
@@ -96,41 +100,61 @@ class _Page:
     def kept(cls, path: Path) -> _Page | None:
         try:
             plain = json.loads(path.read_text("utf-8"))
-            return cls(tuple(_Entry(**entry) for entry in plain["entries"]), plain["etag"], plain["fetched"])
+            entries = plain["entries"]
+            known = None if entries is None else tuple(_Entry(**entry) for entry in entries)
+            return cls(known, plain["etag"], float(plain["fetched"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
 
 def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> Sequence[_Entry] | None:
-    """Return an index page's entries, None where the index does not know the project."""
+    """Return a page's entries, None where there is no such page."""
+    if url.startswith("file:"):  # as near as the cache, and never stale
+        return _ask(url, None, web).entries
     place = cache.index / f"{digest(url)[:32]}.json"
     known = _Page.kept(place)
-    if known and (offline or known.age < FRESH):
+    if known and (offline or known.fresh):
         return known.entries
     if offline:
         raise IndexProblem(redact(url), "not in the cache, and UV_OFFLINE forbids to ask")
     try:
-        answer = web.page(url, accept=ACCEPT, etag=known.etag if known else "")
-    except NetworkProblem as error:
+        page = _ask(url, known, web)
+    except _Unreachable:
         if known is None:
-            raise IndexProblem(redact(url), str(error).removeprefix(f"{redact(url)}: ")) from error
+            raise
         notes.append(f"{redact(url)} cannot be reached; its listing is from {known.age / 3600:.1f} h ago")
         return known.entries
-    if answer.status == 404:
-        return None
-    entries = known.entries if known and answer.status == 304 else tuple(_parse(answer))
-    _Page(entries, answer.etag, time.time()).keep(place)
-    return entries
+    page.keep(place)
+    return page.entries
 
 
-def _links(place: str, web: Web) -> list[_Entry]:
+class _Unreachable(IndexProblem):
+    """The index did not answer, or not with a page; what it said before may still do."""
+
+
+def _ask(url: str, known: _Page | None, web: Web) -> _Page:
+    try:
+        answer = web.page(url, accept=ACCEPT, etag=known.etag if known else "")
+    except NetworkProblem as error:
+        raise _Unreachable(redact(url), str(error).removeprefix(f"{redact(url)}: ")) from error
+    if known and answer.status == 304:
+        return dataclasses.replace(known, fetched=time.time())
+    entries = None if answer.status == 404 else tuple(_parse(answer))
+    return _Page(entries, answer.etag, time.time())
+
+
+def _links(place: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> Sequence[_Entry]:
     """Return the entries of a find-links place: a directory, or a page of links."""
-    local = Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)
-    if "://" not in place or (place.startswith("file:") and local.is_dir()):
-        files = sorted(local.iterdir()) if local.is_dir() else []
-        return [_Entry(filename=path.name, url=path.resolve().as_uri()) for path in files]
-    answer = web.page(place, accept="text/html")
-    return parse_html(answer.text, answer.url) if answer.status == 200 else []
+    local = file_url_to_path(place) if place.startswith("file:") else Path(place)
+    if "://" in place and not (place.startswith("file:") and local.is_dir()):
+        entries = _listed(place, offline, web, cache, notes)
+        if entries is None:
+            raise IndexProblem(redact(place), "there is no such page of links")
+        return entries
+    try:
+        return [_Entry(filename=path.name, url=path.resolve().as_uri()) for path in sorted(local.iterdir())]
+    except OSError as error:
+        raise IndexProblem(place, f"cannot be read as find-links ({error.strerror})") from error
 
 
 # -- parsing ------------------------------------------------------------------------------------------------------------
@@ -151,7 +175,7 @@ def parse_json(text: str, url: str) -> list[_Entry]:
         page = json.loads(text)
         _check_api(str(page["meta"]["api-version"]), url)
         return [_json_entry(file, url) for file in page["files"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IndexProblem(redact(url), f"malformed JSON answer ({type(error).__name__}: {error})") from error
 
 
@@ -170,8 +194,11 @@ def _json_entry(file: dict[str, object], url: str) -> _Entry:
 def parse_html(text: str, url: str) -> list[_Entry]:
     """Parse a PEP 503 project page, or any page of links; raises ``IndexProblem`` where it is not HTML."""
     parser = _Anchors(url)
-    parser.feed(text)
-    parser.close()
+    try:
+        parser.feed(text)
+        parser.close()
+    except (ValueError, AssertionError) as error:  # of urljoin, and of the parser's own for what it cannot tokenize
+        raise IndexProblem(redact(url), f"malformed HTML answer ({error})") from error
     if not parser.is_html:
         raise IndexProblem(redact(url), "malformed HTML answer (no HTML in it)")
     return parser.entries
@@ -220,16 +247,17 @@ def _check_api(version: str, url: str) -> None:
 
 
 def _releases(name: str, entries: Iterable[_Entry], source: str) -> tuple[tuple[Release, ...], list[str]]:
-    """Group files by version, oldest first; also return the names of files with invalid versions, each version once."""
+    """Group files by version, oldest first; also return what stands for a version and is none, each once."""
     by_version: dict[Version, list[DistFile]] = {}
     invalid: dict[str, None] = {}
     for entry in entries:
+        kind, text = _understand(entry.filename, name)
         try:
-            kind, version = _understand(entry.filename, name)
+            version = Version(text) if kind else None
         except InvalidVersion:
-            invalid[entry.filename] = None
+            invalid[text] = None
             continue
-        if kind:
+        if version is not None:
             by_version.setdefault(version, []).append(_dist_file(entry, kind, str(version)))
     ordered = sorted(by_version.items())
     releases = tuple(Release(name, str(version), tuple(files), source) for version, files in ordered)
@@ -249,24 +277,29 @@ def _dist_file(entry: _Entry, kind: str, version: str) -> DistFile:
     )
 
 
-def _understand(filename: str, name: str) -> tuple[str, Version]:
-    """Return kind and version of a file; kind is empty for eggs, installers and other projects' files."""
-    nothing = ("", Version("0"))
+def _understand(filename: str, name: str) -> tuple[str, str]:
+    """Return kind of a file and its version, unchecked; the kind is empty for eggs, installers and other projects' files."""
     if filename.endswith(".whl"):
-        try:
-            found, version, _, _ = parse_wheel_filename(filename)
-        except InvalidWheelFilename as error:
-            raise InvalidVersion(filename) from error
-        return ("wheel", version) if found == name else nothing
+        return _understand_wheel(filename, name)
     for suffix in SDIST_SUFFIXES:
         if filename.endswith(suffix):
-            stem, _, text = filename.removesuffix(suffix).rpartition("-")
-            if canonicalize_name(stem) == name:
-                return "sdist", Version(text)
-            if canonicalize_name(filename).startswith(f"{name}-"):
-                raise InvalidVersion(filename)
-    return nothing
+            version = _after_name(filename.removesuffix(suffix), name)
+            # In a find-links directory, "foo-bar-1.0" is more likely to be foo-bar's than an odd version of foo.
+            ours = version[:1].isdigit() or "-" not in version
+            return ("sdist", version) if version and ours else ("", "")
+    return "", ""
 
 
-def _belongs(filename: str, name: str) -> bool:
-    return canonicalize_name(filename).startswith(f"{name}-")
+def _understand_wheel(filename: str, name: str) -> tuple[str, str]:
+    if canonicalize_name(filename.partition("-")[0]) != name:
+        return "", ""
+    try:
+        return "wheel", str(parse_wheel_filename(filename)[1])
+    except InvalidWheelFilename:
+        return "wheel", filename  # which is no version, and best says what is left out
+
+
+def _after_name(stem: str, name: str) -> str:
+    """Return what follows the name; names and versions both may hold dashes, in any spelling (pip ``package_finder.py``)."""
+    dashes = (place for place, letter in enumerate(stem) if letter == "-")
+    return next((stem[place + 1 :] for place in dashes if canonicalize_name(stem[:place]) == name), "")

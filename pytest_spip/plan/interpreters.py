@@ -26,7 +26,7 @@ OLDEST = (3, 8)
 """Taken without being named; 3.7 runs when it is asked for, as far as it goes."""
 OLDEST_NAMED = (3, 7)
 PROBE = Path(__file__).with_name("probe.py")
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 _NAME = re.compile(r"(?:python|pypy)(?:3(?:\.\d+)?)?(?:t|d|td|-dbg)?$")
 _SPEC = re.compile(
     r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE
@@ -46,7 +46,7 @@ class Wanted:
     def matches(self, interpreter: Interpreter) -> bool:
         """Tell whether an interpreter is the one asked for."""
         if self.path:
-            return os.path.realpath(self.path) == interpreter.path
+            return real_program(self.path) == interpreter.path
         same = f"{interpreter.version}.".startswith(f"{self.version}.")
         return same and interpreter.implementation == self.implementation and _flags(interpreter) == self.flags
 
@@ -69,18 +69,26 @@ def _parse_word(word: str) -> Iterator[Wanted]:
         mend = "write 3.12, 3.9-3.13, pypy3.10, 3.14t or the path of an interpreter"
         raise UsageProblem("--spip-python", f"{word!r} names no interpreter", mend)
     pypy = (found["kind"] or "").lower() in {"pypy", "pp"}
-    yield Wanted(word, "", "pypy" if pypy else "cpython", found["version"], found["flags"].lower())
+    wanted = Wanted(word, "", "pypy" if pypy else "cpython", found["version"], found["flags"].lower())
+    if _numbers(wanted) < OLDEST_NAMED:
+        oldest = "{}.{}".format(*OLDEST_NAMED)
+        raise UsageProblem("--spip-python", f"{word!r} is too old", f"name {oldest} or a later one")
+    yield wanted
+
+
+def _numbers(wanted: Wanted) -> tuple[int, ...]:
+    return tuple(int(part) for part in wanted.version.split("."))
 
 
 def _parse_range(word: str, first: str, last: str) -> Iterator[Wanted]:
     (low,), (high,) = _parse_word(first), _parse_word(last)
-    start, stop = (tuple(int(part) for part in end.version.split(".")) for end in (low, high))
-    if start[0] != stop[0] or start[1] > stop[1] or len(start) + len(stop) != 4:
+    start, stop = _numbers(low), _numbers(high)
+    alike = low.flags == high.flags and high.implementation in {"cpython", low.implementation}
+    if not alike or start[0] != stop[0] or start[1] > stop[1] or len(start) + len(stop) != 4:
         raise UsageProblem("--spip-python", f"{word!r} is no range", "write it like 3.9-3.13")
     for minor in range(start[1], stop[1] + 1):
-        yield dataclasses.replace(
-            low, text=f"{low.text.removesuffix(low.version)}{start[0]}.{minor}", version=f"{start[0]}.{minor}"
-        )
+        version = f"{start[0]}.{minor}"
+        yield dataclasses.replace(low, text=low.text.replace(low.version, version), version=version)
 
 
 def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Interpreter, ...]:
@@ -115,7 +123,7 @@ def _unambiguous(interpreters: Sequence[Interpreter]) -> tuple[Interpreter, ...]
     """Give two patch releases of one minor version labels that tell them apart: ``py3.11.2``."""
     labels = [one.label for one in interpreters]
     return tuple(
-        dataclasses.replace(one, label=f"{one.label[:2]}{one.version}{_flags(one)}")
+        dataclasses.replace(one, label=f"{_kind(one.implementation)}{one.version}{_flags(one)}")
         if labels.count(one.label) > 1
         else one
         for one in interpreters
@@ -131,7 +139,11 @@ def _missing(wish: Wanted) -> Interpreter:
 
 def _label(implementation: str, version: str, flags: str) -> str:
     major, minor = version.split(".")[:2]
-    return f"{'pypy' if implementation == 'pypy' else 'py'}{major}{minor}{flags}"
+    return f"{_kind(implementation)}{major}{minor}{flags}"
+
+
+def _kind(implementation: str) -> str:
+    return "pypy" if implementation == "pypy" else "py"
 
 
 def _flags(interpreter: Interpreter) -> str:
@@ -143,14 +155,32 @@ def _flags(interpreter: Interpreter) -> str:
 
 def executables(environ: Mapping[str, str]) -> Iterator[Path]:
     """Yield real executables that may be interpreters, each once. Scripts such as pyenv's shims are passed over."""
-    seen: set[str] = set()
-    for directory in _directories(environ):
-        for path in _interpreters_in(directory):
-            real = os.path.realpath(path)
-            if real not in seen and _is_program(real):
-                seen.add(real)
-                # The link's own path stays: a virtual environment is found by it, and tells us its base.
-                yield path
+    found = (real_program(path) for directory in _directories(environ) for path in _interpreters_in(directory))
+    yield from map(Path, dict.fromkeys(filter(None, found)))
+
+
+def real_program(path: str | Path) -> str:
+    """Follow links, and the virtual environment that holds a copy, to an interpreter; nothing where there is none.
+
+    A virtual environment names the directory it was made from (PEP 405, ``home``); not every Python tells which that is.
+    """
+    real = os.path.realpath(path)
+    if home := _home(real):
+        candidates = [
+            os.path.realpath(os.path.join(home, name)) for name in (os.path.basename(real), "python3", "python")
+        ]
+        return next((found for found in candidates if _is_program(found)), "")
+    return real if _is_program(real) else ""
+
+
+def _home(real: str) -> str:
+    try:
+        lines = Path(real).parents[1].joinpath("pyvenv.cfg").read_text("utf-8").splitlines()
+    except (OSError, ValueError, IndexError):
+        return ""
+    settings = {key.strip().lower(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+    home = settings.get("home", "")
+    return "" if home == os.path.dirname(real) else home
 
 
 def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -189,32 +219,30 @@ def _is_program(path: str) -> bool:
 
 def discover(environ: Mapping[str, str], cache: Cache, extra: Iterable[str] = ()) -> tuple[Interpreter, ...]:
     """Probe every executable found, and ``extra`` paths, in parallel; deduplicate by real executable."""
-    paths = [*executables(environ), *(Path(path) for path in extra)]
+    named = (Path(real) for path in extra if (real := real_program(path)))
+    paths = dict.fromkeys((*executables(environ), *named))
     with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
         probed = pool.map(lambda path: probe(path, cache), paths)
-        found = {one.path: one for one in probed if one is not None and one.minor >= OLDEST_NAMED}
-    return tuple(found.values())
+        return tuple(one for one in probed if one is not None and one.minor >= OLDEST_NAMED)
 
 
 def probe(path: Path, cache: Cache) -> Interpreter | None:
-    """Ask an executable what it is; None when it cannot say. Answers are cached until the executable changes."""
-    real = os.path.realpath(path)
-    try:
-        state = os.stat(real)
-    except OSError:
+    """Ask the executable behind a path what it is; None when it cannot say. Cached until the executable changes."""
+    real = real_program(path)
+    if not real:
         return None
-    kept = cache.interpreters / f"{digest(str(path), real, state.st_mtime_ns, state.st_size, PROBE_VERSION)[:32]}.json"
+    state = os.stat(real)
+    kept = cache.interpreters / f"{digest(real, state.st_mtime_ns, state.st_size, PROBE_VERSION)[:32]}.json"
     try:
         facts = json.loads(kept.read_text("utf-8"))
     except (OSError, ValueError):
-        facts = _ask(path)
-        replace_text(kept, json.dumps(facts))
-    if facts.get("virtual") and os.path.realpath(facts["base"]) != real:
-        return probe(Path(facts["base"]), cache)
+        facts = _ask(real)
+        if facts:  # what failed to answer may only have been slow, or have missed a library
+            replace_text(kept, json.dumps(facts))
     return _interpreter(facts, real) if facts else None
 
 
-def _ask(path: Path) -> dict[str, object]:
+def _ask(path: str) -> dict[str, object]:
     try:
         done = subprocess.run(
             [path, "-I", PROBE], capture_output=True, text=True, timeout=20, check=True, env={}, cwd="/"

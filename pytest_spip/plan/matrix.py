@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -39,12 +40,9 @@ def make_plan(
     """Return the plan: package by package, oldest release first, interpreters inside.
 
     ``releases`` maps a requirement's text to the releases chosen for it, or to the verdict that stands for a project which
-    the index would not list.
+    the index would not list. Raises ``UsageProblem`` for two requirements whose combinations could not be told apart.
     """
-    seen: dict[str, Combo] = {}
-    for combo in _combos(requirements, releases, interpreters):
-        seen.setdefault(combo.id, combo)
-    ordered = tuple(_numbered(seen.values()))
+    ordered = tuple(_numbered(_unique(_combos(requirements, releases, interpreters))))
     known = {
         (release.package, release.version): release
         for group in releases.values()
@@ -60,11 +58,22 @@ def make_plan(
     )
 
 
+def _unique(combos: Iterable[Combo]) -> Iterable[Combo]:
+    """Keep each combination once; of one that several requirements name, the one that is to be tried."""
+    seen: dict[str, Combo] = {}
+    for combo in combos:
+        known = seen.setdefault(combo.id, combo)
+        if known.extras != combo.extras:
+            names = " and ".join(f"{one.package}[{','.join(one.extras)}]".replace("[]", "") for one in (known, combo))
+            raise UsageProblem("--spip-matrix", f"{names} would share their node ids", "name one of them in a run")
+        if known.prejudged and not combo.prejudged:
+            seen[combo.id] = combo
+    return seen.values()
+
+
 def _numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
     for ordinal, combo in enumerate(combos):
-        yield Combo(
-            ordinal, combo.package, combo.version, combo.interpreter, combo.label, combo.extras, combo.prejudged
-        )
+        yield dataclasses.replace(combo, ordinal=ordinal)
 
 
 def _combos(

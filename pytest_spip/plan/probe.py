@@ -1,6 +1,6 @@
 """Runs inside a foreign interpreter, by path: prints one line of JSON that says which interpreter it is.
 
-Keys: implementation, version, base (the executable behind a virtual environment), abis, platforms, markers.
+Keys: implementation, version, abis, libc, free_threaded, debug, platform, markers.
 Standard library only, syntax of Python 3.7; nothing imports this file.
 """
 
@@ -62,8 +62,6 @@ def describe():
     return {
         "implementation": implementation.name,
         "version": full_version(sys.version_info),
-        "base": getattr(sys, "_base_executable", None) or sys.executable,
-        "virtual": sys.prefix != sys.base_prefix,
         "abis": abis(),
         "libc": libc() if sys.platform.startswith("linux") else ["", ""],
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),

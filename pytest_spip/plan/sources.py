@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import os
-import shlex
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 
@@ -20,51 +21,106 @@ __all__ = ["user_indexes"]
 
 PUBLIC_INDEX = "https://pypi.org/simple"
 _UV_KEYS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
+_PIP_KEYS = _UV_KEYS[1:]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one level of settings says: indexes in order of search, of which the default one comes last."""
+
+    ahead: tuple[str, ...]
+    default: str
+    find_links: tuple[str, ...]
+    no_index: bool
 
 
 def user_indexes(environ: Mapping[str, str], start: Path) -> Indexes:
     """Return where packages come from, for a person who works in ``start``.
 
-    Raises ``UsageProblem`` for a configuration file that cannot be parsed.
+    Raises ``UsageProblem`` for a configuration file that cannot be understood.
     """
     offline = _true(environ.get("UV_OFFLINE", ""))
-    uv = _uv_settings(environ, start)
-    if uv is not None:
-        return Indexes(urls=tuple(uv["urls"]), find_links=tuple(uv["find_links"]), offline=offline, origin="uv")
-    pip = _pip_settings(environ)
-    if pip is not None:
-        return Indexes(urls=tuple(pip["urls"]), find_links=tuple(pip["find_links"]), offline=offline, origin="pip")
+    for origin, layers in (("uv", _uv_layers(environ, start)), ("pip", _pip_layers(environ, start))):
+        if layers:
+            return _joined(layers, offline, origin)
     return Indexes(urls=(PUBLIC_INDEX,), offline=offline)
+
+
+def _joined(layers: Sequence[_Layer], offline: bool, origin: str) -> Indexes:
+    default = next((layer.default for layer in layers if layer.default), PUBLIC_INDEX)
+    urls = [url for layer in layers for url in layer.ahead]
+    # pip searches the main index first, uv last.
+    urls = [default, *urls] if origin == "pip" else [*urls, default]
+    return Indexes(
+        urls=() if any(layer.no_index for layer in layers) else _unique(urls),
+        find_links=_unique(place for layer in layers for place in layer.find_links),
+        offline=offline,
+        origin=origin,
+    )
 
 
 def _true(text: str) -> bool:
     return text.strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 
 
+def _index(text: str, base: Path) -> str:
+    """Return an index's URL; a path, relative to ``base``, is one too."""
+    if "://" not in text:
+        return (base / text).absolute().as_uri()
+    try:
+        urlsplit(text).port  # noqa: B018  # raises for what is no URL
+    except ValueError as error:
+        raise UsageProblem("index settings", f"{_redacted(text)} is no URL ({error})", "mend the setting") from None
+    return text.rstrip("/")
+
+
+def _redacted(text: str) -> str:
+    """Return what may hold credentials without them, also where it cannot be parsed."""
+    return re.sub(r"//[^/]*@", "//****@", text)
+
+
+def _place(text: str, base: Path) -> str:
+    """Return a find-links place: a URL, or the absolute path of a directory, for uv runs elsewhere than we do."""
+    return _index(text, base) if "://" in text else os.path.abspath(base / os.path.expanduser(text))
+
+
 # -- uv: https://docs.astral.sh/uv/concepts/indexes/ --------------------------------------------------------------------
 
 
-def _uv_settings(environ: Mapping[str, str], start: Path) -> dict[str, list[str]] | None:
-    """Merge environment, project, user and system, the nearest first: a default index comes last in uv's search."""
-    layers = [_uv_environment(environ), *_uv_files(environ, start)]
-    if not any(layer.get(key) for layer in layers for key in _UV_KEYS):
-        return None
-    ahead: list[str] = []
-    default = ""
-    find_links: list[str] = []
-    for layer in layers:
-        for entry in layer.get("index", ()):
-            url = _with_login(entry, environ)
-            if entry.get("default"):
-                default = default or url
-            elif not entry.get("explicit"):
-                ahead.append(url)
-        default = default or str(layer.get("index-url") or "")
-        ahead += _texts(layer.get("extra-index-url"))
-        find_links += _texts(layer.get("find-links"))
-    no_index = any(layer.get("no-index") for layer in layers)
-    urls = [] if no_index else [*_unique(ahead), default or PUBLIC_INDEX]
-    return {"urls": [url.rstrip("/") for url in _unique(urls)], "find_links": _unique(find_links)}
+def _uv_layers(environ: Mapping[str, str], start: Path) -> list[_Layer]:
+    """The environment goes before all files; of these, uv merges the lists kind by kind, the nearest file first."""
+    files = [
+        (table, path) for path, found in _uv_files(environ, start) for table in (found, _table(found, "pip", path))
+    ]
+    merged = {key: [(table[key], path) for table, path in files if table.get(key)] for key in _UV_KEYS}
+    own = {key: [(value, start / "the environment")] for key, value in _uv_environment(environ).items() if value}
+    return [_uv_layer(settings, environ) for settings in (own, merged) if any(settings.values())]
+
+
+def _uv_layer(settings: Mapping[str, list[tuple[Any, Path]]], environ: Mapping[str, str]) -> _Layer:
+    entries = [(entry, path) for value, path in settings.get("index", ()) for entry in _tables(value, path)]
+    used = [
+        (entry, _index(_with_login(entry, environ), path.parent))
+        for entry, path in entries
+        if entry.get("url") and not entry.get("explicit")
+    ]
+    flat = [url for entry, url in used if entry.get("format") == "flat"]
+    plain = [(bool(entry.get("default")), url) for entry, url in used if entry.get("format") != "flat"]
+    main = [url for default, url in plain if default] + _each(settings, "index-url", _index)
+    return _Layer(
+        ahead=(*(url for default, url in plain if not default), *_each(settings, "extra-index-url", _index)),
+        default=main[0] if main else "",
+        find_links=(*_each(settings, "find-links", _place), *flat),
+        no_index=bool(settings.get("no-index")),
+    )
+
+
+def _each(settings: Mapping[str, list[tuple[Any, Path]]], key: str, convert: Callable[[str, Path], str]) -> list[str]:
+    return [
+        convert(text, path.parent)
+        for value, path in settings.get(key, ())
+        for text in ([value] if isinstance(value, str) else _list(value, path))
+    ]
 
 
 def _uv_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -88,37 +144,37 @@ def _named(text: str) -> dict[str, Any]:
 def _with_login(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     """Return the entry's URL, with the credentials that ``UV_INDEX_<NAME>_USERNAME`` and ``_PASSWORD`` give."""
     url = str(entry.get("url", ""))
-    name = "".join(letter if letter.isalnum() else "_" for letter in str(entry.get("name", "")).upper())
+    name = re.sub(r"[^A-Z0-9]", "_", str(entry.get("name", "")).upper())
     user = environ.get(f"UV_INDEX_{name}_USERNAME", "") if name else ""
     password = environ.get(f"UV_INDEX_{name}_PASSWORD", "") if name else ""
-    parts = urlsplit(url)
-    if not (user or password) or parts.username:
+    scheme, separator, rest = url.partition("://")
+    if not (user or password) or not separator:
         return url
-    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{host.rpartition('@')[2]}{slash}{path}"
 
 
-def _uv_files(environ: Mapping[str, str], start: Path) -> Iterator[dict[str, Any]]:
-    if _true(environ.get("UV_NO_CONFIG", "")):
-        return
+def _uv_files(environ: Mapping[str, str], start: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if named := environ.get("UV_CONFIG_FILE"):
-        yield _toml(Path(named))
-        return
-    yield from _uv_project(start)
-    config_home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or Path.home()) / ".config")
-    for path in (config_home / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):
-        if path.is_file():
-            yield _toml(path)
+        yield Path(named).absolute(), _toml(Path(named))
+    elif not _true(environ.get("UV_NO_CONFIG", "")):
+        yield from _uv_project(start)
+        config_home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or Path.home()) / ".config")
+        for path in (config_home / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):
+            if path.is_file():
+                yield path, _toml(path)
 
 
-def _uv_project(start: Path) -> Iterator[dict[str, Any]]:
+def _uv_project(start: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for directory in (start, *start.parents):
-        if (directory / "uv.toml").is_file():
-            yield _toml(directory / "uv.toml")
+        own, project = directory / "uv.toml", directory / "pyproject.toml"
+        if own.is_file():
+            yield own, _toml(own)
             return
-        if (directory / "pyproject.toml").is_file():
-            table = _toml(directory / "pyproject.toml").get("tool", {}).get("uv")
-            if table is not None:
-                yield table
+        if project.is_file():
+            table = _table(_toml(project), "tool", project)
+            if "uv" in table:
+                yield project, _table(table, "uv", project)
                 return
 
 
@@ -126,30 +182,55 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageProblem(
-            "index settings", f"cannot read {path} ({error})", "mend the file, or set UV_NO_CONFIG=1"
-        ) from error
+        raise _unreadable(path, str(error)) from error
+
+
+def _unreadable(path: Path, why: str) -> UsageProblem:
+    return UsageProblem("index settings", f"cannot read {path} ({why})", "mend the file, or set UV_NO_CONFIG=1")
+
+
+def _table(table: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise _unreadable(path, f"{key} is no table")
+    return value
+
+
+def _list(value: object, path: Path) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _unreadable(path, f"{value!r} is no list of texts")
+    return value
+
+
+def _tables(value: object, path: Path) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _unreadable(path, "index is no list of tables")
+    return value
 
 
 # -- pip: https://pip.pypa.io/en/stable/topics/configuration/ -----------------------------------------------------------
 
 
-def _pip_settings(environ: Mapping[str, str]) -> dict[str, list[str]] | None:
-    """Read pip's settings, the environment last, as pip does. The main index comes before the extra ones."""
+def _pip_layers(environ: Mapping[str, str], start: Path) -> list[_Layer]:
+    """Read pip's settings, in which the environment overrides files, and files each other. Empty values say nothing."""
     values: dict[str, str] = {}
-    for path in _pip_files(environ):
-        values |= _pip_file(path)
-    values |= {
-        key: environ[variable] for key in _UV_KEYS if (variable := f"PIP_{key.upper().replace('-', '_')}") in environ
-    }
-    if not any(values.get(key) for key in _UV_KEYS):
-        return None
-    urls = [] if _true(values.get("no-index", "")) else [values.get("index-url") or PUBLIC_INDEX]
-    urls += values.get("extra-index-url", "").split() if urls else []
-    return {
-        "urls": [url.rstrip("/") for url in _unique(urls)],
-        "find_links": _unique(values.get("find-links", "").split()),
-    }
+    sections = [_pip_file(path) for path in _pip_files(environ)]
+    for name in ("global", "download", "install"):
+        values |= {key: value for section in sections for key, value in section.get(name, {}).items() if value}
+    variables = {key: environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in _PIP_KEYS}
+    values |= {key: value for key, value in variables.items() if value}
+    if not any(values.get(key) for key in _PIP_KEYS):
+        return []
+    links = [_place(text, start) for text in values.get("find-links", "").split()]
+    return [
+        _Layer(
+            ahead=tuple(_index(text, start) for text in values.get("extra-index-url", "").split()),
+            default=_index(values["index-url"], start) if "index-url" in values else "",
+            # pip warns of directories that are not there, where uv stops.
+            find_links=tuple(place for place in links if "://" in place or os.path.isdir(place)),
+            no_index=_true(values.get("no-index", "")),
+        )
+    ]
 
 
 def _pip_files(environ: Mapping[str, str]) -> list[Path]:
@@ -169,23 +250,17 @@ def _pip_files(environ: Mapping[str, str]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _pip_file(path: Path) -> dict[str, str]:
+def _pip_file(path: Path) -> dict[str, dict[str, str]]:
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
         raise UsageProblem(
-            "index settings", f"cannot read {path} ({error})", "mend the file, or set PIP_CONFIG_FILE"
+            "index settings", f"cannot read {path} ({why})", "mend the file, or set PIP_CONFIG_FILE"
         ) from error
-    sections = [name for name in ("global", "download", "install") if parser.has_section(name)]
-    return {key.replace("_", "-"): value for name in sections for key, value in parser.items(name)}
+    return {name: {key.replace("_", "-"): value for key, value in parser.items(name)} for name in parser.sections()}
 
 
-def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        return shlex.split(value)
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(text for text in texts if text))
+def _unique(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

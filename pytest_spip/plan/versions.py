@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Hashable, Sequence
 
@@ -9,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Release
+from pytest_spip.model import DistFile, Release
 
 __all__ = ["as_of", "choose", "parse_policy"]
 
@@ -24,7 +25,7 @@ _KEYS: dict[str, Callable[[Version], Hashable]] = {
 def parse_policy(text: str) -> str:
     """Return a valid policy; raises ``UsageProblem`` for anything but ``all|latest|minor|major|N``."""
     policy = text.strip().lower()
-    if policy in _KEYS or (policy.isdigit() and int(policy) > 0):
+    if policy in _KEYS or (policy.isdecimal() and int(policy) > 0):
         return policy
     raise UsageProblem(
         "--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major or a positive number"
@@ -48,34 +49,41 @@ def choose(
         and (allow_pre or not Version(release.version).is_prerelease)
         and wanted.contains(release.version, prereleases=True)
     ]
-    if policy.isdigit():
+    if policy.isdecimal():
         return tuple(fit[-int(policy) :])
     newest = {_KEYS[policy](Version(release.version)): release for release in fit}
     return tuple(newest.values())
 
 
 def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Release, ...]:
-    """Return the releases as the index listed them at an instant: later files are gone, and so are undated ones.
+    """Return the releases as the index listed them before an instant: later files are gone, and so are undated ones.
 
+    A file of that very instant is gone too, as for uv's ``--exclude-newer``: what is planned must be found again.
     Raises ``UsageProblem`` where the index dates no file at all, for then the answer would be a guess.
     """
     files = [file for release in releases for file in release.files]
-    if files and not any(file.upload_time for file in files):
+    if files and not any(_instant(file.upload_time) for file in files):
         raise UsageProblem(
             "--spip-exclude-newer",
             f"{releases[0].source or 'the find-links place'} gives no upload times for {releases[0].package}",
             "leave the option out, or use an index that tells upload times",
         )
-    kept = (
-        Release(release.package, release.version, known, release.source)
+    left = (
+        dataclasses.replace(release, files=tuple(file for file in release.files if _is_before(file, instant)))
         for release in releases
-        if (
-            known := tuple(file for file in release.files if file.upload_time and _instant(file.upload_time) <= instant)
-        )
     )
-    return tuple(kept)
+    return tuple(release for release in left if release.files)
 
 
-def _instant(text: str) -> datetime.datetime:
-    moment = datetime.datetime.fromisoformat(text)
+def _is_before(file: DistFile, instant: datetime.datetime) -> bool:
+    moment = _instant(file.upload_time)
+    return moment is not None and moment < instant
+
+
+def _instant(text: str) -> datetime.datetime | None:
+    """Return an upload time; None where there is none, or none that one can read."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -6,14 +6,15 @@ matters for setuptools, which nearly every release of the first fifteen years bu
 
 from __future__ import annotations
 
-import contextlib
 import tarfile
 import time
 import tomllib
 import zipfile
 from pathlib import Path
 
-from pytest_spip.disk import Cache
+from packaging.version import Version
+
+from pytest_spip.disk import Cache, remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Interpreter, digest
 from pytest_spip.provision.uv import Uv
@@ -22,6 +23,8 @@ __all__ = ["Backends", "kept_requirements", "top_files"]
 
 LEGACY = ("setuptools>=40.8.0",)
 """What PEP 517 prescribes for a project without a build-system table."""
+WITHOUT_WHEEL = Version("70.1")
+"""The first setuptools that builds wheels without the project wheel; until then it asks for that at every build."""
 UNDATED_KEPT = 86400.0
 """Seconds an environment serves when no date pins the index: backends have new releases."""
 
@@ -43,18 +46,28 @@ class Backends:
         key = digest(interpreter.id, interpreter.path, requires, self._exclude_newer, period)[:40]
         place = self._cache.builds / "environments" / key
         try:
-            self._cache.file(place, lambda aside: self._uv.make_environment(interpreter, requires, aside))
+            self._cache.file(place, lambda aside: self._make(interpreter, requires, aside))
         except HarnessProblem:
             return ""  # the isolated build will say better what is wrong
-        return str(place / "bin" / "python")
+        python = place / "bin" / "python"
+        return str(python) if python.exists() else ""
+
+    def _make(self, interpreter: Interpreter, requires: tuple[str, ...], place: Path) -> None:
+        """Make the environment, or an empty directory where it would lack what setuptools asks for only at the build."""
+        self._uv.make_environment(interpreter, requires, place)
+        infos = place.glob("lib/*/site-packages/setuptools-*.dist-info")
+        found = [info.name.removeprefix("setuptools-").removesuffix(".dist-info") for info in infos]
+        if not found or Version(found[0]) < WITHOUT_WHEEL:
+            remove_tree(place)
+            place.mkdir()
 
 
 def kept_requirements(archive: Path) -> tuple[str, ...]:
     """Return the static build requirements of an sdist that builds with setuptools and asks for nothing more.
 
-    ``setup_requires`` is the one way by which setuptools asks for more (``get_requires_for_build_wheel``).
+    ``setup_requires`` is one of two ways by which setuptools asks for more (``get_requires_for_build_wheel``).
     """
-    with contextlib.suppress(OSError, ValueError, tarfile.TarError, zipfile.BadZipFile):
+    try:
         files = top_files(archive, ("setup.py", "setup.cfg", "pyproject.toml"))
         if any("setup_requires" in files.get(name, "") for name in ("setup.py", "setup.cfg")):
             return ()
@@ -62,7 +75,8 @@ def kept_requirements(archive: Path) -> tuple[str, ...]:
         if not str(system.get("build-backend", "setuptools")).startswith("setuptools") or "backend-path" in system:
             return ()
         return tuple(sorted(system.get("requires", LEGACY)))
-    return ()
+    except Exception:  # an archive that cannot be read: the build will say what is wrong with it
+        return ()
 
 
 def top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:

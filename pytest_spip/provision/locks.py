@@ -7,9 +7,7 @@ import dataclasses
 import json
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectError, PylockValidationError
 
@@ -54,18 +52,21 @@ class Locker:
 
     def lock(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> Lock:
         """Return the lock; raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``."""
-        built = wheel.sha256 if wheel else ""
-        places = self._indexes.urls, self._indexes.find_links
-        key = digest(requirement, interpreter.id, interpreter.platforms[:1], places, self._exclude_newer, built)[:40]
-        place = self._cache.locks / key[:2] / key
-        with self._renewed(place):
-            fresh = self._cache.file(place, lambda aside: self._resolve(requirement, interpreter, wheel, aside))
-        failure = place / "failure.json"
-        if failure.exists():
-            plain = json.loads(failure.read_text("utf-8"))
-            raise Failure(verdict_from_plain(plain["verdict"]), plain["output"])
-        path = place / "pylock.toml"
-        return Lock(path, path.read_text("utf-8"), fresh)
+        place = self._cache.locks / (key := self._key(requirement, interpreter, wheel))[:2] / key
+        try:
+            fresh = self._cache.file(
+                place, lambda aside: self._resolve(requirement, interpreter, wheel, aside), stale=self._is_stale
+            )
+        except NetworkProblem:
+            if not place.exists():
+                raise
+            fresh = False  # an old answer is better than none
+        return self._cache.read(place, lambda place: _kept(place, fresh))
+
+    def _key(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> str:
+        """Credentials do not count: a token of today resolves as yesterday's did."""
+        places, date, built = self._uv.places, self._exclude_newer, wheel.sha256 if wheel else ""
+        return digest(requirement, interpreter.id, interpreter.platforms[:1], places, date, built)[:40]
 
     def _is_stale(self, place: Path) -> bool:
         if self._exclude_newer or self._indexes.offline:
@@ -74,19 +75,6 @@ class Locker:
             return time.time() - place.stat().st_mtime > UNDATED_KEPT
         return False
 
-    @contextlib.contextmanager
-    def _renewed(self, place: Path) -> Iterator[None]:
-        """Move a resolution that is too old away, and back if the index cannot be asked for a new one."""
-        if not self._is_stale(place):
-            yield
-            return
-        with self._cache.workshop() as aside:
-            place.rename(aside / "old")
-            try:
-                yield
-            except NetworkProblem:
-                (aside / "old").rename(place)
-
     def _resolve(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None, place: Path) -> None:
         place.mkdir()
         try:
@@ -94,6 +82,14 @@ class Locker:
         except Failure as failure:
             plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
             (place / "failure.json").write_text(json.dumps(plain), "utf-8")
+
+
+def _kept(place: Path, fresh: bool) -> Lock:
+    with contextlib.suppress(FileNotFoundError):
+        plain = json.loads((place / "failure.json").read_text("utf-8"))
+        raise Failure(verdict_from_plain(plain["verdict"]), plain["output"])
+    path = place / "pylock.toml"
+    return Lock(path, path.read_text("utf-8"), fresh)
 
 
 def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
@@ -109,7 +105,7 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
             Locked(package.name, _file(package.name, str(package.version), source)) for package, source in chosen
         )
     except PylockValidationError as error:
-        raise IndexProblem("of the lock", f"no usable hash ({error})") from error
+        raise IndexProblem("of the lock", f"what it lists cannot be used ({error})") from error
     except PylockSelectError as error:
         raise HarnessProblem(f"the lock does not fit {interpreter.label}: {error}") from error
 
@@ -121,5 +117,4 @@ def _file(name: str, version: str, source: object) -> DistFile:
     if not sha256:
         raise IndexProblem("of the lock", f"{name}: no sha256")
     url = source.url or Path(source.path or "").absolute().as_uri()
-    filename = unquote(urlsplit(url).path.rpartition("/")[2])
-    return DistFile(filename, url, "wheel" if isinstance(source, PackageWheel) else "sdist", version, sha256)
+    return DistFile(source.filename, url, "wheel" if isinstance(source, PackageWheel) else "sdist", version, sha256)

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import keyword
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 __all__ = ["public_modules"]
 
 NOT_FOR_IMPORT = frozenset({"test", "tests", "doc", "docs", "example", "examples", "benchmark", "benchmarks"})
-"""Top-level names that wheels install by accident."""
+"""Names that wheels install by accident, or not to be imported."""
+
+# Suffixes that an import system on Linux or macOS looks for (``importlib.machinery.all_suffixes``).
+_MODULE = re.compile(r"(\w+)(?:\.py|\.pyc|(?:\.abi3t?|\.(?:cpython|pypy|graalpy)[\w-]*)?\.so)")
+_ABOUT_MODULES = re.compile(r".*\.pyi|py\.typed")
+
+_Tree = Mapping[str, "_Tree"]
+"""Names in a directory, each with its own tree; a file's is empty."""
 
 
 def public_modules(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the public top-level modules among site-packages' paths, sorted.
 
-    A namespace package (PEP 420) stands for its first real subpackages, or its modules when it has none.
+    A namespace package (PEP 420) stands for its first real subpackages. One that holds modules and nothing else stands for
+    these; modules beside other things are more likely scripts in a stray directory.
     """
+    tree = _grown(paths)
+    return tuple(sorted({*_modules(tree), *_packages(tree, "")}))
+
+
+def _grown(paths: Iterable[str]) -> _Tree:
     tree: dict[str, dict[str, object]] = {}
     for path in paths:
         node = tree
         for part in PurePosixPath(path).parts:
-            node = node.setdefault(part, {})  # type: ignore[assignment]  # the tree's leaves are empty dicts
-    return tuple(sorted(_modules(tree, "")))
+            node = node.setdefault(part, {})  # type: ignore[assignment]  # a subtree is a tree
+    return tree  # type: ignore[return-value]  # a subtree is a tree
 
 
-def _modules(tree: dict[str, dict[str, object]], prefix: str) -> list[str]:
-    found = []
-    for name, children in tree.items():
-        module = _module_name(name) if not children else name
-        if not module.isidentifier() or module.startswith("_") or (not prefix and module in NOT_FOR_IMPORT):
-            continue
-        if not children or any(_module_name(child) == "__init__" for child in children):
-            found.append(prefix + module)
-        else:
-            found += _namespace(children, f"{prefix}{module}.")
-    return found
+def _modules(tree: _Tree) -> list[str]:
+    """Return the public modules among a directory's files."""
+    found = (_MODULE.fullmatch(name) for name, below in tree.items() if not below)
+    return [match[1] for match in found if match and _is_public(match[1])]
 
 
-def _namespace(children: dict[str, object], prefix: str) -> list[str]:
-    packages = {name: child for name, child in children.items() if child}
-    return _modules(packages, prefix) or _modules(children, prefix)  # type: ignore[arg-type]  # a subtree is a tree
+def _packages(tree: _Tree, prefix: str) -> list[str]:
+    """Return the public packages among a directory's directories."""
+    return [
+        name for child, below in tree.items() if below and _is_public(child) for name in _package(prefix + child, below)
+    ]
 
 
-def _module_name(filename: str) -> str:
-    """Return the module a file defines: ``a.py``, ``a.so``, ``a.abi3.so``, ``a.cpython-312-x86_64-linux-gnu.so``."""
-    if filename.endswith((".py", ".so", ".pyd")):
-        return filename.partition(".")[0]
-    return ""
+def _package(name: str, tree: _Tree) -> list[str]:
+    """Return a package's name, or what a namespace package stands for."""
+    if any((match := _MODULE.fullmatch(child)) and match[1] == "__init__" for child in tree):
+        return [name]
+    if any(below or not (_MODULE.fullmatch(child) or _ABOUT_MODULES.fullmatch(child)) for child, below in tree.items()):
+        return _packages(tree, f"{name}.")
+    return [f"{name}.{module}" for module in _modules(tree)]
+
+
+def _is_public(name: str) -> bool:
+    importable = name.isidentifier() and not keyword.iskeyword(name)
+    return importable and not name.startswith("_") and name not in NOT_FOR_IMPORT

@@ -31,7 +31,7 @@ from pytest_spip.model import (
     Verdict,
     digest,
 )
-from pytest_spip.provision.builds import Builder, BuiltWheel
+from pytest_spip.provision.builds import Builder, BuiltWheel, refuse_unchecked
 from pytest_spip.provision.locks import Locked, Locker, selected
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv import Failure, Uv
@@ -85,6 +85,7 @@ class Provisioner:
         """End: what has not begun is dropped, what runs is killed."""
         self._stopped.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._web.stop()
         self._uv.stop()
         self._pool.shutdown(wait=True)
 
@@ -123,7 +124,7 @@ class Provisioner:
         with job.timed(Phase.RESOLVE):
             lock = self._locker.lock(combo.requirement, interpreter, own)
             job.work["resolved"] += lock.fresh
-            shutil.copyfile(lock.path, self._locks / f"{combo.package}-{combo.version}-{combo.label}.toml")
+            (self._locks / f"{combo.package}-{combo.version}-{combo.label}.toml").write_text(lock.text, "utf-8")
             chosen = selected(lock.text, interpreter)
         wheels = tuple(self._wheel(job, item, interpreter, own) for item in chosen)
         fingerprint = digest(interpreter.id, sorted(wheel.sha256 for wheel in wheels), self._check, HARNESS_VERSION)
@@ -132,7 +133,10 @@ class Provisioner:
     def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
         """Build the pinned release where it offers no wheel; doing it before resolving lets uv run no setup script."""
         file = pick_file(self._files(job.combo), interpreter)
-        if file is None or file.kind == "wheel":
+        if file is None:
+            return None
+        refuse_unchecked(file)
+        if file.kind == "wheel":
             return None
         with job.timed(Phase.BUILD):
             built = self._builder.wheel(job.combo.package, file, interpreter)

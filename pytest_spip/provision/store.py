@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import stat
 import zipfile
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import installer
 from installer import install
 from installer.destinations import SchemeDictionaryDestination
-from installer.exceptions import InstallerError
 from installer.records import RecordEntry
-from installer.sources import WheelFile
+from installer.sources import WheelContentElement, WheelFile
 from installer.utils import Scheme, construct_record_file, parse_metadata_file
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pytest_spip.disk import Cache, remove_tree
+from pytest_spip.disk import Cache, remove_tree, replace_text
 from pytest_spip.errors import BadWheel, HashMismatch
-from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel
+from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel, digest
 from pytest_spip.provision.modules import public_modules
 
 __all__ = ["WheelStore", "unpack"]
@@ -27,7 +30,12 @@ __all__ = ["WheelStore", "unpack"]
 SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
 UNPACKED_LIMIT = 8 << 30
 """Bytes a wheel may unpack to; the largest wheels people install unpack to about half of it."""
+METADATA_LIMIT = 256 << 20
+"""Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
+_MACHINE_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
+)
 
 
 class WheelStore:
@@ -56,18 +64,21 @@ class WheelStore:
     def file(self, sha256: str, filename: str, fetch: Callable[[Path], None]) -> bool:
         """See that a wheel is in the store; ``fetch(path)`` brings the file if it is not. Tell whether it was filed now.
 
-        Raises ``BadWheel``, and whatever ``fetch`` raises.
+        Raises ``BadWheel``, also a remembered one, and whatever ``fetch`` raises.
         """
+        refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__)[:40]
 
         def make(target: Path) -> None:
+            if refused.exists():
+                raise BadWheel(refused.read_text("utf-8"))
             wheel = target.parent / filename
             fetch(wheel)
             if _sha256(wheel) != sha256:
                 raise HashMismatch(f"{filename}: not the file that was promised")
             try:
                 unpack(wheel, target)
-            except BadWheel:
-                remove_tree(target)
+            except BadWheel as error:
+                replace_text(refused, str(error))
                 raise
 
         return self._cache.file(self.root(sha256), make)
@@ -79,31 +90,53 @@ def _sha256(path: Path) -> str:
 
 
 def unpack(wheel: Path, target: Path) -> None:
-    """Unpack a wheel into one directory per installation scheme; raises ``BadWheel`` for one that must not be installed."""
+    """Unpack a wheel into one directory per installation scheme.
+
+    Raises ``BadWheel`` for one that must not be installed, and nothing of it is left. Whatever goes wrong is the wheel's
+    fault, but for what the disk or the machine lacks.
+    """
+    try:
+        name, version = _unpack(wheel, target)
+    except BaseException as error:
+        remove_tree(target)
+        if isinstance(error, BadWheel) or not _is_the_wheels(error):
+            raise
+        words = _words(error).replace(str(wheel), wheel.name).replace(f"{target}/", "")
+        raise BadWheel(f"{wheel.name}: {words}") from error
+    modules = public_modules(_relative_files(target, ("purelib", "platlib")))
+    told = {"name": name, "version": version, "filename": wheel.name, "modules": modules}
+    (target / MARK).write_text(json.dumps(told), "utf-8")
+
+
+def _is_the_wheels(error: BaseException) -> bool:
+    ours = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE_FAULTS
+    return isinstance(error, Exception) and not ours
+
+
+def _words(error: BaseException) -> str:
+    return "; ".join(getattr(error, "issues", ())) or str(error) or type(error).__name__
+
+
+def _unpack(wheel: Path, target: Path) -> tuple[str, str]:
     for scheme in SCHEMES:
         (target / scheme).mkdir(parents=True)
-    try:
-        with WheelFile.open(wheel) as source:
-            name, version = _identity(wheel.name, source)
-            _check_members(wheel)
-            destination = _StoreDestination(
-                {scheme: str(target / scheme) for scheme in SCHEMES}, PYTHON_PLACEHOLDER, "posix"
-            )
-            install(source, destination, additional_metadata={"INSTALLER": b"pytest-spip\n"})
-    except (
-        InstallerError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        FileExistsError,
-        UnicodeDecodeError,
-        EOFError,
-    ) as error:
-        raise BadWheel(f"{wheel.name}: {error}") from error
-    modules = public_modules(_relative_files(target, ("purelib", "platlib")))
-    (target / MARK).write_text(
-        json.dumps({"name": name, "version": version, "filename": wheel.name, "modules": modules})
-    )
+    with _Wheel.open(wheel) as source:
+        _check_members(wheel)
+        name, version = _identity(wheel.name, source)
+        source.validate_record()
+        folders = {scheme: str(target / scheme) for scheme in SCHEMES}
+        destination = _StoreDestination(folders, PYTHON_PLACEHOLDER, "posix")
+        install(source, destination, additional_metadata={"INSTALLER": b"pytest-spip\n"})
+    return name, version
+
+
+class _Wheel(WheelFile):
+    """Leaves bytecode out: installers do not take it from wheels."""
+
+    def get_contents(self) -> Iterator[WheelContentElement]:
+        for record, stream, is_executable in super().get_contents():
+            if "__pycache__" not in record[0].split("/")[:-1]:
+                yield record, stream, is_executable
 
 
 def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
@@ -121,14 +154,19 @@ def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
 
 
 def _check_members(wheel: Path) -> None:
+    """Refuse what unpacking would not notice, or notice too late. A zip archive's stated sizes are binding when it is read."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [info.filename for info in archive.infolist()]
-        size = sum(info.file_size for info in archive.infolist())
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadWheel(f"{wheel.name}: holds {twice} twice")
-    if size > UNPACKED_LIMIT:
-        raise BadWheel(f"{wheel.name}: unpacks to {size >> 20} MiB, the limit is {UNPACKED_LIMIT >> 20} MiB")
+        members = archive.infolist()
+    (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
+    if times > 1:
+        raise BadWheel(f"{wheel.name}: holds {name} twice")
+    if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
+        raise BadWheel(f"{wheel.name}: {links[0]} is a symbolic link")
+    texts = sum(member.file_size for member in members if ".dist-info/" in member.filename)
+    size = sum(member.file_size for member in members)
+    for what, bytes_, limit in (("metadata are", texts, METADATA_LIMIT), ("files unpack to", size, UNPACKED_LIMIT)):
+        if bytes_ > limit:
+            raise BadWheel(f"{wheel.name}: its {what} {bytes_ >> 20} MiB, the limit is {limit >> 20} MiB")
 
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:

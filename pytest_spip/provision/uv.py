@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
+from pytest_spip.web import redact
 
 __all__ = ["Failure", "Uv", "find_uv", "last_words"]
 
@@ -30,7 +34,7 @@ _TRANSPORT_KEEPS: tuple[str, ...] = (
     "http_proxy",
 )
 _TRANSPORT_KEEPS += ("https_proxy", "all_proxy", "no_proxy", "NETRC")
-# Index settings reach uv by explicit options only, so that uv and the plan never speak of different places.
+# Index settings reach uv by a file of ours only, so that uv and the plan never speak of different places.
 _UV_KEEPS: tuple[str, ...] = (
     "UV_NATIVE_TLS",
     "UV_SYSTEM_CERTS",
@@ -50,11 +54,13 @@ _UV_KEEPS += ("UV_PYTHON_INSTALL_MIRROR",)
 
 _NETWORK_WORDS = re.compile(
     r"error sending request|client error \(Connect\)|dns error|operation timed out|connection (?:closed|reset)"
-    r"|network was disabled|Failed to (?:fetch|download)|Request failed after|HTTP status (?:server error|client error \(429)"
+    r"|network was disabled|Failed to (?:fetch|download)(?! and build)|Request failed after"
+    r"|HTTP status (?:server error|client error \(429)|could not be queried|403 Forbidden error"
 )
 _BUILD_WORDS = re.compile(
-    r"Failed to build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)"
+    r"Failed to (?:download and )?build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)"
 )
+_NO_SPACE_WORDS = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 class Failure(Exception):
@@ -91,6 +97,11 @@ class Uv:
         self._lock = threading.Lock()
         self._stopped = False
 
+    @property
+    def places(self) -> list[str]:
+        """The indexes and find-links that uv looks at, without credentials."""
+        return [redact(place) for place in (*self._indexes.urls, *self._indexes.find_links)]
+
     def resolve(
         self, requirement: str, interpreter: Interpreter, lock: Path, *, wheel: Path | None = None, timeout: float = 120
     ) -> None:
@@ -112,8 +123,12 @@ class Uv:
             "--no-header",
             "--quiet",
         ]
-        arguments += ["--no-python-downloads", *self._sources(), *own, "--output-file", str(lock)]
+        arguments += ["--no-python-downloads", *self._options(), *own, "--output-file", str(lock)]
         status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
+        if status and re.search(rf"no version of {re.escape(name)}\b", output) and not self._indexes.offline:
+            # The plan has just seen that version: what uv kept of the listing is older.
+            arguments += ["--refresh-package", name]
+            status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
         if status != 0:
             raise _resolution_failure(output, status)
 
@@ -127,23 +142,23 @@ class Uv:
         home = target.parent / "home"
         home.mkdir(exist_ok=True)
         arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", kept or interpreter.path]
-        arguments += ["--no-python-downloads", *self._sources()]
+        arguments += ["--no-python-downloads", *self._options()]
         arguments += ["--no-build-isolation"] if kept else []
-        environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)}
+        environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)} | self._netrc()
         status, output = self._run(arguments, environment, timeout, cwd=home)
         if status is None:
             detail = f"the build did not end within {timeout:.0f} s"
             raise Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output)
         wheels = list(target.glob("*.whl"))
         if status != 0 or len(wheels) != 1:
-            raise _build_failure(output)
+            raise _build_failure(output, status)
         return wheels[0]
 
     def make_environment(self, interpreter: Interpreter, requires: Sequence[str], target: Path) -> None:
         """Make a virtual environment that holds some requirements, with their bytecode. Raises ``HarnessProblem``."""
         venv = ["venv", "--quiet", "--relocatable", "--python", interpreter.path, str(target)]
         python = str(target / "bin" / "python")
-        install = ["pip", "install", "--quiet", "--compile-bytecode", "--python", python, *self._sources(), *requires]
+        install = ["pip", "install", "--quiet", "--compile-bytecode", "--python", python, *self._options(), *requires]
         for arguments in (venv, install):
             status, output = self._run(
                 [*arguments, "--no-python-downloads"], self._environment(), 300, cwd=target.parent
@@ -166,13 +181,26 @@ class Uv:
         for process in running:
             _kill_tree(process.pid)
 
-    def _sources(self) -> list[str]:
-        *ahead, last = self._indexes.urls or ("",)
-        options = [part for url in ahead for part in ("--index", url)]
-        options += ["--default-index", last] if last else ["--no-index"]
-        options += [part for place in self._indexes.find_links for part in ("--find-links", place)]
-        options += ["--exclude-newer", self._exclude_newer] if self._exclude_newer else []
+    def _options(self) -> list[str]:
+        options = ["--exclude-newer", self._exclude_newer] if self._exclude_newer else []
         return [*options, "--offline"] if self._indexes.offline else options
+
+    @contextlib.contextmanager
+    def _settings(self) -> Iterator[str]:
+        """Yield a file that names the indexes: every user of the machine can read a command line, and credentials in it."""
+        *ahead, last = self._indexes.urls or ("",)
+        lines = [f"find-links = {_toml(list(self._indexes.find_links))}", f"no-index = {_toml(not last)}"]
+        lines += [f"[[index]]\nurl = {_toml(url)}" for url in ahead]
+        lines += [f"[[index]]\nurl = {_toml(last)}\ndefault = true"] if last else []
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="spip-", suffix=".toml") as file:
+            file.write("\n".join(lines))
+            file.flush()
+            yield file.name
+
+    def _netrc(self) -> dict[str, str]:
+        """Tell uv where the user's netrc is, which it would otherwise look for under the HOME that builds do not see."""
+        usual = Path(self._environ.get("HOME") or Path.home()) / ".netrc"
+        return {"NETRC": str(usual)} if "NETRC" not in self._environ and usual.is_file() else {}
 
     def _environment(
         self, keeps: Sequence[str] = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
@@ -181,7 +209,6 @@ class Uv:
         kept = {name: self._environ[name] for name in wanted if name in self._environ}
         return kept | {
             "UV_CACHE_DIR": str(uv_cache(self._environ)),
-            "UV_NO_CONFIG": "1",
             "UV_NO_PROGRESS": "1",
             "NO_COLOR": "1",
         }
@@ -201,7 +228,7 @@ class Uv:
         """
         if self._stopped:
             raise HarnessProblem("the session is ending")
-        with self._start(arguments, environment, cwd) as process:
+        with self._settings() as file, self._start(["--config-file", file, *arguments], environment, cwd) as process:
             try:
                 output, _ = process.communicate(stdin.encode(), timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -231,6 +258,8 @@ class Uv:
             raise HarnessProblem(f"cannot start {self._binary}: {error.strerror}") from error
         with self._lock:
             self._running.add(process)
+        if self._stopped:  # while it started, and stop() did not see it
+            _kill_tree(process.pid)
         return process
 
 
@@ -256,33 +285,58 @@ def last_words(output: str, lines: int = 40) -> str:
     return "\n".join(output.rstrip().splitlines()[-lines:])
 
 
+def _toml(value: object) -> str:
+    """Texts, lists of texts and truth values are written in TOML as in JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _resolution_failure(output: str, status: int | None) -> Exception:
+    words = " ".join(output.split())  # older versions of uv break lines
     if status is None:
         return NetworkProblem("uv did not answer in time while resolving")
-    if _BUILD_WORDS.search(output):
-        detail = _first(r"Failed to build `?([^`\n]+)`?", output) or "a dependency"
+    if problem := _problem(output, words, status):
+        return problem
+    if _BUILD_WORDS.search(words):
+        detail = _first(r"Failed to (?:download and )?build `?([^`\n]+)`?", output) or "a dependency"
         verdict = Verdict(
             Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}"
         )
         return Failure(verdict, last_words(output))
-    if _NETWORK_WORDS.search(output):
-        return NetworkProblem(_causes(output))
-    if "No solution found" in output:
+    if "No solution found" in words:
         return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, _causes(output)), last_words(output))
     return HarnessProblem(f"uv: {_causes(output)}")
 
 
-def _build_failure(output: str) -> Exception:
-    # The backend's own words come first: a setup.py that tries to download says "error sending request" too.
-    if "build backend returned an error" not in output and _NETWORK_WORDS.search(output):
-        return NetworkProblem(_causes(output))
+def _build_failure(output: str, status: int | None) -> Exception:
+    words = " ".join(output.split())
+    if problem := _problem(output, words, status):
+        return problem
+    if status != 0 and not _BUILD_WORDS.search(words):
+        return HarnessProblem(f"uv: {_causes(output)}")
+    if disagreement := _first(r"(The source distribution declares \w+ \S+, but the wheel declares \w+ \S+)", words):
+        return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BAD_METADATA, disagreement), last_words(output))
     return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, build_error(output)), last_words(output))
+
+
+def _problem(output: str, words: str, status: int | None) -> Exception | None:
+    """Return what says nothing about any package: no room, no network, or uv itself killed."""
+    if _NO_SPACE_WORDS.search(words):
+        return OSError(errno.ENOSPC, _causes(output))
+    if status is not None and status < 0:
+        return HarnessProblem(f"uv was ended by signal {-status}")
+    # A backend's own words come first: a setup.py that tries to download says "error sending request" too.
+    if "build backend returned an error" not in words and _NETWORK_WORDS.search(words):
+        return NetworkProblem(_causes(output))
+    return None
 
 
 def build_error(output: str) -> str:
     """Return the line of a build log that says why: the last exception, else the last error, else uv's own words."""
     lines = [line.strip() for line in output.splitlines()]
-    for pattern in (r"[\w.]+(?:Error|Exception|Exit)\b.*", r"(?:fatal )?error: (?!Failed to build|subprocess).+"):
+    for pattern in (
+        r"[\w.]+(?:Error|Exception|Exit)\b.*",
+        r"(?:fatal )?error: (?!Failed to (?:download and )?build|subprocess).+",
+    ):
         said = [line for line in lines if re.match(pattern, line)]
         if said:
             return said[-1]
@@ -292,7 +346,8 @@ def build_error(output: str) -> str:
 def _causes(output: str) -> str:
     """Return uv's last two clauses: ``error:`` and ``cause:`` lines, or the tree that older versions draw."""
     texts = re.findall(r"^\s*(?:error:|[Cc]aused? by:|cause:|×|├─▶|╰─▶)\s*(.+)$", output, re.MULTILINE)  # noqa: RUF001  # uv's sign
-    return "; ".join(texts[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
+    told = [text for text in texts if not text.startswith("Failed to build `/")] or texts  # a path says nothing
+    return "; ".join(told[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
 
 
 def _first(pattern: str, text: str) -> str:

@@ -64,11 +64,13 @@ class RunWriter:
     """The controller's hand on ``run.sqlite``; nobody else writes to it. Safe to use from many threads.
 
     Verdicts are committed together, at most ``FLUSH`` seconds after they were given, and only these commits wait for the
-    disk. A second verdict for a combination is ignored: the first one counts.
+    disk. A second verdict for a combination is ignored: the first one counts. Verdicts that cannot be written are kept and
+    tried again; ``problem`` says why, and is empty again when they are written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.problem = ""
         self._connection = connect(path)
         self._lock = threading.RLock()
         self._verdicts: list[tuple[Any, ...]] = []
@@ -101,7 +103,8 @@ class RunWriter:
         verdict = json.dumps(verdict_to_plain(done.verdict)) if done.verdict else None
         with self._transaction(durable=False):
             self._connection.execute(
-                "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)", (done.ordinal, environment, verdict, done.output)
+                "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)",
+                (done.ordinal, environment, verdict, _encodable(done.output)),
             )
             rows = [(done.ordinal, "controller", phase, seconds) for phase, seconds in done.phases.items()]
             self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", rows)
@@ -115,13 +118,15 @@ class RunWriter:
             self._verdicts.append(_ledger_row(result))
 
     def flush(self) -> None:
-        """Make every verdict durable now."""
+        """Make every verdict durable now. Raises ``sqlite3.Error``, and then keeps them for the next time."""
         with self._lock:
             with self._entering:
-                rows, self._verdicts = self._verdicts, []
+                rows = list(self._verdicts)
             if rows:
                 with self._transaction(durable=True):
                     self._connection.executemany(ENTER, rows)
+                with self._entering:
+                    del self._verdicts[: len(rows)]
 
     def merge(self, workers: Path) -> list[str]:
         """Take the workers' telemetry in; return the names of files that could not be read."""
@@ -138,22 +143,28 @@ class RunWriter:
         return damaged
 
     def close(self) -> None:
-        """Flush, end the flusher, and leave one file without a log beside it."""
+        """Flush, end the flusher, and leave one file without a log beside it. Raises ``sqlite3.Error``."""
         self._ended.set()
         if self._flusher.is_alive():
             self._flusher.join()
-        self.flush()
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
+        try:
+            self.flush()
+            self._connection.execute("PRAGMA busy_timeout=0")  # for a reader nobody waits: then the log stays
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            self._connection.close()
 
     def _take_in(self, path: Path) -> None:
-        self._connection.execute("ATTACH ? AS worker", (str(path),))
-        try:
-            with self._transaction(durable=True):
-                self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
-                self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
-        finally:
-            self._connection.execute("DETACH worker")
+        with self._lock:  # nothing is attached while another thread's transaction is open
+            self._connection.execute("ATTACH ? AS worker", (str(path),))
+            try:
+                with self._transaction(durable=True):
+                    self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
+                    self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
+            finally:
+                self._connection.execute("DETACH worker")
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:
@@ -162,10 +173,11 @@ class RunWriter:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def _facts(self, facts: Mapping[str, Any]) -> None:
         rows = [(key, json.dumps(value)) for key, value in facts.items()]
@@ -173,14 +185,20 @@ class RunWriter:
 
     def _flush_regularly(self) -> None:
         while not self._ended.wait(FLUSH):
-            self.flush()
+            try:
+                self.flush()
+            except sqlite3.Error as error:
+                self.problem = f"cannot write {self.path} ({error})"
+            else:
+                self.problem = ""
 
 
 class RunReader:
     """Reads a run: the workers by ordinal while it goes on, the reports when it is over."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30, check_same_thread=False)
+        place = f"{path.absolute().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(place, uri=True, timeout=30, check_same_thread=False)
         self._lock = threading.Lock()
 
     def facts(self) -> dict[str, Any]:
@@ -213,7 +231,7 @@ class RunReader:
         return None
 
     def results(self) -> dict[int, Result]:
-        """Return the ledger, by ordinal."""
+        """Return the ledger, by ordinal. Phases are telemetry and not in it."""
         return {row[0]: _result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
 
     def phases(self) -> dict[str, float]:
@@ -269,7 +287,7 @@ def _environment(plain: Mapping[str, Any]) -> Environment:
 
 
 def _ledger_row(result: Result) -> tuple[Any, ...]:
-    verdict = verdict_to_plain(result.verdict)
+    verdict = [text and _encodable(text) for text in verdict_to_plain(result.verdict)]
     numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
     texts = (
         result.runner,
@@ -277,10 +295,15 @@ def _ledger_row(result: Result) -> tuple[Any, ...]:
         result.host,
         result.fingerprint,
         json.dumps(dict(result.locked)),
-        result.reproduce,
-        result.output,
+        _encodable(result.reproduce),
+        _encodable(result.output),
     )
     return result.ordinal, *verdict, *numbers, *texts, time.time()
+
+
+def _encodable(text: str) -> str:
+    """Replace what UTF-8 cannot say, such as parts of a file's name that is not UTF-8: SQLite refuses it."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _result(row: Sequence[Any]) -> Result:

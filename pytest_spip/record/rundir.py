@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -40,23 +41,36 @@ class RunDirectory:
         run = cls(home / "runs" / uuid)
         try:
             run.path.mkdir(parents=True)
-            run.workers.mkdir()
-            run.locks.mkdir()
-            (home / ".gitignore").write_text("*\n")
-            aside = home / f".latest-{os.getpid()}"
-            aside.symlink_to(Path("runs") / uuid)
-            os.replace(aside, home / "latest")
         except FileExistsError as error:
             raise UsageProblem("--spip-run", f"run {uuid} exists already", "choose another name") from error
         except OSError as error:
-            raise UsageProblem(
-                "rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir"
-            ) from error
+            raise _unwritable(home, error) from error
+        try:
+            run.workers.mkdir()
+            run.locks.mkdir()
+            (home / ".gitignore").write_text("*\n")
+            aside = run.path / "latest"
+            aside.symlink_to(Path("runs") / uuid)
+            os.replace(aside, home / "latest")
+        except OSError as error:
+            run.discard()
+            raise _unwritable(home, error) from error
         return run
 
     def discard(self) -> None:
-        """Remove a run that came to nothing, and ``latest`` with it."""
+        """Remove a run that came to nothing, and what leads to it; the last one takes ``.spip`` with it."""
+        home = self.path.parent.parent
         remove_tree(self.path)
-        latest = self.path.parent.parent / "latest"
-        if latest.is_symlink() and not latest.exists():
-            latest.unlink()
+        if (home / "latest").is_symlink() and not (home / "latest").exists():
+            (home / "latest").unlink()
+        with contextlib.suppress(OSError):  # there are other runs
+            self.path.parent.rmdir()
+            if os.listdir(home) == [".gitignore"]:
+                (home / ".gitignore").unlink()
+                home.rmdir()
+
+
+def _unwritable(home: Path, error: OSError) -> UsageProblem:
+    return UsageProblem(
+        "rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir"
+    )

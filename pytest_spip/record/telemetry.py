@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -15,18 +16,25 @@ __all__ = ["Telemetry", "cpu_times"]
 
 BATCH = 5.0
 """Seconds between two transactions; also between two samples."""
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL);
+CREATE TABLE IF NOT EXISTS sample (
+    worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER
+);
+"""
 
 
 class Telemetry:
-    """Collects phases and samples in memory; a thread of its own writes them, so that no combination waits for a disk."""
+    """Collects phases and samples in memory; a thread of its own writes them, so that no combination waits for a disk.
+
+    What cannot be written is tried again with the next batch, and given up at the end: no verdict is lost over telemetry.
+    """
 
     def __init__(self, path: Path, worker: str) -> None:
         self._worker = worker
         self._connection = connect(path)
-        self._connection.execute("CREATE TABLE phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL)")
-        self._connection.execute(
-            "CREATE TABLE sample (worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER)"
-        )
+        self._connection.executescript(SCHEMA)
+        self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._phases: list[tuple[int, str, str, float]] = []
         self._samples: list[tuple[str, float, float, float, int, int]] = []
         self._process = psutil.Process()
@@ -37,10 +45,11 @@ class Telemetry:
 
     def phases(self, ordinal: int, phases: Mapping[str, float]) -> None:
         """Record seconds per phase of one combination."""
-        self._phases += [(ordinal, self._worker, phase, seconds) for phase, seconds in phases.items()]
+        with self._entering:
+            self._phases += [(ordinal, self._worker, phase, seconds) for phase, seconds in phases.items()]
 
     def close(self) -> None:
-        """Take a last sample, write everything, and close the file."""
+        """Take a last sample, write what can be written, and close the file."""
         self._ended.set()
         self._thread.join()
         self._sample()
@@ -56,17 +65,22 @@ class Telemetry:
         times = cpu_times()
         busy, iowait, total = (now - then for now, then in zip(times, self._last, strict=True))
         self._last = times
-        share = 1 / total if total else 0.0
+        share = 1 / total if total > 0 else 0.0  # the kernel's I/O-wait may run backwards, see proc(5)
         rss, available = self._process.memory_info().rss, psutil.virtual_memory().available
         self._samples.append((self._worker, time.time(), busy * share, iowait * share, rss, available))
 
     def _write(self) -> None:
-        phases, self._phases = self._phases, []
-        samples, self._samples = self._samples, []
-        self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", phases)
-        self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)", samples)
-        self._connection.execute("COMMIT")
+        with self._entering:
+            phases, samples = list(self._phases), list(self._samples)
+        try:
+            with self._connection:  # commits, or rolls back
+                self._connection.execute("BEGIN")
+                self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", phases)
+                self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)", samples)
+        except sqlite3.Error:
+            return
+        with self._entering:
+            del self._phases[: len(phases)], self._samples[: len(samples)]
 
 
 def cpu_times() -> tuple[float, float, float]:

@@ -111,6 +111,7 @@ def signature(result: Result) -> str:
     text = result.verdict.detail.splitlines()[0] if result.verdict.detail else ""
     for pattern, replacement in _NORMAL:
         text = pattern.sub(replacement, text)
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
     return f"{reason}: {text.strip()[:160]}" if text.strip() else reason
 
@@ -129,12 +130,13 @@ def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Grou
 
 
 def grid(summary: Summary, *, compact: bool) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    """Return the labels across and the rows down, newest version first; compact joins neighbours with equal verdicts."""
+    """Return the labels across and the rows down; compact joins neighbours with equal verdicts.
+
+    Packages are in the plan's order, of each the newest version first.
+    """
     labels = tuple(one.label for one in summary.interpreters)
     rows: list[Row] = []
     for (package, version), cells in _lines(summary, labels).items():
-        if not any(cells):
-            continue
         above = rows[-1] if rows else None
         if compact and above and above.package == package and _same(above.cells, cells):
             rows[-1] = dataclasses.replace(above, last=version, count=above.count + 1)
@@ -147,10 +149,12 @@ def _lines(summary: Summary, labels: Sequence[str]) -> dict[tuple[str, str], lis
     lines: dict[tuple[str, str], list[Result | None]] = {}
     column = {label: place for place, label in enumerate(labels)}
     for combo in reversed(summary.combos):
-        cells = lines.setdefault((combo.package, combo.version), [None] * len(labels))
-        if combo.label in column:
-            cells[column[combo.label]] = summary.results.get(combo.ordinal)
-    return lines
+        if result := summary.results.get(combo.ordinal):
+            cells = lines.setdefault((combo.package, combo.version), [None] * len(labels))
+            if combo.label in column:  # a project that no index lists has no interpreters
+                cells[column[combo.label]] = result
+    places = {package: place for place, package in enumerate(dict.fromkeys(combo.package for combo in summary.combos))}
+    return dict(sorted(lines.items(), key=lambda line: places[line[0][0]]))
 
 
 def _same(one: Sequence[Result | None], other: Sequence[Result | None]) -> bool:

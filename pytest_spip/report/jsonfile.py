@@ -18,7 +18,12 @@ SCHEMA = 1
 
 def write(summary: Summary, path: Path) -> None:
     """Write the report. Raises ``OSError``."""
-    replace_text(path, json.dumps(as_document(summary), indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(as_document(summary), indent=1, ensure_ascii=False) + "\n"
+    text = text.encode("utf-8", "replace").decode()  # the command line may hold a file's name that is not UTF-8
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, "utf-8")  # /dev/stdout and other people's links stay what they are
+    else:
+        replace_text(path, text)
 
 
 def as_document(summary: Summary) -> dict[str, Any]:

@@ -20,7 +20,7 @@ LARGEST = 60
 _CELLS: dict[Outcome, tuple[str, str]] = {
     Outcome.PASSED: ("ok", "green"),
     Outcome.FAILED: ("FAIL", "red"),
-    Outcome.SKIPPED: ("-", "dim"),
+    Outcome.SKIPPED: ("skip", "dim"),
     Outcome.KILLED: ("KILL", "red"),
     Outcome.CRASHED: ("CRASH", "red"),
     Outcome.ERROR: ("err", "yellow"),
@@ -32,6 +32,7 @@ _REASON_CELLS: dict[Reason, tuple[str, str]] = {
     Reason.IMPORT_ERROR: ("imp", "red"),
     Reason.TIMEOUT: ("time", "red"),
     Reason.OUT_OF_MEMORY: ("mem", "red"),
+    Reason.REQUIRES_PYTHON: ("-", "dim"),
     Reason.NO_SOLUTION: ("nosol", "yellow"),
     Reason.NO_WHEEL: ("nowhl", "dim"),
 }
@@ -48,6 +49,7 @@ _MEANINGS = {
     "CRASH": "crashed",
     "err": "error, no verdict",
     "-": "not for this Python",
+    "skip": "skipped",
     "nosol": "no solution",
     "nowhl": "no wheel, no sdist",
     ".": "not run",

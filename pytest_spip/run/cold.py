@@ -29,18 +29,9 @@ class ColdRunner:
         if problem:
             return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
         modules = next(wheel.modules for wheel in environment.wheels if wheel.name == canonicalize_name(combo.package))
-        command = [
-            composed.python,
-            "-I",
-            "-B",
-            CHECK_IMPORT,
-            "RESULT",
-            "LIFELINE",
-            str(limits.memory),
-            str(limits.file_size),
-        ]
+        bounds = str(limits.memory), str(limits.file_size)
         ended = process.run(
-            [*command, *modules],
+            [composed.python, "-I", "-B", CHECK_IMPORT, process.RESULT, process.LIFELINE, *bounds, *modules],
             environment=child_environment(composed),
             timeout=limits.timeout,
             output_limit=limits.output,
@@ -52,8 +43,14 @@ class ColdRunner:
             seconds=ended.seconds,
             cpu_seconds=ended.cpu_seconds,
             peak_rss=peak_rss or ended.peak_rss,
-            output="" if verdict.outcome is Outcome.PASSED else (ended.output + trace)[-8192:],
+            output="" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace),
         )
+
+
+def _story(output: str, trace: str) -> str:
+    """Return the end of what the child wrote, and the traceback on lines of its own."""
+    gap = "\n" if output and trace and not output.endswith("\n") else ""
+    return (output + gap + trace)[-8192:]
 
 
 def child_environment(composed: Composed) -> Mapping[str, str]:

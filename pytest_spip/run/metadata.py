@@ -9,6 +9,8 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from pytest_spip.run.text import harmless
+
 __all__ = ["metadata_problem"]
 
 
@@ -27,7 +29,7 @@ def metadata_problem(site: str, package: str, version: str) -> str:
         same = canonicalize_name(name) == wanted and Version(told) == Version(version)
     except InvalidVersion:
         same = False
-    return "" if same else f"installed metadata name {name} {told}, not {package} {version}"
+    return "" if same else harmless(f"installed metadata name {name} {told}, not {package} {version}")
 
 
 def _identity(path: Path) -> tuple[str, str]:

@@ -12,14 +12,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 
-__all__ = ["Ended", "adopt_orphans", "run"]
+from pytest_spip.run.text import harmless
 
+__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "run"]
+
+RESULT = "<result>"
+LIFELINE = "<lifeline>"
+"""Words of a command that stand for descriptors; no module bears such a name."""
 KEPT = 64 << 10
 """Bytes of output that are kept: the last ones."""
+RESULT_LIMIT = 1 << 20
+"""Bytes of a result that are kept: the first ones. Ours has less, so a longer one is not ours."""
 _PR_SET_CHILD_SUBREAPER = 36
+_SIZE_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, see getrusage(2) of each
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,12 +60,14 @@ def run(
     timeout: float,
     output_limit: int,
 ) -> Ended:
-    """Run a command; ``RESULT`` and ``LIFELINE`` in it stand for the two descriptors that the child is given.
+    """Run a command; ``RESULT`` and ``LIFELINE`` in it become the numbers of the two descriptors that the child is given.
 
-    Whatever the child leaves running is killed before this returns. Raises ``OSError`` when it cannot be started.
+    Whatever the child leaves running is killed before this returns, so a process may have one such child at a time.
+    Raises ``OSError`` when it cannot be started.
     """
-    with _pipes() as (result, result_in, output, output_in, lifeline, _lifeline_in):
-        names = {"RESULT": str(result_in), "LIFELINE": str(lifeline)}
+    with contextlib.ExitStack() as stack:
+        (result, result_in), (output, output_in), (lifeline, _) = (_pipe(stack) for _ in range(3))
+        names = {RESULT: str(result_in.fileno()), LIFELINE: str(lifeline.fileno())}
         before = _children()
         start = time.monotonic()
         child = subprocess.Popen(
@@ -66,16 +77,17 @@ def run(
             stderr=output_in,
             env=dict(environment),
             cwd=environment["PWD"],
-            pass_fds=(result_in, lifeline),
+            pass_fds=(result_in.fileno(), lifeline.fileno()),
             start_new_session=True,
         )
-        os.close(result_in)
-        os.close(output_in)
-        watched = _Watched(child, result, output, start + timeout, output_limit)
+        result_in.close()
+        output_in.close()
+        watched = _Watched(child, result.fileno(), output.fileno(), start + timeout, output_limit)
         try:
             watched.watch()
         finally:
             status, usage = _end(child, before)
+        watched.drain()
         return Ended(
             status=status,
             cut=watched.cut,
@@ -83,19 +95,15 @@ def run(
             result=bytes(watched.result),
             seconds=time.monotonic() - start,
             cpu_seconds=usage.ru_utime + usage.ru_stime,
-            peak_rss=usage.ru_maxrss * 1024,
+            peak_rss=usage.ru_maxrss * _SIZE_UNIT,
         )
 
 
-@contextlib.contextmanager
-def _pipes() -> Iterator[tuple[int, ...]]:
-    """Yield result, output and lifeline pipes, read ends first; close what is still open at the end."""
-    opened = [*os.pipe(), *os.pipe(), *os.pipe()]
-    try:
-        yield tuple(opened)
-    finally:
-        for descriptor in (opened[0], opened[2], opened[4], opened[5]):
-            os.close(descriptor)
+def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
+    """Return the read and the write end of a pipe; the stack closes what is still open of it."""
+    ends = os.pipe()
+    read, write = (stack.enter_context(FileIO(end, mode)) for end, mode in zip(ends, ("rb", "wb"), strict=True))
+    return read, write
 
 
 class _Watched:
@@ -135,7 +143,6 @@ class _Watched:
                 if not self._read(descriptor):
                     poller.unregister(descriptor)
             if process in ready or (process < 0 and self._has_exited()):
-                self._drain()
                 return
             if left <= 0:
                 self.cut = "timeout"
@@ -146,30 +153,31 @@ class _Watched:
     def _read(self, descriptor: int) -> int:
         data = os.read(descriptor, 1 << 16)
         if descriptor == self._result:
-            self.result += data[: max(0, (1 << 20) - len(self.result))]
+            self.result += data[: RESULT_LIMIT - len(self.result)]
             return len(data)
         self._said += len(data)
         self._tail += data
         if len(self._tail) > 2 * KEPT:
             del self._tail[:-KEPT]
         if self._said > self._limit:
-            self.cut = "log-limit"
+            self.cut = self.cut or "log-limit"
         return len(data)
 
-    def _drain(self) -> None:
-        """Read what is left in the pipes. A daemon may hold them open, so nothing is waited for."""
+    def drain(self) -> None:
+        """Read what is left in the pipes when their writers are dead.
+
+        Should one live on, it is neither waited for nor followed for ever: 4 MiB are more than a pipe holds.
+        """
         for descriptor in (self._result, self._output):
             os.set_blocking(descriptor, False)
             with contextlib.suppress(BlockingIOError):
-                while self._read(descriptor):
-                    pass
+                for _ in range(64):
+                    if not self._read(descriptor):
+                        break
 
     def output_text(self) -> str:
-        """Return the tail of the output, with what would move a terminal's cursor made harmless."""
-        text = self._tail[-KEPT:].decode("utf-8", "replace").replace("\r\n", "\n")
-        return "".join(
-            letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-        )
+        """Return the tail of the output, made harmless."""
+        return harmless(self._tail[-KEPT:].decode("utf-8", "replace"))
 
 
 def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, resource.struct_rusage]:
@@ -182,10 +190,10 @@ def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, r
         runaways = [pid for pid in _children() - before if _is_runaway(pid)]
         if not runaways:
             break
+        for pid in runaways:  # our children, so their numbers stay theirs until we have waited for them
+            os.kill(pid, signal.SIGKILL)
         for pid in runaways:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+            os.waitpid(pid, 0)
     return child.returncode, usage
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 
 from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
 from pytest_spip.run.process import Ended
+from pytest_spip.run.text import harmless
 
 __all__ = ["import_verdict", "signal_reason"]
+
+_NO_MEMORY = f"[Errno {errno.ENOMEM}]"
+_NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT))
+"""How the messages of such errors begin."""
 
 
 def import_verdict(ended: Ended, limits: Limits, modules: Sequence[str]) -> tuple[Verdict, str, int]:
     """Return the verdict of an import check, the traceback if there is one, and the child's own peak RSS in bytes."""
     kind, peak_rss, *failure = _fields(ended.result)
     trace = failure[2] if len(failure) == 3 else ""
-    return _verdict(ended, kind, failure, limits, modules), trace, int(peak_rss) if peak_rss.isdigit() else 0
+    size = int(peak_rss) if peak_rss.isdecimal() and len(peak_rss) < 19 else 0  # a package can write what it likes
+    return _verdict(ended, kind, failure, limits, modules), trace, size
 
 
 def _fields(result: bytes) -> list[str]:
     """Return the child's fields; a result that was cut short, or that something else wrote, counts as none."""
-    fields = result.decode("utf-8", "replace").split("\0")[:-1]
+    fields = [harmless(field) for field in result.decode("utf-8", "replace").split("\0")[:-1]]
     wanted = {"passed": 2, "failed": 5}.get(fields[0] if fields else "")
     return fields if wanted == len(fields) else ["", ""]
 
@@ -46,11 +53,11 @@ def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, mo
 
 
 def _failed(kind: str, message: str, limits: Limits) -> Verdict:
-    first = (message.splitlines() or [""])[0][:500]
+    first = message.strip().partition("\n")[0][:500]
     detail = f"{kind}: {first}" if first else kind
-    if kind == "MemoryError":
-        return _killed(Reason.OUT_OF_MEMORY, f"{detail} (limit {limits.memory >> 20} MiB)".replace(": (", " ("))
-    if kind == "OSError" and first.startswith(("[Errno 27]", "[Errno 28]")):
+    if kind.endswith("MemoryError") or (kind == "OSError" and first.startswith(_NO_MEMORY)):
+        return _killed(Reason.OUT_OF_MEMORY, f"{detail} (limit {limits.memory >> 20} MiB)")
+    if kind == "OSError" and first.startswith(_NO_ROOM):
         return _killed(Reason.ENVIRONMENT_FULL, detail)
     return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
 

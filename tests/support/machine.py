@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ LABEL = "py{}{}".format(*sys.version_info[:2])
 
 PYTEST = (sys.executable, "-m", "pytest")
 NONE: Mapping[str, str] = MappingProxyType({})
-INHERITED = ("PATH", "PYENV_ROOT", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+INHERITED: tuple[str, ...] = ("PATH", "PYENV_ROOT", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 INHERITED += ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 Cell = tuple[str, str, str | None]
@@ -34,17 +36,19 @@ Cell = tuple[str, str, str | None]
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """How a command ended, and the project that it ran in."""
+    """How a command ended, the project that it ran in, and the JSON report that it wrote there, if any."""
 
     status: int
     stdout: str
     stderr: str
     project: Path
+    written: str = ""
 
     @property
     def report(self) -> dict[str, Any]:
         """The JSON report."""
-        report: dict[str, Any] = json.loads((self.project / "report.json").read_text("utf-8"))
+        assert self.written, f"no report was written:\n{self.stdout}{self.stderr}"
+        report: dict[str, Any] = json.loads(self.written)
         return report
 
     @property
@@ -55,9 +59,7 @@ class Done:
     @property
     def cells(self) -> dict[str, Cell]:
         """The report's verdicts by id, in its order."""
-        return {
-            name: (one["outcome"], one["phase"], one["reason"]) for name, one in self.combinations.items()
-        }
+        return {name: (one["outcome"], one["phase"], one["reason"]) for name, one in self.combinations.items()}
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -74,7 +76,8 @@ class Machine:
         self.index = index
         self.cache = root / "cache"
         self.ram = root / "ram"
-        for path in (self.ram, root / "home", root / "projects"):
+        self._started: list[subprocess.Popen[str]] = []
+        for path in (self.ram, root / "home", root / "projects", root / "tmp"):
             path.mkdir(parents=True)
 
     def learn(self, other: Machine) -> None:
@@ -96,6 +99,7 @@ class Machine:
         """Return the environment of a command: of the person who runs the tests it has little more than PATH."""
         return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
             "HOME": str(self.root / "home"),
+            "TMPDIR": str(self.root / "tmp"),
             "NO_PROXY": "127.0.0.1",
             "UV_CACHE_DIR": str(self.root / "uv"),
             "UV_DEFAULT_INDEX": self.index.url,
@@ -124,7 +128,7 @@ class Machine:
         options = [] if bare else self.options(python)
         cwd = self.project(project) if not (self.root / "projects" / project).exists() else self.project_path(project)
         (cwd / "report.json").unlink(missing_ok=True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*program, *options, *arguments],
             cwd=cwd,
             env=self.environment(env),
@@ -134,20 +138,32 @@ class Machine:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill what a failed test left running."""
+        for process in self._started:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def project_path(self, name: str) -> Path:
         """Return where a project is."""
         return self.root / "projects" / name
 
-    def finish(self, process: subprocess.Popen[str], project: str = "project", *, timeout: float = 120) -> Done:
-        """Wait for a command that was started."""
+    def finish(self, process: subprocess.Popen[str], project: str = "project", *, timeout: float = 60) -> Done:
+        """Wait for a command that was started; one that does not end in time is killed, and its status is negative."""
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return Done(process.returncode, stdout, stderr, self.project_path(project))
+                os.killpg(process.pid, signal.SIGKILL)
+                stdout, stderr = process.communicate()
+        path = self.project_path(project)
+        report = path / "report.json"
+        return Done(process.returncode, stdout, stderr, path, report.read_text("utf-8") if report.exists() else "")
 
     def run(self, *arguments: str, project: str = "project", **how: Any) -> Done:
         """Run a command to its end; ``how`` is what :meth:`start` takes."""

@@ -5,6 +5,7 @@
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte.
     "passed" PEAK_RSS                            all modules were imported
     "failed" PEAK_RSS TYPE MESSAGE TRACEBACK     one was not; the traceback begins below this file
+Message and traceback are cut, so that all fields together stay below what the reader keeps.
 LIFELINE is the read end of a pipe: when its other end closes, the worker is dead, and the kernel kills our process group.
 MEMORY and FILE_SIZE are limits in bytes. PEAK_RSS is in bytes. Standard library only, syntax of Python 3.7; nothing imports
 this file, and nothing but what it must import is imported before the package is.
@@ -60,26 +61,40 @@ def write(descriptor, *fields):
         data = data[os.write(descriptor, data) :]
 
 
-def tell_failure(descriptor, error):
-    """Write what went wrong, without our own frames and those of the import system."""
+def of_import_system(frame):
+    """Tell whether a frame is this file's or the import system's. Packages may be called importlib_something."""
+    return frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen importlib")
+
+
+def name_of(kind):
+    """Name an exception's type as tracebacks do."""
+    return kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
+
+
+def trace_of(error):
+    """Return the traceback's text, without our own frames and those of the import system."""
     import traceback
 
-    kind = type(error)
-    name = kind.__name__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__name__
     trace = error.__traceback__
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename == __file__ or "importlib" in trace.tb_frame.f_code.co_filename
-    ):
+    while trace is not None and of_import_system(trace.tb_frame):
         trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error.with_traceback(trace), trace))
+
+
+def attempt(function, argument, otherwise):
+    """Call a function that runs a package's code; whatever that raises, even to exit, is not ours to pass on."""
     try:
-        text = "".join(traceback.format_exception(kind, error.with_traceback(trace), trace))
-    except Exception:
-        text = name
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be had)"
-    write(descriptor, "failed", peak_rss(), name, message, text)
+        return function(argument)
+    except BaseException:
+        return otherwise
+
+
+def tell_failure(descriptor, error):
+    """Write what went wrong."""
+    name = attempt(name_of, type(error), "BaseException")
+    message = attempt(str, error, "(its message cannot be had)")
+    text = attempt(trace_of, error, name)
+    write(descriptor, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
 
 
 def main(result, lifeline, memory, file_size, *modules):
@@ -88,13 +103,18 @@ def main(result, lifeline, memory, file_size, *modules):
     hold_lifeline(int(lifeline))
     limit(int(memory), int(file_size))
     sys.argv[:] = ["-c"]
+    process = os.getpid()
+    reserve = bytearray(4 << 20)  # given back to tell of a MemoryError; untouched, so it costs no memory
     for module in modules:
         try:
             __import__(module)
         except BaseException as error:
-            tell_failure(result, error)
+            del reserve
+            if os.getpid() == process:  # a child that the package forked has no verdict to give
+                tell_failure(result, error)
             return
-    write(result, "passed", peak_rss())
+    if os.getpid() == process:
+        write(result, "passed", peak_rss())
 
 
 main(*sys.argv[1:])

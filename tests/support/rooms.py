@@ -1,0 +1,196 @@
+"""What the tests of single rooms share: interpreters as records, filed wheels, environments, processes."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.compose.base import BaseRepository, Replica
+from pytest_spip.compose.worktree import Worktree
+from pytest_spip.disk import Cache
+from pytest_spip.model import (
+    Combo,
+    Environment,
+    Interpreter,
+    Outcome,
+    Phase,
+    Plan,
+    Reason,
+    Result,
+    StoredWheel,
+    Verdict,
+)
+from pytest_spip.plan.interpreters import probe
+from pytest_spip.provision.store import WheelStore
+from pytest_spip.report.analysis import Summary, summarise
+from pytest_spip.run.process import adopt_orphans
+from tests.support.distributions import Content, wheel
+from tests.support.interpreters import pythons
+
+__all__ = [
+    "Bases",
+    "adopting",
+    "alive",
+    "combo",
+    "environment",
+    "every_python",
+    "filed",
+    "interpreter",
+    "interpreters",
+    "plan",
+    "result",
+    "shared_bases",
+    "summary",
+    "tree_of",
+]
+
+
+def every_python() -> dict[str, Path]:
+    """Return one CPython for each version that runs when it is asked for: from 3.7 on, where it is present."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    oldest = sorted(root.glob("versions/3.7.*/bin/python"))
+    return ({"3.7": oldest[-1]} if oldest else {}) | pythons()
+
+
+def interpreters(cache: Cache) -> dict[str, Interpreter]:
+    """Probe every Python."""
+    probed = {version: probe(path, cache) for version, path in every_python().items()}
+    return {version: one for version, one in probed.items() if one is not None}
+
+
+def interpreter(version: str = "3.12", path: str = "/usr/bin/python") -> Interpreter:
+    """Return a record of an interpreter that need not exist."""
+    return Interpreter(f"cpython-{version}.0-linux", f"py{version.replace('.', '')}", f"{version}.0", "cpython", path)
+
+
+def filed(cache: Cache, name: str, version: str, files: Mapping[str, Content], **how: object) -> StoredWheel:
+    """Write a wheel and file it in the cache's store; ``how`` is what :func:`wheel` takes."""
+    made = cache.root / "made"
+    made.mkdir(exist_ok=True)
+    path = wheel(made, name, version, files, **how)  # type: ignore[arg-type]  # passed on
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    store = WheelStore(cache)
+    store.file(sha256, path.name, lambda target: target.hardlink_to(path))
+    found = store.get(sha256)
+    assert found is not None, "filed just now"
+    return found
+
+
+def environment(*wheels: StoredWheel) -> Environment:
+    """Return the environment that the wheels make."""
+    return Environment(tuple(wheels), "fingerprint of " + " ".join(each.sha256 for each in wheels))
+
+
+def combo(ordinal: int = 0, package: str = "demo", version: str = "1.0", label: str = "py312", **more: object) -> Combo:
+    """Return a combination on a CPython that its label names."""
+    dotted = f"{label[2]}.{label[3:]}"
+    return Combo(ordinal, package, version, f"cpython-{dotted}.0-linux", label, **more)  # type: ignore[arg-type]  # passed on
+
+
+def plan(*combos: Combo, pythons: tuple[Interpreter, ...] = ()) -> Plan:
+    """Return a plan of combinations, whose interpreters need not exist."""
+    labels = dict.fromkeys(each.label for each in combos if each.interpreter)
+    named = tuple(interpreter(f"{label[2]}.{label[3:]}") for label in labels)
+    return Plan(combos, pythons or named, ())
+
+
+def result(
+    ordinal: int = 0,
+    outcome: Outcome = Outcome.PASSED,
+    reason: Reason | None = None,
+    detail: str = "",
+    phase: Phase = Phase.IMPORT,
+    **more: object,
+) -> Result:
+    """Return a result with a verdict."""
+    return Result(ordinal, Verdict(outcome, phase, reason, detail), **more)  # type: ignore[arg-type]  # passed on
+
+
+def summary(
+    combos: Sequence[Combo], results: Sequence[Result], *, selected: Iterable[int] | None = None, **more: object
+) -> Summary:
+    """Return the summary of a run with these combinations and results."""
+    given: dict[str, object] = {
+        "facts": {},
+        "phases": {},
+        "work": {},
+        "seconds": 4.0,
+        "cpu": 0.955,
+        "iowait": 0.0123,
+        "interpreters": plan(*combos).interpreters,
+        **more,
+    }
+    return summarise(
+        combos=combos,
+        results={one.ordinal: one for one in results},
+        selected=range(len(combos)) if selected is None else selected,
+        **given,  # type: ignore[arg-type]  # passed on
+    )
+
+
+def tree_of(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of everything below a directory, by path; a link's content is where it leads."""
+    return {str(path.relative_to(root)): _content(path) for path in sorted(root.rglob("*"))}
+
+
+def _content(path: Path) -> tuple[int, bytes]:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return mode, os.fsencode(os.readlink(path))
+    return mode, path.read_bytes() if stat.S_ISREG(mode) else b""
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def adopting() -> Iterator[None]:
+    """Adopt orphans for the length of a test, as a worker does for its life; to be a fixture's body."""
+    adopt_orphans()
+    yield
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+class Bases:
+    """A cache whose base repository knows every Python, and worktrees of a replica of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache = Cache(root / "cache")
+        self.cache.root.mkdir()
+        self.pythons = interpreters(self.cache)
+        self.repository = BaseRepository(self.cache)
+        self.repository.ensure(list(self.pythons.values()))
+        self.repository.replicate(root / "base.git")
+        self._root = root
+        self._worktrees: dict[str, Worktree] = {}
+
+    def replica(self, name: str) -> Replica:
+        """Make a replica as a worker does."""
+        return Replica(self._root / "base.git", self._root / name)
+
+    def fresh(self, name: str, version: str) -> Worktree:
+        """Make a worktree that nobody else uses."""
+        replica = self.replica(name)
+        return Worktree(replica.add_worktree(self.pythons[version]), self.pythons[version], replica.restore)
+
+    def worktree(self, version: str) -> Worktree:
+        """Return the worktree that all share."""
+        if version not in self._worktrees:
+            self._worktrees[version] = self.fresh(f"shared-{version}", version)
+        return self._worktrees[version]
+
+
+@functools.cache
+def shared_bases(session: Path) -> Bases:
+    """Return the only one below a session's directory: it takes a second to make."""
+    (session / "bases").mkdir()
+    return Bases(session / "bases")

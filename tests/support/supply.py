@@ -1,0 +1,139 @@
+"""What the tests of planning and provisioning share: records, and a small world with an index, a cache and uv's own cache."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from pytest_spip.disk import Cache
+from pytest_spip.model import DistFile, Indexes, Interpreter, Release
+from pytest_spip.plan.interpreters import probe
+from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.locks import Locker
+from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.web import Web
+from tests.support.index import LocalIndex
+from tests.support.interpreters import pythons
+
+__all__ = ["NOBODY", "Supply", "file", "markers", "python", "release"]
+
+NOBODY = 65534
+NONE: Mapping[str, str] = MappingProxyType({})
+LINUX = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
+
+
+def markers(version: str) -> tuple[tuple[str, str], ...]:
+    """Return the markers of a CPython on Linux."""
+    short = ".".join(version.split(".")[:2])
+    told = {"python_version": short, "python_full_version": version, "sys_platform": "linux", "os_name": "posix"}
+    told |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+    return tuple(sorted(told.items()))
+
+
+def python(version: str = "3.12.1", implementation: str = "cpython", flags: str = "", **more: object) -> Interpreter:
+    """Return a record of an interpreter that need not exist."""
+    number = "".join(version.split(".")[:2])
+    short = {"cpython": "py", "pypy": "pypy"}[implementation]
+    abi = f"cp{number}{flags}" if implementation == "cpython" else f"pypy{number}_pp73"
+    values: dict[str, object] = {
+        "id": f"{implementation}-{version}{flags}-linux-x86_64",
+        "label": f"{short}{number}{flags}",
+        "version": version,
+        "implementation": implementation,
+        "path": f"/opt/{implementation}-{version}{flags}/bin/python",
+        "abis": (abi,),
+        "platforms": LINUX,
+        "markers": markers(version),
+        **more,
+    }
+    return Interpreter(**values)  # type: ignore[arg-type]  # each has its field's type
+
+
+def file(filename: str, **more: object) -> DistFile:
+    """Return a file as an index lists it."""
+    kind = "wheel" if filename.endswith(".whl") else "sdist"
+    return DistFile(filename, f"https://files.example/{filename}", kind, "1.0", **more)  # type: ignore[arg-type]  # passed on
+
+
+def release(version: str, *files: DistFile, package: str = "demo", **more: object) -> Release:
+    """Return a release; without files named, it has one universal wheel, described by ``more``."""
+    return Release(
+        package, version, files or (file(f"{package}-{version}-py3-none-any.whl", **more),), "https://index.example"
+    )
+
+
+@functools.cache
+def _met() -> Path:
+    """Have uv meet two interpreters, once for all caches: it asks each for longer than it resolves or builds."""
+    known = Path.home() / "met"
+    for path in {sys.executable: None, str(next(reversed(pythons().values()))): None}:
+        command = [
+            find_uv(),
+            "pip",
+            "compile",
+            "-",
+            "--quiet",
+            "--offline",
+            "--cache-dir",
+            str(known),
+            "--python",
+            path,
+        ]
+        subprocess.run(command, input="", text=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return known
+
+
+class Supply:
+    """An index, a cache, and uv with nobody's configuration, below one directory."""
+
+    def __init__(self, root: Path, index: LocalIndex) -> None:
+        self.root = root
+        self.index = index
+        self.files = root / "files"
+        self.cache = Cache(root / "cache")
+        self.environ = {
+            "HOME": str(root / "home"),
+            "PATH": os.environ["PATH"],
+            "UV_CACHE_DIR": str(root / "uv"),
+            "UV_HTTP_RETRIES": "0",
+        }
+        (root / "home").mkdir(parents=True, exist_ok=True)
+        shutil.copytree(_met(), root / "uv", dirs_exist_ok=True)
+
+    def indexes(self, *urls: str, find_links: Sequence[str | Path] = (), offline: bool = False) -> Indexes:
+        """Return index settings; without URLs named, those of the one index."""
+        return Indexes(urls or (self.index.url,), tuple(map(str, find_links)), offline)
+
+    def here(self) -> Interpreter:
+        """Return the running interpreter."""
+        found = probe(Path(sys.executable), self.cache)
+        assert found is not None, "it runs"
+        return found
+
+    def others(self) -> list[Interpreter]:
+        """Return the other interpreters of the machine, newest first."""
+        probed = [probe(path, self.cache) for path in reversed(pythons().values())]
+        return [one for one in probed if one is not None and one.id != self.here().id]
+
+    def web(self, **more: object) -> Web:
+        """Return a client that does not ask twice unless it is told to."""
+        return Web([self.index.url], **{"retries": 0, **more})  # type: ignore[arg-type]  # passed on
+
+    def uv(self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE) -> Uv:
+        """Return uv with some index settings."""
+        return Uv(indexes or self.indexes(), date, environ={**self.environ, **environ})
+
+    def builder(self, indexes: Indexes | None = None, date: str = "") -> Builder:
+        """Return a builder."""
+        return Builder(self.cache, self.web(), self.uv(indexes, date), exclude_newer=date, slots=2)
+
+    def locker(self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE) -> Locker:
+        """Return a locker."""
+        indexes = indexes or self.indexes()
+        return Locker(self.cache, self.uv(indexes, date, environ), indexes, date)

@@ -1,0 +1,406 @@
+"""Wheels built from sdists: how often, for whom, and what is kept of those that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.errors import HashMismatch, IndexProblem, NetworkProblem
+from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason
+from pytest_spip.provision.builds import Builder, BuiltWheel, is_plain
+from pytest_spip.provision.uv import Failure
+from tests.support import backend
+from tests.support.distributions import Content, builds, metadata_text, sdist, simple_sdist, wheel
+from tests.support.index import Fault, LocalIndex
+from tests.support.supply import Supply
+
+GOOD = {"demo.py": ""}
+WEEK = 7 * 86400.0
+
+
+@pytest.fixture
+def supply(tmp_path: Path) -> Iterator[Supply]:
+    """Make a world with an empty index."""
+    (tmp_path / "files").mkdir()
+    with LocalIndex(tmp_path / "files") as index:
+        yield Supply(tmp_path, index)
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Path:
+    """Return the file that counts builds."""
+    return tmp_path / "builds"
+
+
+def listed(supply: Supply, path: Path, **more: str) -> DistFile:
+    """List a file and return what the plan would know of it."""
+    told = supply.index.add(path, **more)
+    url = supply.index.url.replace("/simple/", told.url)
+    return DistFile(path.name, url, "sdist", told.version, told.sha256)
+
+
+def built(
+    supply: Supply, file: DistFile, interpreter: Interpreter | None = None, builder: Builder | None = None
+) -> BuiltWheel:
+    """Build with the running interpreter, if no other is named."""
+    return (builder or supply.builder()).wheel("demo", file, interpreter or supply.here())
+
+
+def failure(supply: Supply, file: DistFile, builder: Builder | None = None) -> Failure:
+    """Build in vain and return why."""
+    with pytest.raises(Failure) as caught:
+        built(supply, file, builder=builder)
+    return caught.value
+
+
+def another(supply: Supply) -> Interpreter:
+    """Return an interpreter other than the running one."""
+    others = supply.others()
+    if not others:
+        pytest.skip("only one interpreter is installed")
+    return others[0]
+
+
+# -- how often ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("universal", [True, False])
+def test_once_per_interpreter(supply: Supply, counter: Path, universal: bool) -> None:
+    """Each interpreter builds an sdist for itself, once; a universal wheel of another one is no proof that it could."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, universal=universal, counter=counter))
+    for interpreter in (supply.here(), another(supply)):
+        first, second = (built(supply, file, interpreter) for _ in range(2))
+        assert (first.fresh, second.fresh) == (True, False)
+        assert (first.path, first.sha256, first.builder) == (second.path, second.sha256, interpreter.id)
+        assert first.serves(interpreter)
+    assert sorted(builds(counter)) == sorted([supply.here().python, another(supply).python])
+
+
+def test_racing_threads(supply: Supply, counter: Path) -> None:
+    """However many want a wheel at the same time, it is built once."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, counter=counter))
+    builder = supply.builder()
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(built, supply, file, supply.here(), builder) for _ in range(4)]
+    assert sorted(future.result().fresh for future in futures) == [False, False, False, True]
+    assert len(builds(counter)) == 1
+    assert len([request for request in supply.index.requests if request[1].startswith("/files/")]) == 1
+
+
+DECLARED = """\
+[build-system]
+requires = ["{name}"]
+build-backend = "{backend}"
+[project]
+name = "demo"
+version = "1.0"
+"""
+
+
+def serve_backend(supply: Supply, name: str, module: str, version: str = "99.0") -> None:
+    """List a build backend under a known name: ours, which does what ``backend.json`` says, and then runs ``hook.py``."""
+    code = Path(backend.__file__).read_text().replace("Path(__file__).absolute().parent", "Path.cwd()")
+    code += "\nif Path('hook.py').exists():\n    exec(Path('hook.py').read_text())\n"
+    package = module.partition(".")[0]
+    wheel(supply.files, name, version, {f"{package}/__init__.py": "", module.replace(".", "/") + ".py": code})
+
+
+def declared(supply: Supply, counter: Path, hook: str = "", tag: str = "py3-none-any") -> DistFile:
+    """List a declarative sdist, whose backend comes from the index."""
+    serve_backend(supply, "flit-core", "flit_core.buildapi")
+    return listed(
+        supply, described(supply, counter, DECLARED.format(name="flit-core", backend="flit_core.buildapi"), hook, tag)
+    )
+
+
+def described(
+    supply: Supply, counter: Path, pyproject: str, hook: str = "", tag: str = "py3-none-any", name: str = "demo"
+) -> Path:
+    """Write an sdist that our backend understands."""
+    options = {"stem": f"{name}-1.0", "metadata": metadata_text(name, "1.0", (), ""), "files": [], "fails": ""}
+    options |= {"tag": tag, "counter": str(counter)}
+    files: dict[str, Content] = {"backend.json": json.dumps(options), "hook.py": hook}
+    return sdist(supply.root, name, "1.0", files, pyproject=pyproject)
+
+
+def test_once_for_all(supply: Supply, counter: Path) -> None:
+    """A plain sdist whose wheel is universal is built once, for every interpreter."""
+    file = declared(supply, counter)
+    first, second = (built(supply, file, interpreter) for interpreter in (supply.here(), another(supply)))
+    assert builds(counter) == [supply.here().python]
+    assert (first.sha256, second.builder, second.fresh) == (second.sha256, supply.here().id, False)
+    assert second.serves(another(supply))
+
+
+def test_plain_but_not_universal(supply: Supply, counter: Path) -> None:
+    """A plain sdist whose wheel is for one interpreter is built by each."""
+    file = declared(supply, counter, tag="")
+    wheels = [built(supply, file, interpreter) for interpreter in (supply.here(), another(supply))]
+    assert len(builds(counter)) == 2
+    assert not wheels[0].serves(another(supply))
+
+
+def test_plain_but_failing(supply: Supply, counter: Path) -> None:
+    """A plain sdist that one interpreter fails to build is not built twice by it, and others try for themselves."""
+    short = tuple(supply.here().minor)
+    file = declared(supply, counter, hook=f"if sys.version_info[:2] == {short}: raise RuntimeError('not here')")
+    assert "not here" in failure(supply, file).output
+    assert "not here" in failure(supply, file).output
+    assert built(supply, file, another(supply)).builder == another(supply).id
+    assert builds(counter) == [another(supply).python]
+
+
+# -- kept environments --------------------------------------------------------------------------------------------------
+
+SETUPTOOLS = '[build-system]\nrequires = ["setuptools>=1"]\nbuild-backend = "setuptools.build_meta"\n'
+
+
+@pytest.mark.parametrize(("version", "kept"), [("80.0", True), ("65.5.0", False)])
+def test_kept_environment(supply: Supply, counter: Path, version: str, kept: bool) -> None:
+    """setuptools is installed once for all builds of an interpreter, unless it is so old that it would ask for more."""
+    serve_backend(supply, "setuptools", "setuptools.build_meta", version)
+    prefixes = supply.root / "prefixes"
+    hook = f"open({str(prefixes)!r}, 'a').write(sys.prefix + chr(10))"
+    for name in ("demo", "other"):
+        file = listed(supply, described(supply, counter, SETUPTOOLS, hook, name=name))
+        supply.builder().wheel(name, file, supply.here())
+    used = set(prefixes.read_text().split())
+    assert kept == (len(used) == 1)
+    assert kept == all(prefix.startswith(str(supply.cache.builds / "environments")) for prefix in used)
+
+
+# -- failures -----------------------------------------------------------------------------------------------------------
+
+
+def test_failure_is_kept(supply: Supply, counter: Path) -> None:
+    """A build that failed is not tried again; its verdict and its log are kept."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, fails="no compiler", counter=counter))
+    first, second = (failure(supply, file) for _ in range(2))
+    assert first.verdict == second.verdict
+    assert (first.verdict.outcome, first.verdict.reason) == (Outcome.FAILED, Reason.BUILD_FAILED)
+    assert first.verdict.detail == "RuntimeError: no compiler"
+    assert first.output == second.output
+    (log,) = supply.cache.builds.glob("*/build.log")
+    assert "RuntimeError: no compiler" in log.read_text()
+    assert len(builds(counter)) == 1
+
+
+@pytest.mark.parametrize(("date", "times"), [("", 2), ("2030-01-01T00:00:00Z", 1)])
+def test_failure_is_forgotten(supply: Supply, counter: Path, date: str, times: int) -> None:
+    """After a week a failure is tried again, for a newer backend may mend it, unless a date pins the backends."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, fails="no compiler", counter=counter))
+    failure(supply, file, supply.builder(date=date))
+    (log,) = supply.cache.builds.glob("*/build.log")
+    os.utime(log, (time.time() - WEEK - 60,) * 2)
+    failure(supply, file, supply.builder(date=date))
+    assert times == len(builds(counter))
+
+
+def test_failure_on_other_indexes(supply: Supply, counter: Path, tmp_path: Path) -> None:
+    """A failure counts for the indexes that the build requirements were looked for on, whatever the credentials."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, fails="no compiler", counter=counter))
+    for login in ("//one:a@", "//two:b@"):
+        failure(supply, file, supply.builder(supply.indexes(supply.index.url.replace("//", login))))
+    assert len(builds(counter)) == 1
+    failure(supply, file, supply.builder(supply.indexes(find_links=[tmp_path / "files"])))
+    assert len(builds(counter)) == 2
+
+
+def test_network_failure_is_not_kept(supply: Supply, counter: Path) -> None:
+    """A build that failed for want of the network is tried again."""
+    file = declared(supply, counter)
+    page = supply.index.page_path("flit-core")
+    supply.index.inject(page, Fault(status=500))
+    with pytest.raises(NetworkProblem):
+        built(supply, file)
+    supply.index.inject(page, Fault())
+    assert built(supply, file).fresh
+    assert builds(counter) == [supply.here().python]
+
+
+@pytest.mark.parametrize(
+    ("how", "detail"),
+    [
+        ({"built_name": "other"}, r"declares name demo, but the wheel declares name other|builds other-1\.0"),
+        ({"built_version": "2.0"}, r"declares version 1\.0, but the wheel declares version 2\.0|builds demo-2\.0"),
+    ],
+)
+def test_another_project(supply: Supply, counter: Path, how: Mapping[str, str], detail: str) -> None:
+    """An sdist that builds a wheel of another name or version is bad, says uv or say we, and is not built again."""
+    path = simple_sdist(supply.root, "demo", "1.0", GOOD, counter=counter, **how)  # type: ignore[arg-type]  # passed on
+    file = listed(supply, path)
+    for _ in range(2):
+        verdict = failure(supply, file).verdict
+        assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.FAILED, Phase.BUILD, Reason.BAD_METADATA)
+        assert re.search(detail, verdict.detail)
+    assert len(builds(counter)) == 1
+
+
+def test_wheel_that_does_not_fit(supply: Supply, counter: Path) -> None:
+    """An sdist that builds a wheel for others than its builder is bad."""
+    verdict = failure(supply, declared(supply, counter, tag="cp27-cp27m-win32")).verdict
+    assert verdict.reason is Reason.BAD_METADATA
+    assert (
+        verdict.detail
+        == f"demo-1.0.tar.gz builds demo-1.0-cp27-cp27m-win32.whl, which does not fit {supply.here().label}"
+    )
+
+
+def test_equal_versions(supply: Supply) -> None:
+    """Another spelling of the same version is the same version."""
+    path = simple_sdist(supply.root, "demo", "1.0", GOOD, built_version="1.0.0")
+    assert built(supply, listed(supply, path)).path.name == "demo-1.0.0-py3-none-any.whl"
+
+
+# -- the file -----------------------------------------------------------------------------------------------------------
+
+
+def test_another_file(supply: Supply) -> None:
+    """A file that is not the promised one is not opened."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD), sha256="0" * 64)
+    with pytest.raises(HashMismatch):
+        built(supply, file)
+    assert not list(supply.cache.builds.rglob("*.tar.gz"))
+
+
+def test_file_without_a_hash(supply: Supply) -> None:
+    """A file that nobody gave a hash is not opened, for it cannot be checked."""
+    file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD), sha256="")
+    with pytest.raises(IndexProblem, match="no sha256 is listed"):
+        built(supply, file)
+    assert supply.index.requests == []
+
+
+def test_local_file(supply: Supply) -> None:
+    """A file of this machine needs no hash, and when it changes it is another."""
+    seen = []
+    for text in ("one", "two"):
+        path = simple_sdist(supply.root, "demo", "1.0", {"demo.py": text})
+        with zipfile.ZipFile(built(supply, DistFile(path.name, path.as_uri(), "sdist", "1.0")).path) as archive:
+            seen.append(archive.read("demo.py"))
+    assert seen == [b"one", b"two"]
+
+
+def test_local_file_that_is_gone(supply: Supply) -> None:
+    """A file of this machine that is gone is like a file of another that cannot be fetched."""
+    with pytest.raises(NetworkProblem, match="No such file"):
+        built(supply, DistFile("demo-1.0.tar.gz", (supply.root / "gone.tar.gz").as_uri(), "sdist", "1.0"))
+
+
+# -- plain sdists -------------------------------------------------------------------------------------------------------
+
+PLAIN = "from setuptools import setup\nsetup(name='demo', version='1.0', packages=['demo'])\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "plain"),
+    [
+        pytest.param(PLAIN, True, id="plain"),
+        pytest.param(
+            "import os\nhere = os.path.dirname(__file__)\ntext = open('README').read()\n" + PLAIN, True, id="reads"
+        ),
+        pytest.param("from distutils.core import setup\nif True:\n    setup()\n", True, id="distutils"),
+        pytest.param("import sys\n" + PLAIN, False, id="sys"),
+        pytest.param("import os\nif os.sys.version_info > (3,): pass\n" + PLAIN, False, id="sys-by-os"),
+        pytest.param("from platform import python_version\n" + PLAIN, False, id="platform"),
+        pytest.param("import demo\n" + PLAIN, False, id="imports-itself"),
+        pytest.param("from . import demo\n" + PLAIN, False, id="imports-relatively"),
+        pytest.param("exec(open('demo/version.py').read())\n" + PLAIN, False, id="exec"),
+        pytest.param("__import__('sys')\n" + PLAIN, False, id="__import__"),
+        pytest.param("try:\n    unicode\nexcept NameError: pass\n" + PLAIN, False, id="try"),
+        pytest.param("from setuptools import setup\nsetup(use_2to3=True)\n", False, id="2to3"),
+        pytest.param("from setuptools import setup\nsetup(ext_modules=[])\n", False, id="extensions"),
+        pytest.param("from setuptools import setup\nsetup(cmdclass={})\n", False, id="commands"),
+        pytest.param("from setuptools import setup\nsetup(setup_requires=['x'])\n", False, id="setup-requires"),
+        pytest.param("print 'python 2'\n", False, id="syntax"),
+        pytest.param("# -*- coding: latin-1 -*-\n# \xe9\n", None, id="encoding"),
+        pytest.param("(" * 1000, False, id="nesting"),
+    ],
+)
+def test_plain_scripts(tmp_path: Path, script: str, plain: bool | None) -> None:
+    """A setup script is plain when nothing in it could ask which Python it is."""
+    files = {} if plain is not None else {"setup.py": script.encode("latin-1")}
+    path = sdist(tmp_path, "demo", "1.0", files, setup_py=script if plain is not None else None)
+    assert is_plain(path) == bool(plain)
+
+
+def project(backend: str, *lines: str) -> str:
+    """Return a pyproject.toml with a ``[project]`` table and further lines."""
+    return "\n".join([DECLARED.format(name="x", backend=backend), *lines])
+
+
+BACK = "hatchling.build"
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "plain"),
+    [
+        pytest.param(project("flit_core.buildapi"), (), True, id="flit"),
+        pytest.param(
+            project(BACK, "[tool.hatch.build]", "exclude = ['x']", "[tool.hatch.envs.x]"), (), True, id="hatchling"
+        ),
+        pytest.param(project("setuptools.build_meta"), (), True, id="setuptools"),
+        pytest.param(project("poetry.core.masonry.api"), (), True, id="poetry"),
+        pytest.param(project("pdm.backend"), (), False, id="backend-with-hooks-by-filename"),
+        pytest.param(project("mesonpy"), (), False, id="unknown-backend"),
+        pytest.param(project(BACK, "dynamic = ['version']"), (), True, id="dynamic-version"),
+        pytest.param(project(BACK, "dynamic = ['dependencies']"), (), False, id="dynamic-dependencies"),
+        pytest.param(project(BACK, "[tool.hatch.build.hooks.custom]"), (), False, id="hatch-hook"),
+        pytest.param(project(BACK, "[tool.hatch.metadata.hooks.custom]"), (), False, id="hatch-metadata-hook"),
+        pytest.param(
+            project("poetry.core.masonry.api", "[tool.poetry]", "build = 'x.py'"), (), False, id="poetry-script"
+        ),
+        pytest.param(project("setuptools.build_meta", "[tool.setuptools.cmdclass]", "a='b'"), (), False, id="command"),
+        pytest.param(
+            project("flit_core.buildapi").replace("requires", "backend-path = ['.']\nrequires"), (), False, id="own"
+        ),
+        pytest.param(project(BACK), ("setup.py",), True, id="script-that-nobody-runs"),
+        pytest.param(project("setuptools.build_meta"), ("setup.py",), False, id="script-that-is-run"),
+        pytest.param(project("own"), ("setup.py",), False, id="own-backend-beside-a-script"),
+        pytest.param(
+            "[build-system]\nrequires = []\nbuild-backend = 'flit_core.buildapi'\n", (), False, id="no-project"
+        ),
+        pytest.param("not toml", (), False, id="no-toml"),
+        pytest.param("build-system = 3", (), False, id="no-table"),
+        pytest.param(None, (), False, id="nothing"),
+    ],
+)
+def test_plain_projects(tmp_path: Path, pyproject: str | None, files: Sequence[str], plain: bool) -> None:
+    """A project is plain when its backend only reads what it declares."""
+    carried: dict[str, Content] = dict.fromkeys(files, "import sys\n" + PLAIN)
+    assert is_plain(sdist(tmp_path, "demo", "1.0", carried, pyproject=pyproject)) == plain
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"), [("[bdist_wheel]\nuniversal = 1\n", True), ("[build_py]\nuse_2to3 = 1", False)]
+)
+def test_plain_settings(tmp_path: Path, settings: str, plain: bool) -> None:
+    """Settings beside a plain script must be plain as well."""
+    assert is_plain(sdist(tmp_path, "demo", "1.0", {"setup.cfg": settings}, setup_py=PLAIN)) == plain
+
+
+def test_plain_zip(tmp_path: Path) -> None:
+    """A zip archive is read like a tar archive, and only its one top directory is."""
+    for name, member in (("demo-1.0.zip", "demo-1.0/setup.py"), ("demo-2.0.zip", "demo-2.0/deep/setup.py")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, PLAIN)
+    assert is_plain(tmp_path / "demo-1.0.zip")
+    assert not is_plain(tmp_path / "demo-2.0.zip")
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.gz", "demo-1.0.zip"])
+@pytest.mark.parametrize("keep", [0, 60])
+def test_archive_that_cannot_be_read(tmp_path: Path, name: str, keep: int) -> None:
+    """An archive that is empty or ends in the middle is not plain: its build will say what is wrong."""
+    path = sdist(tmp_path, "demo", "1.0", {}, setup_py=PLAIN)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / name).write_bytes(path.read_bytes()[:keep])
+    assert not is_plain(tmp_path / "bad" / name)

@@ -1,0 +1,376 @@
+"""The cold runner: what importing in a fresh interpreter shows, on every Python."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.model import Composed, Environment, Limits, Outcome, Phase, Reason, Result
+from pytest_spip.run.cold import ColdRunner
+from pytest_spip.run.metadata import metadata_problem
+from tests.support.interpreters import pythons
+from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
+
+LIMITS = Limits(timeout=60, memory=256 << 20, file_size=1 << 20, output=1 << 20)
+LATEST = list(pythons())[-1]
+Try = Callable[..., Result]
+
+
+@pytest.fixture
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Know every Python."""
+    return shared_bases(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def adopted() -> Iterator[None]:
+    """Be a worker, who is given the orphans."""
+    yield from adopting()
+
+
+@pytest.fixture
+def attempt(bases: Bases, adopted: None) -> Try:
+    """Return a function that runs the import check of a project with some modules."""
+    numbers = itertools.count(1)
+
+    def attempt(*codes: str, python: str = LATEST, limits: Limits = LIMITS, name: str = "demo") -> Result:
+        version = f"1.{next(numbers)}"
+        names = [name] if len(codes) == 1 else [f"{name}{number}" for number in range(len(codes))]
+        files = {f"{module}.py": textwrap.dedent(code) for module, code in zip(names, codes, strict=True)}
+        wheel = filed(bases.cache, "demo", version, files)
+        with bases.worktree(python).composed(environment(wheel)) as composed:
+            return ColdRunner().run(combo(version=version), environment(wheel), composed, limits)
+
+    return attempt
+
+
+def summary(result: Result) -> tuple[Outcome, Reason | None, str]:
+    """Return what a person reads first."""
+    return result.verdict.outcome, result.verdict.reason, result.verdict.detail
+
+
+# -- every Python -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_import_passes(attempt: Try, python: str) -> None:
+    """A module that can be imported passes, on every Python, and what it took is measured."""
+    result = attempt("import sys; print(sys.version)", python=python)
+    assert summary(result) == (Outcome.PASSED, None, "")
+    assert result.verdict.phase is Phase.IMPORT
+    assert result.output == ""
+    assert result.cpu_seconds > 0
+    assert 1 << 20 < result.peak_rss < 1 << 30
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_failure_shows_no_frame_of_ours(attempt: Try, python: str) -> None:
+    """A failing import's traceback begins in the package, on every Python."""
+    result = attempt("def broken():\n    import nowhere\nprint('before')\nbroken()", python=python)
+    assert summary(result) == (Outcome.FAILED, Reason.IMPORT_ERROR, "ModuleNotFoundError: No module named 'nowhere'")
+    first, head, frame, *_ = result.output.splitlines()
+    assert (first, head) == ("before", "Traceback (most recent call last):")
+    assert frame.endswith('demo.py", line 4, in <module>')
+    assert "check_import" not in result.output
+    assert "importlib" not in result.output
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_syntax_error_is_shown(attempt: Try, python: str) -> None:
+    """A module that the Python cannot parse fails with the line that is wrong."""
+    result = attempt("fine = 1\nexec 'no'\n", python=python)
+    assert result.verdict.reason is Reason.IMPORT_ERROR
+    assert result.verdict.detail.startswith("SyntaxError: ")
+    assert "exec 'no'" in result.output
+    assert "check_import" not in result.output
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_environment_is_its_own(bases: Bases, adopted: None, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefix, path, HOME, TMPDIR and directory are the combination's, and no variable is the user's."""
+    for name in ("SECRET_TOKEN", "PYTHONPATH", "PYTHONSTARTUP", "GIT_DIR", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "/the/user's")
+    code = """
+        import json, os, sys, tempfile
+        told = {
+            "variables": dict(os.environ), "prefix": sys.prefix, "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path,
+            "tmp": tempfile.gettempdir(), "home": os.path.expanduser("~"), "flags": [sys.flags.dont_write_bytecode],
+        }
+        raise SystemExit(json.dumps(told))
+    """
+    wheel = filed(bases.cache, "asking", "1.0", {"asking.py": textwrap.dedent(code)})
+    with bases.worktree(python).composed(environment(wheel)) as composed:
+        result = ColdRunner().run(combo(package="asking"), environment(wheel), composed, LIMITS)
+    told = json.loads(result.output.partition("SystemExit: ")[2])
+    assert "/the/user's" not in told["variables"].values()
+    assert told["variables"].pop("PATH").startswith(f"{composed.prefix}/bin:/")
+    assert told.pop("variables") == {
+        "HOME": composed.home,
+        "TMPDIR": composed.tmp,
+        "PWD": composed.cwd,
+        "VIRTUAL_ENV": composed.prefix,
+        "LANG": "C.UTF-8",
+    }
+    assert composed.site in told["path"]
+    assert not [entry for entry in told.pop("path") if entry in ("", composed.cwd, str(Path(__file__).parent))]
+    assert told == {
+        "prefix": composed.prefix,
+        "argv": ["-c"],
+        "cwd": composed.cwd,
+        "tmp": composed.tmp,
+        "home": composed.home,
+        "flags": [1],
+    }
+
+
+# -- modules that do something --------------------------------------------------------------------------------------------
+
+STRANGE = """
+    class Meta(type):
+        __module__ = property(lambda kind: 1 / 0)
+    class Strange(Exception, metaclass=Meta): pass
+    raise Strange("odd")
+"""
+UNTOLD = "(its message cannot be had)"
+CODES: dict[str, tuple[str, Outcome, Reason | None, str]] = {
+    "prints": ("print('x' * 10000)", Outcome.PASSED, None, ""),
+    "exits": ("import sys; sys.exit()", Outcome.FAILED, Reason.IMPORT_ERROR, "SystemExit"),
+    "exits well": ("import sys; sys.exit(0)", Outcome.FAILED, Reason.IMPORT_ERROR, "SystemExit: 0"),
+    "exits by name": ("exit('bye')", Outcome.FAILED, Reason.IMPORT_ERROR, "SystemExit: bye"),
+    "interrupts": ("raise KeyboardInterrupt", Outcome.FAILED, Reason.IMPORT_ERROR, "KeyboardInterrupt"),
+    "base exception": (
+        "class Odd(BaseException): pass\nraise Odd('told')",
+        Outcome.FAILED,
+        Reason.IMPORT_ERROR,
+        "demo.Odd: told",
+    ),
+    "no message": (
+        "class Odd(Exception):\n def __str__(self): raise ValueError\nraise Odd",
+        Outcome.FAILED,
+        Reason.IMPORT_ERROR,
+        f"demo.Odd: {UNTOLD}",
+    ),
+    "message exits": (
+        "class Odd(Exception):\n def __str__(self): raise SystemExit\nraise Odd",
+        Outcome.FAILED,
+        Reason.IMPORT_ERROR,
+        f"demo.Odd: {UNTOLD}",
+    ),
+    "no name": (STRANGE, Outcome.FAILED, Reason.IMPORT_ERROR, "BaseException: odd"),
+    "lines": ("raise ImportError('\\n one\\ntwo')", Outcome.FAILED, Reason.IMPORT_ERROR, "ImportError: one"),
+    "zero bytes": ("raise ImportError('a\\0b')", Outcome.FAILED, Reason.IMPORT_ERROR, "ImportError: a?b"),
+    "surrogates": ("raise ImportError('\\udcff')", Outcome.FAILED, Reason.IMPORT_ERROR, "ImportError: \\udcff"),
+    "escapes": (
+        "raise ImportError('\\x1b[2J')",
+        Outcome.FAILED,
+        Reason.IMPORT_ERROR,
+        "ImportError: \N{REPLACEMENT CHARACTER}[2J",
+    ),
+    "asks": ("input()", Outcome.FAILED, Reason.IMPORT_ERROR, "EOFError: EOF when reading a line"),
+    "leaves": (
+        "import os; os._exit(0)",
+        Outcome.CRASHED,
+        Reason.SILENT_EXIT,
+        "exit status 0 in the middle of the import",
+    ),
+    "leaves with status": (
+        "import os; os._exit(3)",
+        Outcome.CRASHED,
+        Reason.SILENT_EXIT,
+        "exit status 3 in the middle of the import",
+    ),
+    "ends badly": (
+        "import atexit, os; atexit.register(os._exit, 7)",
+        Outcome.FAILED,
+        Reason.IMPORT_ERROR,
+        "imported, then ended with exit status 7",
+    ),
+    "crashes": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        Outcome.CRASHED,
+        Reason.SIGSEGV,
+        "killed by signal 11 (SIGSEGV)",
+    ),
+    "aborts": ("import os; os.abort()", Outcome.CRASHED, Reason.SIGABRT, "killed by signal 6 (SIGABRT)"),
+    "crashes at the end": (
+        "import atexit, os; atexit.register(os.abort)",
+        Outcome.CRASHED,
+        Reason.SIGABRT,
+        "killed by signal 6 (SIGABRT)",
+    ),
+    "forks": ("import os; os.fork()", Outcome.PASSED, None, ""),
+    "child fails": (
+        "import os\npid = os.fork()\nif pid == 0: raise ValueError\nos.waitpid(pid, 0)",
+        Outcome.PASSED,
+        None,
+        "",
+    ),
+    "no core": (
+        "import resource\nassert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)",
+        Outcome.PASSED,
+        None,
+        "",
+    ),
+    "fills memory": (
+        "found = []\nwhile True: found.append(bytearray(1 << 12))",
+        Outcome.KILLED,
+        Reason.OUT_OF_MEMORY,
+        "MemoryError (limit 256 MiB)",
+    ),
+    "maps memory": (
+        "import mmap\nkept = [mmap.mmap(-1, 1 << 26, mmap.MAP_PRIVATE) for _ in range(8)]",
+        Outcome.KILLED,
+        Reason.OUT_OF_MEMORY,
+        "OSError: [Errno 12] Cannot allocate memory (limit 256 MiB)",
+    ),
+    "own memory error": (
+        "class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError('1 TiB')",
+        Outcome.KILLED,
+        Reason.OUT_OF_MEMORY,
+        "demo.ArrayMemoryError: 1 TiB (limit 256 MiB)",
+    ),
+    "fills a file": (
+        "with open('big', 'wb') as file: file.write(bytes(1 << 21))",
+        Outcome.KILLED,
+        Reason.ENVIRONMENT_FULL,
+        "OSError: [Errno 27] File too large",
+    ),
+    "floods": (
+        "while True: print('x' * 1000)",
+        Outcome.KILLED,
+        Reason.LOG_LIMIT,
+        "more than 1 MiB of output",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_module_that_does_something(attempt: Try, name: str) -> None:
+    """What a module does while it is imported decides outcome, reason and detail."""
+    code, *expected = CODES[name]
+    assert summary(attempt(code)) == tuple(expected)
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_memory_is_left_to_tell_of_its_end(attempt: Try, python: str) -> None:
+    """A module that fills the memory to the last byte is out of memory on every Python, not silent."""
+    limits = Limits(memory=64 << 20)
+    result = attempt("found = []\nwhile True: found.append(bytearray(64))", python=python, limits=limits)
+    assert summary(result) == (Outcome.KILLED, Reason.OUT_OF_MEMORY, "MemoryError (limit 64 MiB)")
+    assert result.output.endswith("MemoryError\n")
+
+
+def test_hang_is_a_timeout(attempt: Try) -> None:
+    """A module that does not come to an end is killed after the time limit, and what it said is kept."""
+    limits = Limits(timeout=1, memory=256 << 20)
+    result = attempt("import time; print('waiting', flush=True); time.sleep(600)", limits=limits)
+    assert summary(result) == (Outcome.KILLED, Reason.TIMEOUT, "no end after 1 s")
+    assert result.output == "waiting\n"
+
+
+def test_huge_message_is_cut(attempt: Try) -> None:
+    """A message of many megabytes is still an import error, in a line that can be read."""
+    result = attempt("raise ImportError('\\U0001f642' * 2_000_000)")
+    assert result.verdict.reason is Reason.IMPORT_ERROR
+    assert result.verdict.detail == "ImportError: " + "\U0001f642" * 500
+    assert len(result.output) == 8192
+
+
+def test_traceback_begins_on_a_line_of_its_own(attempt: Try) -> None:
+    """What a module printed without ending the line does not run into the traceback."""
+    result = attempt("print('half a line', end=''); raise ImportError('x')")
+    assert result.output.startswith("half a line\nTraceback (most recent call last):\n")
+
+
+def test_frames_of_importlib_something_are_shown(attempt: Try) -> None:
+    """A package whose name begins like the import system's keeps its frames."""
+    result = attempt("import nowhere", name="importlib_metadata")
+    assert 'importlib_metadata.py", line 1, in <module>' in result.output
+
+
+@pytest.mark.parametrize("name", ["RESULT", "LIFELINE"])
+def test_any_name_can_be_imported(attempt: Try, name: str) -> None:
+    """No name of a module is taken for a word of ours."""
+    assert attempt("", name=name).verdict.outcome is Outcome.PASSED
+
+
+def test_modules_are_imported_in_order_up_to_the_first_that_fails(attempt: Try) -> None:
+    """Every public module is imported, and what comes after a failing one is not."""
+    result = attempt("print('first')", "print('second'); import nowhere", "print('third')")
+    assert result.verdict.reason is Reason.IMPORT_ERROR
+    assert result.output.startswith("first\nsecond\nTraceback")
+
+
+def test_wheel_without_modules_passes(bases: Bases, adopted: None) -> None:
+    """A wheel that installs nothing to import passes, and the detail says so."""
+    wheel = filed(bases.cache, "empty", "1.0", {})
+    with bases.worktree(LATEST).composed(environment(wheel)) as composed:
+        result = ColdRunner().run(combo(package="Empty"), environment(wheel), composed, LIMITS)
+    assert summary(result) == (Outcome.PASSED, None, "it installs no public module")
+
+
+def test_wrong_metadata_fail_before_anything_runs(bases: Bases, adopted: None) -> None:
+    """An environment whose metadata name another version fails as bad metadata; nothing is imported."""
+    wheel = filed(bases.cache, "demo", "2.0", {"demo.py": "print('imported')"})
+    with bases.worktree(LATEST).composed(environment(wheel)) as composed:
+        result = ColdRunner().run(combo(version="2.1"), environment(wheel), composed, LIMITS)
+    assert summary(result) == (
+        Outcome.FAILED,
+        Reason.BAD_METADATA,
+        "installed metadata name demo 2.0, not demo 2.1",
+    )
+    assert (result.verdict.phase, result.output) == (Phase.INSTALL, "")
+
+
+def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path) -> None:
+    """Where there is no interpreter the runner raises: that says nothing about the package."""
+    site = tmp_path / "demo-1.0.dist-info"
+    site.mkdir()
+    (site / "METADATA").write_text("Name: demo\nVersion: 1.0\n")
+    composed = Composed(str(tmp_path), "/nowhere/python", *[str(tmp_path)] * 4)
+    wheel = filed(bases.cache, "demo", "1.0", {})
+    with pytest.raises(FileNotFoundError):
+        ColdRunner().run(combo(), Environment((wheel,), ""), composed, LIMITS)
+
+
+# -- metadata -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("installed", "problem"),
+    [
+        ({"demo_pkg-1.0.dist-info": "Name: Demo.Pkg\nVersion: 1.0\n"}, ""),
+        ({"Demo.Pkg-1.dist-info": "Name: demo-pkg\nVersion: 1.0.0\n\nText"}, ""),
+        ({"demo_pkg-1.0.dist-info": "Name: demo-pkg\nVersion: v1.0\n", "other-2.dist-info": "", "demo_pkg.py": ""}, ""),
+        ({}, "0 installed projects are named demo-pkg"),
+        ({"demo_pkg-1.0.dist-info": "", "demo.pkg-2.dist-info": ""}, "2 installed projects are named demo-pkg"),
+        (
+            {"demo_pkg-1.0.dist-info": "Name: demo-pkg\nVersion: 1.1\n"},
+            "installed metadata name demo-pkg 1.1, not demo-pkg 1.0",
+        ),
+        (
+            {"demo_pkg-1.0.dist-info": "Name: other\nVersion: 1.0\n"},
+            "installed metadata name other 1.0, not demo-pkg 1.0",
+        ),
+        ({"demo_pkg-1.0.dist-info": "\xff"}, "installed metadata name  , not demo-pkg 1.0"),
+        (
+            {"demo_pkg-1.0.dist-info": "Name: demo-pkg\nVersion: \x1b[2J\n"},
+            "installed metadata name demo-pkg \N{REPLACEMENT CHARACTER}[2J, not demo-pkg 1.0",
+        ),
+    ],
+    ids=["same", "spelled otherwise", "beside others", "none", "two", "version", "name", "nothing", "escapes"],
+)
+def test_metadata_problem(tmp_path: Path, installed: dict[str, str], problem: str) -> None:
+    """Installed metadata must name the project and the version once, however they are spelled."""
+    for name, text in installed.items():
+        if name.endswith(".dist-info"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "METADATA").write_text(text, "latin-1")
+        else:
+            (tmp_path / name).touch()
+    assert metadata_problem(str(tmp_path), "demo-pkg", "1.0") == problem

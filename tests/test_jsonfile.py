@@ -1,0 +1,186 @@
+"""The JSON report: schema 1 as DESIGN section 7 has it, for import checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_spip.model import Combo, Outcome, Reason
+from pytest_spip.report.analysis import Summary
+from pytest_spip.report.jsonfile import as_document, write
+from tests.support.rooms import combo, result, summary
+
+RUN = "uuid started finished exclude_newer command hosts sandbox runner ram"
+COMBINATION = """
+id package version python interpreter outcome phase reason detail fingerprint seconds cpu_seconds peak_rss attempts reused
+runner worker host locked reproduce
+"""
+SUMMARY = """
+planned passed failed skipped killed crashed error seconds per_second cpu_utilisation iowait phases
+"""
+ADDED = {"combination": {"output"}, "summary": {"work"}}
+"""Keys beyond those of the design; schema 1 may grow."""
+
+
+@pytest.fixture
+def finished() -> Summary:
+    """Return a run with one result of each kind that matters."""
+    combos = [
+        combo(0, "demo", "1.0", "py38"),
+        combo(1, "demo", "1.0", "py312"),
+        Combo(2, "typo", "", "", "index"),
+        combo(3, "demo", "2.0"),
+    ]
+    told: dict[str, Any] = {
+        "seconds": 0.12345678,
+        "cpu_seconds": 0.1,
+        "peak_rss": 12345678,
+        "attempts": 2,
+        "runner": "cold",
+        "worker": "gw0",
+        "host": "host",
+        "fingerprint": "f" * 64,
+        "locked": {"demo": "1.0", "other": "2"},
+        "reproduce": "uv run ...",
+        "output": "Traceback 🙂",
+    }
+    results = [
+        result(0),
+        result(1, Outcome.FAILED, Reason.IMPORT_ERROR, "ImportError: x", **told),
+        result(2, Outcome.ERROR, Reason.INDEX_ERROR),
+    ]
+    facts = {name: name for name in RUN.split()} | {"hosts": ["host"], "notes": []}
+    return summary(
+        combos, results, facts=facts, phases={"resolve": 1.23456, "run": 2.0}, work={"resolved": 3, "other": 1}
+    )
+
+
+def test_document_has_the_schema(finished: Summary) -> None:
+    """The document has the design's keys on every level, in its order, and no tests for an import check."""
+    document = as_document(finished)
+    assert list(document) == ["schema", "run", "interpreters", "combinations", "summary", "groups"]
+    assert document["schema"] == 1
+    assert set(document["run"]) >= set(RUN.split())
+    assert [set(one) for one in document["interpreters"]] == [{"id", "label", "path"}] * 2
+    for one in document["combinations"]:
+        assert [key for key in one if key not in ADDED["combination"]] == COMBINATION.split()
+    assert [key for key in document["summary"] if key not in ADDED["summary"]] == SUMMARY.split()
+    assert [set(one) for one in document["groups"]] == [{"signature", "count", "examples"}] * 2
+
+
+def test_document_tells_what_was_found(finished: Summary) -> None:
+    """Combinations with a verdict are told in the plan's order, with what is known of them."""
+    document = as_document(finished)
+    assert [(one["id"], one["python"], one["outcome"]) for one in document["combinations"]] == [
+        ("demo[1.0-py38]", "3.8", "passed"),
+        ("demo[1.0-py312]", "3.12", "failed"),
+        ("typo[unlisted-index]", "", "error"),
+    ]
+    assert document["combinations"][1] == {
+        "id": "demo[1.0-py312]",
+        "package": "demo",
+        "version": "1.0",
+        "python": "3.12",
+        "interpreter": "cpython-3.12.0-linux",
+        "outcome": "failed",
+        "phase": "import",
+        "reason": "import-error",
+        "detail": "ImportError: x",
+        "fingerprint": "f" * 64,
+        "seconds": 0.123457,
+        "cpu_seconds": 0.1,
+        "peak_rss": 12345678,
+        "attempts": 2,
+        "reused": False,
+        "runner": "cold",
+        "worker": "gw0",
+        "host": "host",
+        "locked": {"demo": "1.0", "other": "2"},
+        "reproduce": "uv run ...",
+        "output": "Traceback 🙂",
+    }
+    assert document["combinations"][0]["reason"] is None
+
+
+def test_document_sums_up(finished: Summary) -> None:
+    """Every outcome is counted, also those that did not occur; work that is known is told, also none."""
+    assert as_document(finished)["summary"] == {
+        "planned": 4,
+        "passed": 1,
+        "failed": 1,
+        "skipped": 0,
+        "killed": 0,
+        "crashed": 0,
+        "error": 1,
+        "seconds": 4.0,
+        "per_second": 0.75,
+        "cpu_utilisation": 0.955,
+        "iowait": 0.0123,
+        "phases": {"resolve": 1.2346, "run": 2.0},
+        "work": {"resolved": 3, "downloaded": 0, "built": 0, "filed": 0},
+    }
+
+
+def test_groups_have_five_examples() -> None:
+    """A group tells its count and the first five of its combinations."""
+    combos = [combo(n, version=f"1.{n}") for n in range(7)]
+    found = summary(combos, [result(n, Outcome.FAILED, Reason.IMPORT_ERROR, "same") for n in range(7)])
+    assert as_document(found)["groups"] == [
+        {
+            "signature": "import-error: same",
+            "count": 7,
+            "examples": [f"demo[1.{n}-py312]" for n in range(5)],
+        }
+    ]
+
+
+def read(path: Path) -> Any:
+    """Return a report that was written."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_report_is_written(finished: Summary, tmp_path: Path) -> None:
+    """The file holds the document as text that a person can read, in place of an older one, and nothing is beside it."""
+    path = tmp_path / "out.json"
+    path.write_text("older")
+    write(finished, path)
+    assert read(path) == as_document(finished)
+    assert "🙂" in path.read_text("utf-8")
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_odd_command_line_is_written(tmp_path: Path) -> None:
+    """A command line with a file's name that is not UTF-8 does not spoil the report."""
+    write(summary([], [], facts={"command": "pytest \udcff"}), tmp_path / "out.json")
+    assert read(tmp_path / "out.json")["run"] == {"command": "pytest ?"}
+
+
+def test_link_is_written_through(finished: Summary, tmp_path: Path) -> None:
+    """A link that the user made stays a link."""
+    (tmp_path / "out.json").symlink_to("elsewhere.json")
+    write(finished, tmp_path / "out.json")
+    assert (tmp_path / "out.json").is_symlink()
+    assert read(tmp_path / "elsewhere.json")["schema"] == 1
+
+
+def test_report_may_go_into_a_pipe(finished: Summary, tmp_path: Path) -> None:
+    """A pipe or a device, such as ``/dev/stdout``, is written to and stays what it is."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE, text=True) as reader:
+        write(finished, path)
+        told, _ = reader.communicate()
+    assert json.loads(told) == as_document(finished)
+    assert path.is_fifo()
+
+
+def test_place_that_cannot_be_written_is_an_error(finished: Summary, tmp_path: Path) -> None:
+    """Where no file can be the edge is told."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        write(finished, tmp_path / "file" / "out.json")

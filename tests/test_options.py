@@ -1,0 +1,142 @@
+"""The option table, and the settings made of what the user gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_spip.errors import UsageProblem
+from pytest_spip.options import OPTIONS, Settings, make_settings
+
+HERE = Path()
+
+
+def made(**values: Any) -> Settings:
+    """Return the settings for values by option name, ``_`` standing for ``-``."""
+    return make_settings({name.replace("_", "-"): value for name, value in values.items()}, HERE)
+
+
+def test_defaults() -> None:
+    """Missing and empty values take their defaults, which are those of the help texts."""
+    nothing: dict[str, object] = {"texts": [], "text": "", "flag": None}
+    empty = {option.name: nothing[option.kind] for option in OPTIONS}
+    assert make_settings(empty, HERE) == make_settings({}, HERE) == Settings(matrix=())
+
+
+def test_table_and_settings_agree() -> None:
+    """Each option has a field in the settings, an ini twin and a help text, and nothing else has."""
+    assert {option.dest for option in OPTIONS} == {f"spip_{name}" for name in Settings.__slots__}
+    assert all(option.flag == "--" + option.dest.replace("_", "-") for option in OPTIONS)
+    assert all(option.help for option in OPTIONS)
+    assert all(bool(option.metavar) == (option.kind != "flag") for option in OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "expected"),
+    [
+        ("matrix", ["demo", "other>=1"], ("demo", "other>=1")),
+        ("python", "3.9,3.12", "3.9,3.12"),
+        ("pre", True, True),
+        ("timeout", "5", 5.0),
+        ("timeout", "0.5", 0.5),
+        ("memory", "512MiB", 512 << 20),
+        ("memory", "512mb", 512 << 20),
+        ("memory", "2G", 2 << 30),
+        ("memory", "1.5 GiB", 3 << 29),
+        ("memory", "1T", 1 << 40),
+        ("memory", str(32 << 20), 32 << 20),
+        ("exclude_newer", "2026-11-01", "2026-11-01T00:00:00Z"),
+        ("exclude_newer", "2026-11-01T12:00:00Z", "2026-11-01T12:00:00Z"),
+        ("exclude_newer", "2026-11-01T12:00:00+02:00", "2026-11-01T10:00:00Z"),
+        ("exclude_newer", "2026-11-01 12:00:00.75", "2026-11-01T12:00:00Z"),
+        ("exclude_newer", "0001-01-01", "0001-01-01T00:00:00Z"),
+        (
+            "report",
+            ["terminal", "json:out.json", "json:a:b"],
+            (("terminal", ""), ("json", "out.json"), ("json", "a:b")),
+        ),
+        ("run", "nightly-2026.11_1", "nightly-2026.11_1"),
+        ("ram", "off", "off"),
+        ("cache", "/x", "/x"),
+    ],
+)
+def test_conversions(option: str, given: object, expected: object) -> None:
+    """Values are converted to what the rest of the program works with: seconds, bytes, instants in UTC."""
+    assert expected == getattr(made(**{option: given}), option)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "problem"),
+    [
+        ("timeout", "soon", "--spip-timeout: 'soon' is no time limit; give a positive number of seconds"),
+        ("timeout", "0", "--spip-timeout: '0' is no time limit; give a positive number of seconds"),
+        ("timeout", "-1", "--spip-timeout: '-1' is no time limit; give a positive number of seconds"),
+        ("timeout", "nan", "--spip-timeout: 'nan' is no time limit; give a positive number of seconds"),
+        ("timeout", "inf", "--spip-timeout: 'inf' is no time limit; give a positive number of seconds"),
+        ("memory", "much", "--spip-memory: 'much' is no usable size; write it like 512MiB or 2GiB, at least 16MiB"),
+        ("memory", "1KiB", "--spip-memory: '1KiB' is no usable size; write it like 512MiB or 2GiB, at least 16MiB"),
+        (
+            "memory",
+            "9" * 400,
+            f"--spip-memory: '{'9' * 400}' is no usable size; write it like 512MiB or 2GiB, at least 16MiB",
+        ),
+        (
+            "memory",
+            "64\u212a",
+            "--spip-memory: '64\u212a' is no usable size; write it like 512MiB or 2GiB, at least 16MiB",
+        ),
+        (
+            "exclude_newer",
+            "yesterday",
+            "--spip-exclude-newer: 'yesterday' is no date; write it like 2026-11-01 or 2026-11-01T00:00:00Z",
+        ),
+        (
+            "exclude_newer",
+            "0001-01-01T00:00:00+10:00",
+            "--spip-exclude-newer: '0001-01-01T00:00:00+10:00' is no date; write it like 2026-11-01 or 2026-11-01T00:00:00Z",
+        ),
+        ("run", "../escape", "--spip-run: '../escape' is no name for a run; use letters, digits, '.', '_' and '-'"),
+        ("run", ".", "--spip-run: '.' is no name for a run; use letters, digits, '.', '_' and '-'"),
+        (
+            "matrix",
+            ["@missing.txt"],
+            "--spip-matrix: cannot read missing.txt (No such file or directory); name a file with one requirement a line",
+        ),
+    ],
+)
+def test_bad_values(option: str, given: object, problem: str) -> None:
+    """A bad value is refused in one line that names the option, what is wrong, and the mend."""
+    with pytest.raises(UsageProblem) as raised:
+        made(**{option: given})
+    assert problem == str(raised.value)
+
+
+def test_requirements_from_a_file(tmp_path: Path) -> None:
+    """A file holds one requirement a line, with comments and empty lines, and its path is relative to the base."""
+    (tmp_path / "wanted.txt").write_text(
+        "\ufeffdemo>=1  # the usual\n\n# none\nother[x]; python_version<'3.9'\n", "utf-8"
+    )
+    settings = make_settings({"matrix": ["first", "@wanted.txt"]}, tmp_path)
+    assert settings.matrix == ("first", "demo>=1", "other[x]; python_version<'3.9'")
+
+
+def test_requirements_from_a_file_that_is_no_text(tmp_path: Path) -> None:
+    """A file that is not text is refused like one that cannot be read."""
+    (tmp_path / "wanted.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageProblem, match=r"cannot read wanted.txt \(it is not UTF-8 text\)"):
+        make_settings({"matrix": ["@wanted.txt"]}, tmp_path)
+
+
+@given(st.sampled_from(["timeout", "memory", "exclude_newer", "run"]), st.text(min_size=1))
+def test_any_text_is_taken_or_refused(option: str, text: str) -> None:
+    """Whatever is typed becomes a value or a problem that names the option, never anything else."""
+    made_of: Settings | UsageProblem
+    try:
+        made_of = made(**{option: text})
+    except UsageProblem as problem:
+        made_of = problem
+    assert isinstance(made_of, Settings) or made_of.option == f"--spip-{option.replace('_', '-')}"

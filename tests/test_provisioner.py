@@ -1,0 +1,344 @@
+"""Combinations become environments, or verdicts; each once, and a second time without any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from pytest_spip.model import Combo, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason, Verdict
+from pytest_spip.plan.index import list_project
+from pytest_spip.plan.matrix import make_plan, parse_requirement
+from pytest_spip.plan.versions import choose
+from pytest_spip.provision.provisioner import Provisioner
+from tests.support.distributions import PYPROJECT, builds, metadata_text, sdist, simple_sdist, wheel
+from tests.support.index import Fault, LocalIndex
+from tests.support.machine import eventually
+from tests.support.rooms import alive
+from tests.support.supply import Supply
+
+GOOD = {"demo/__init__.py": ""}
+Made = dict[str, Provisioned]
+
+
+@pytest.fixture
+def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supply]:
+    """Make a world whose index serves metadata apart from wheels, so that only we fetch these."""
+    (tmp_path / "files").mkdir()
+    with LocalIndex(tmp_path / "files", core_metadata=True) as index:
+        made = Supply(tmp_path, index)
+        for name, value in made.environ.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def planned(
+    supply: Supply, *texts: str, interpreters: Sequence[Interpreter] = (), indexes: Indexes | None = None
+) -> Plan:
+    """Plan every release of some projects, for the running interpreter if no others are named."""
+    wanted = [parse_requirement(text) for text in texts or ("demo",)]
+    releases = {}
+    for one in wanted:
+        listing = list_project(one.name, indexes or supply.indexes(), supply.web(), supply.cache)
+        releases[str(one)] = choose(listing.releases, SpecifierSet(), "all", pre=False, yanked=False)
+    return make_plan(wanted, releases, interpreters or (supply.here(),))
+
+
+def provisioner(
+    supply: Supply, plan: Plan, on_ready: Callable[[Provisioned], None], indexes: Indexes | None = None, **web: object
+) -> Provisioner:
+    """Make a provisioner that keeps the locks in ``kept``."""
+    indexes = indexes or supply.indexes()
+    locks = supply.root / "kept"
+    locks.mkdir(exist_ok=True)
+    return Provisioner(plan, supply.cache, supply.web(**web), indexes, check="import", locks=locks, on_ready=on_ready)
+
+
+def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **web: object) -> Made:
+    """Provision a plan to its end and return what came of each combination, which must come once."""
+    plan = plan or planned(supply, indexes=indexes)
+    made: list[Provisioned] = []
+    complete = threading.Event()
+
+    def on_ready(done: Provisioned) -> None:
+        made.append(done)
+        if len(made) >= len(plan.combos):
+            complete.set()
+
+    pool = provisioner(supply, plan, on_ready, indexes, **web)
+    pool.start(plan.combos)
+    assert complete.wait(60)
+    pool.stop()
+    assert sorted(done.ordinal for done in made) == [combo.ordinal for combo in plan.combos]
+    return {plan.combos[done.ordinal].id: done for done in made}
+
+
+def the(made: Made) -> Provisioned:
+    """Return the only one."""
+    (done,) = made.values()
+    return done
+
+
+def judged(done: Provisioned) -> tuple[Outcome, Phase, Reason | None]:
+    """Return the verdict of one that has no environment."""
+    assert done.environment is None
+    assert done.verdict is not None
+    return done.verdict.outcome, done.verdict.phase, done.verdict.reason
+
+
+# -- environments -------------------------------------------------------------------------------------------------------
+
+
+def test_environment(supply: Supply) -> None:
+    """A release and its dependencies are resolved, fetched and filed, and the lock is kept with the run."""
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    wheel(supply.files, "dep", "2.0", {"dep.py": ""})
+    done = the(provisioned(supply))
+    assert done.environment is not None
+    assert done.environment.locked == {"demo": "1.0", "dep": "2.0"}
+    assert [(each.name, each.modules) for each in done.environment.wheels] == [("demo", ("demo",)), ("dep", ("dep",))]
+    assert all(Path(each.root, "purelib").is_dir() for each in done.environment.wheels)
+    assert done.work == {"resolved": 1, "downloaded": 2, "filed": 2}
+    assert set(done.phases) == {"resolve", "fetch"}
+    kept = supply.root / "kept" / f"demo-1.0-{supply.here().label}.toml"
+    assert kept.read_text() == Path(done.environment.lock).read_text()
+
+
+def test_second_run(supply: Supply, tmp_path: Path) -> None:
+    """What was provisioned once is provisioned again without any work and without asking anybody."""
+    counter = tmp_path / "builds"
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    wheel(supply.files, "demo", "2.0", GOOD, requires=["absent"])
+    wheel(supply.files, "demo", "3.0", GOOD, metadata_version="3.1")
+    simple_sdist(supply.files, "demo", "4.0", GOOD, counter=counter)
+    simple_sdist(supply.files, "demo", "5.0", GOOD, fails="no compiler", counter=counter)
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""}, counter=counter)
+    plan = planned(supply)
+    first = provisioned(supply, plan)
+    asked, built = list(supply.index.requests), builds(counter)
+    second = provisioned(supply, plan)
+    assert asked == supply.index.requests
+    assert built == builds(counter)
+    assert [dict(done.work) for done in second.values()] == [{}] * 5
+    for name, done in first.items():
+        assert (done.environment, done.verdict) == (second[name].environment, second[name].verdict)
+
+
+def test_fingerprint(supply: Supply) -> None:
+    """Equal environments have equal fingerprints; another wheel makes another one."""
+    for version, text in (("1.0", "x = 1"), ("2.0", "x = 2")):
+        wheel(supply.files, "demo", version, {"demo.py": text})
+    one, other = (done.environment for done in provisioned(supply).values())
+    again = [done.environment for done in provisioned(supply).values()]
+    assert one is not None
+    assert other is not None
+    assert one.fingerprint != other.fingerprint
+    assert {one.fingerprint, other.fingerprint} == {each.fingerprint for each in again if each}
+
+
+def test_extras(supply: Supply) -> None:
+    """Extras bring their requirements."""
+    metadata = metadata_text("demo", "1.0", ['dep; extra == "more"'], "") + "Provides-Extra: more\n"
+    wheel(supply.files, "demo", "1.0", GOOD, extra_dist_info={"METADATA": metadata})
+    wheel(supply.files, "dep", "2.0", {"dep.py": ""})
+    done = the(provisioned(supply, planned(supply, "demo[more]")))
+    assert done.environment is not None
+    assert set(done.environment.locked) == {"demo", "dep"}
+
+
+def test_sdist(supply: Supply, tmp_path: Path) -> None:
+    """A release that has only an sdist is built once, before it is resolved, and its wheel is filed."""
+    counter = tmp_path / "builds"
+    simple_sdist(supply.files, "demo", "1.0", GOOD, requires=["dep"], counter=counter)
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""}, counter=counter)
+    done = the(provisioned(supply))
+    assert done.environment is not None
+    assert done.environment.locked == {"demo": "1.0", "dep": "1.0"}
+    assert done.work == {"built": 2, "resolved": 1, "filed": 2}
+    assert set(done.phases) == {"build", "resolve", "install"}
+
+
+def test_release_of_find_links(supply: Supply, tmp_path: Path) -> None:
+    """A release that only a directory offers is provisioned from there, without hashes from anybody."""
+    links = tmp_path / "links"
+    links.mkdir()
+    wheel(links, "demo", "1.0", GOOD)
+    simple_sdist(links, "demo", "2.0", GOOD)
+    made = provisioned(supply, indexes=supply.indexes(find_links=[links]))
+    assert [done.environment is not None for done in made.values()] == [True, True]
+
+
+def test_several_interpreters(supply: Supply) -> None:
+    """A universal wheel is filed once for all interpreters, each of which has a lock of its own."""
+    wheel(supply.files, "demo", "1.0", GOOD)
+    plan = planned(supply, interpreters=[supply.here(), *supply.others()[:1]])
+    made = list(provisioned(supply, plan).values())
+    assert sum(done.work.get("filed", 0) for done in made) == 1
+    assert sum(done.work.get("resolved", 0) for done in made) == len(plan.combos)
+    assert len({done.environment.fingerprint for done in made if done.environment}) == len(plan.combos)
+
+
+# -- verdicts -----------------------------------------------------------------------------------------------------------
+
+
+def test_prejudged(supply: Supply) -> None:
+    """What the plan has decided is passed on, and nobody works on it."""
+    wheel(supply.files, "demo", "1.0", GOOD, requires_python="<3")
+    plan = planned(supply)
+    asked = list(supply.index.requests)
+    done = the(provisioned(supply, plan))
+    assert judged(done) == (Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON)
+    assert (done.work, done.phases) == ({}, {})
+    assert asked == supply.index.requests
+
+
+def test_project_without_listing(supply: Supply) -> None:
+    """A project that could not be planned ends with the plan's verdict, beside others that go on."""
+    wheel(supply.files, "demo", "1.0", GOOD)
+    lost = Combo(1, "lost", "", "", "index", (), Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, "down"))
+    plan = planned(supply)
+    made = provisioned(supply, dataclasses.replace(plan, combos=(*plan.combos, lost)))
+    assert judged(made["lost[unlisted-index]"]) == (Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR)
+    assert made[plan.combos[0].id].environment is not None
+
+
+def static(supply: Supply, body: str) -> None:
+    """List an sdist of ``dep`` whose metadata uv need not build, but whose build does something."""
+    code = f"def build_wheel(directory, settings=None, metadata=None):\n    {body}\n"
+    told = metadata_text("dep", "1.0", (), "").replace("2.1", "2.2")
+    sdist(supply.files, "dep", "1.0", {"backend.py": code, "PKG-INFO": told}, pyproject=PYPROJECT)
+
+
+def break_own_build(supply: Supply) -> None:
+    simple_sdist(supply.files, "demo", "1.0", GOOD, fails="no compiler")
+
+
+def break_build_of_dependency(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    static(supply, "raise RuntimeError('no compiler')")
+
+
+def break_metadata_of_dependency(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""}, fails="no compiler")
+
+
+def break_requirements(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["absent"])
+
+
+def break_wheel(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", {**GOOD, "../evil.py": ""})
+
+
+def break_download(supply: Supply) -> None:
+    supply.index.inject(supply.index.file_path(wheel(supply.files, "demo", "1.0", GOOD)), Fault(status=500))
+
+
+def break_hash(supply: Supply) -> None:
+    supply.index.add(wheel(supply.files, "demo", "1.0", GOOD), sha256="0" * 64)
+
+
+def break_hash_of_sdist(supply: Supply) -> None:
+    supply.index.add(simple_sdist(supply.files, "demo", "1.0", GOOD), sha256="0" * 64)
+
+
+def leave_hash_out(supply: Supply) -> None:
+    supply.index.add(wheel(supply.files, "demo", "1.0", GOOD), sha256="")
+
+
+def break_index(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    supply.index.inject(supply.index.page_path("dep"), Fault(status=500))
+
+
+def lose_locks(supply: Supply) -> None:
+    wheel(supply.files, "demo", "1.0", GOOD)
+    (supply.root / "kept").symlink_to("/proc")
+
+
+FAILED, SKIPPED, ERROR = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("break_it", "expected", "detail"),
+    [
+        (break_own_build, (FAILED, Phase.BUILD, Reason.BUILD_FAILED), "RuntimeError: no compiler"),
+        (
+            break_build_of_dependency,
+            (FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED),
+            "dep 1.0: RuntimeError: no compiler",
+        ),
+        (
+            break_metadata_of_dependency,
+            (FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED),
+            "dep==1.0: RuntimeError: no compiler",
+        ),
+        (break_requirements, (SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION), "absent was not found"),
+        (break_wheel, (FAILED, Phase.INSTALL, Reason.BAD_METADATA), "demo-1.0-py3-none-any.whl: Attempting to write"),
+        (break_download, (ERROR, Phase.FETCH, Reason.NETWORK), "the server answered 500"),
+        (break_hash, (ERROR, Phase.FETCH, Reason.INDEX_ERROR), "promised was 0000"),
+        (break_hash_of_sdist, (ERROR, Phase.BUILD, Reason.INDEX_ERROR), "promised was 0000"),
+        (leave_hash_out, (ERROR, Phase.PLAN, Reason.INDEX_ERROR), "no sha256 is listed"),
+        (break_index, (ERROR, Phase.RESOLVE, Reason.NETWORK), "500 Internal Server Error"),
+        (lose_locks, (ERROR, Phase.RESOLVE, Reason.INTERNAL), "No such file or directory"),
+    ],
+)
+def test_verdicts(
+    supply: Supply, break_it: Callable[[Supply], None], expected: tuple[Outcome, Phase, Reason], detail: str
+) -> None:
+    """Whatever goes wrong becomes one verdict that says whose fault it is, how far it came, and why."""
+    break_it(supply)
+    done = the(provisioned(supply))
+    assert expected == judged(done)
+    assert done.verdict is not None
+    assert detail in done.verdict.detail
+    assert bool(done.output) == (done.verdict.outcome is not ERROR and done.verdict.reason is not Reason.BAD_METADATA)
+
+
+def test_offline(supply: Supply) -> None:
+    """Offline, a wheel that is not in the store is not fetched."""
+    wheel(supply.files, "demo", "1.0", GOOD)
+    plan = planned(supply)
+    supply.locker().lock("demo==1.0", supply.here(), None)
+    asked = list(supply.index.requests)
+    offline = supply.indexes(offline=True)
+    done = the(provisioned(supply, plan, offline, offline=True))
+    assert judged(done) == (ERROR, Phase.FETCH, Reason.NETWORK)
+    assert asked == supply.index.requests
+
+
+def test_trouble_does_not_spread(supply: Supply) -> None:
+    """One release in trouble leaves the others alone."""
+    wheel(supply.files, "demo", "1.0", GOOD)
+    supply.index.inject(supply.index.file_path(wheel(supply.files, "demo", "2.0", GOOD)), Fault(status=500))
+    wheel(supply.files, "demo", "3.0", GOOD)
+    assert [done.environment is not None for _, done in sorted(provisioned(supply).items())] == [True, False, True]
+
+
+# -- the end ------------------------------------------------------------------------------------------------------------
+
+
+def test_stop(supply: Supply) -> None:
+    """When a session ends, builds are killed, what has not begun is dropped, and nobody is told of either."""
+    fifo, ready = supply.root / "fifo", []
+    os.mkfifo(fifo)
+    body = (
+        f"import os, signal; open({str(fifo)!r}, 'w').write(str(os.getpid())); [signal.pause() for _ in iter(int, 1)]"
+    )
+    for version in ("1.0", "2.0"):
+        code = f"def build_wheel(directory, settings=None, metadata=None):\n    {body}\n"
+        sdist(supply.files, "demo", version, {"backend.py": code}, pyproject=PYPROJECT)
+    plan = planned(supply)
+    pool = provisioner(supply, plan, ready.append)
+    pool.start(plan.combos)
+    pid = int(fifo.read_text())
+    pool.stop()
+    assert ready == []
+    assert eventually(lambda: not alive(pid))
+    assert list((supply.cache.root / "aside").glob("*/*")) == []

@@ -1,0 +1,339 @@
+"""Real faults, end to end: caches that are shared or cold, processes that die at any moment, packages that do harm."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import signal
+import sqlite3
+import stat
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeMachine
+from tests.support import backend
+from tests.support.distributions import (
+    PYPROJECT,
+    Content,
+    builds,
+    filename_stem,
+    metadata_text,
+    sdist,
+    simple_sdist,
+    wheel,
+)
+from tests.support.machine import LABEL, Machine, eventually
+
+WORK = ("resolved", "downloaded", "built", "filed")
+BLOCK = """\
+import os, signal
+def block():
+    if os.path.exists({fifo!r}):
+        with open({fifo!r}, "w") as told:
+            told.write("%d %d\\n" % (os.getpid(), os.getppid()))
+        signal.pause()
+"""
+
+
+class Gate:
+    """A named pipe that tells when code has come to a certain point, and which processes are there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+
+    @property
+    def blocking(self) -> str:
+        """Source that tells where it is and stays there, as long as the gate is closed."""
+        return BLOCK.format(fifo=str(self.path)) + "block()\n"
+
+    def reached(self, seconds: float = 30.0) -> tuple[int, int]:
+        """Wait until somebody stands at the gate, and return its process id and its parent's."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            until, told = time.monotonic() + seconds, b""
+            while not told.endswith(b"\n"):
+                assert time.monotonic() < until, "nobody came to the gate"
+                if select.select([descriptor], [], [], 0.1)[0]:
+                    with contextlib.suppress(BlockingIOError):
+                        told += os.read(descriptor, 64)
+        finally:
+            os.close(descriptor)
+        process, parent = told.split()
+        return int(process), int(parent)
+
+    def open(self) -> None:
+        """Let everybody pass from now on."""
+        self.path.unlink()
+
+
+def module(machine: Machine, name: str, text: str = "") -> Path:
+    """Serve a wheel of one module."""
+    return wheel(machine.files, name, "1.0", {f"{name}.py": text})
+
+
+def blocking_sdist(machine: Machine, name: str, gate: Gate) -> None:
+    """Serve an sdist whose build stops at the gate."""
+    stem, metadata = filename_stem(name, "1.0"), metadata_text(name, "1.0", (), "")
+    options = {"stem": stem, "tag": "py3-none-any", "metadata": metadata, "fails": "", "counter": ""}
+    files: dict[str, Content] = {
+        f"{name}.py": "",
+        "real_backend.py": Path(backend.__file__).read_bytes(),
+        "backend.py": f"{gate.blocking}from real_backend import *\n",
+        "backend.json": json.dumps({**options, "files": [f"{name}.py"]}),
+    }
+    sdist(machine.files, name, "1.0", files, pyproject=PYPROJECT)
+
+
+def requiring(*names: str) -> list[str]:
+    """Return the options that name packages."""
+    return [f"--spip-matrix={name}" for name in names]
+
+
+def passed(*names: str) -> dict[str, str]:
+    """Return the outcomes of packages that passed."""
+    return {f"{name}[1.0-{LABEL}]": "passed" for name in names}
+
+
+def ledger(machine: Machine, project: str = "project") -> dict[str, str]:
+    """Return the outcomes in the ledger of a project's newest run."""
+    database = machine.project_path(project) / ".spip" / "latest" / "run.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT id, outcome FROM ledger JOIN plan USING (ordinal)"))
+
+
+def unsound(machine: Machine) -> list[str]:
+    """Return the files of the wheel store that are not what their RECORD says, and wheels that are not complete."""
+    wheels = list(machine.cache.glob("wheels/*/*"))
+    bare = [str(path) for path in wheels if not (path / "wheel.json").exists()]
+    return bare + [line for path in wheels for record in path.glob("*/*.dist-info/RECORD") for line in _wrong(record)]
+
+
+def _wrong(record: Path) -> Iterator[str]:
+    for line in record.read_text("utf-8").splitlines():
+        name, digest, _ = line.rsplit(",", 2)
+        content = (record.parents[1] / name).read_bytes()
+        found = "sha256=" + urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        if digest and digest != found:
+            yield name
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, str]]:
+    """Return mode and hash of everything below a directory."""
+    return {
+        str(path.relative_to(root)): (
+            path.lstat().st_mode,
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+        )
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def assert_nothing_left(machine: Machine, seconds: float = 5.0) -> None:
+    """See that no process and no worktree is left, and nothing half-made in the cache."""
+    assert eventually(lambda: not machine.processes(), seconds), machine.processes()
+    assert eventually(lambda: not machine.worktrees(), seconds), machine.worktrees()
+    assert list((machine.cache / "aside").iterdir()) == []
+
+
+# -- caches -------------------------------------------------------------------------------------------------------------
+
+
+def serve_some_of_each(machine: Machine) -> list[str]:
+    """Serve wheels, sdists that build and that do not, and what cannot be resolved; return the options that name them."""
+    for name in ("one", "two", "three"):
+        module(machine, name)
+    wheel(machine.files, "stuck", "1.0", {"stuck.py": ""}, requires=["one==99"])
+    simple_sdist(machine.files, "made", "1.0", {"made.py": ""}, counter=machine.root / "made")
+    simple_sdist(machine.files, "unmade", "1.0", {}, counter=machine.root / "unmade", fails="no compiler")
+    return requiring("one", "two", "three", "stuck", "made", "unmade")
+
+
+def test_second_run_does_no_work(make_machine: MakeMachine) -> None:
+    """A second run resolves, downloads, builds and files nothing and asks the index nothing, failures included."""
+    machine = make_machine()
+    options = serve_some_of_each(machine)
+    first = machine.run(*options)
+    asked = len(machine.index.requests)
+    again = machine.run(*options)
+    offline = machine.run(*options, "-n2", env={"UV_OFFLINE": "1"})
+
+    assert machine.index.requests[asked:] == []
+    assert first.cells == again.cells == offline.cells
+    assert first.report["summary"]["work"] == {"resolved": 4, "downloaded": 3, "built": 1, "filed": 4}
+    assert again.report["summary"]["work"] == offline.report["summary"]["work"] == dict.fromkeys(WORK, 0)
+    assert (len(builds(machine.root / "made")), len(builds(machine.root / "unmade"))) == (1, 1)
+
+
+def test_two_cold_runs_share_the_work(make_machine: MakeMachine) -> None:
+    """Two runs that start at once with one cold cache both succeed; each wheel is fetched and filed, and each sdist built, once."""
+    machine = make_machine(knows=False, core_metadata=True)
+    options = serve_some_of_each(machine)
+    started = {name: machine.start(*options, "-n2", project=name) for name in ("left", "right")}
+    left, right = (machine.finish(process, name) for name, process in started.items())
+
+    assert left.cells == right.cells
+    assert set(left.outcomes.values()) == {"passed", "failed", "skipped"}
+    works = [done.report["summary"]["work"] for done in (left, right)]
+    assert {what: works[0][what] + works[1][what] for what in WORK[1:]} == {"downloaded": 3, "built": 1, "filed": 4}
+    for path in machine.files.glob("*.whl"):
+        fetched = machine.index.requests.count(("GET", machine.index.file_path(path)))
+        assert fetched == (0 if path.name.startswith("stuck") else 1), path.name
+    assert (len(builds(machine.root / "made")), len(builds(machine.root / "unmade"))) == (1, 1)
+    assert unsound(machine) == []
+
+
+def test_dependency_is_built_once(make_machine: MakeMachine) -> None:
+    """An sdist that several packages depend on is built once."""
+    machine = make_machine()
+    simple_sdist(machine.files, "base", "1.0", {"base.py": ""}, counter=machine.root / "base")
+    for name in ("upper", "upmost"):
+        wheel(machine.files, name, "1.0", {f"{name}.py": "import base"}, requires=["base"])
+    done = machine.run(*requiring("upper", "upmost"))
+    assert done.outcomes == passed("upper", "upmost")
+    assert len(builds(machine.root / "base")) == 1
+
+
+def test_package_cannot_change_the_store(machine: Machine) -> None:
+    """A package that writes into its own directory, its dependencies' and the scripts' leaves the store as it was."""
+    harm = """
+import os, pathlib, sys
+site = pathlib.Path(__file__).parent.parent
+for path in sorted(site.rglob("*")):
+    if path.is_file():
+        os.chmod(path, 0o777)
+        with open(path, "r+b") as file:
+            file.write(b"HARM")
+            file.truncate()
+(site / "good.py").unlink()
+(site / "extra.py").write_text("extra")
+"""
+    module(machine, "good")
+    wheel(
+        machine.files, "harmful", "1.0", {"harmful/__init__.py": harm, "harmful/data.bin": b"\x00"}, requires=["good"]
+    )
+    first = machine.run(*requiring("harmful", "good"))
+    before = snapshot(machine.cache / "wheels")
+    second = machine.run(*requiring("harmful", "good"), "-n2")
+    assert first.outcomes == second.outcomes == passed("harmful", "good")
+    assert snapshot(machine.cache / "wheels") == before
+    assert unsound(machine) == []
+
+
+# -- dying --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate(machine: Machine) -> Gate:
+    """Serve a package that is good, one whose import stops at the gate, one whose build does, and some that come after."""
+    gate = Gate(machine.root / "gate")
+    module(machine, "early")
+    module(machine, "blocked", gate.blocking)
+    blocking_sdist(machine, "half_built", gate)
+    for name in ("late", "later", "latest"):
+        module(machine, name)
+    return gate
+
+
+OTHERS = ("early", "late", "later", "latest")
+MOMENTS = {
+    "import": ("blocked", []),
+    "import-n2": ("blocked", ["-n2"]),
+    "build-n2": ("half-built", ["-n2"]),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_kill_9_of_all(machine: Machine, gate: Gate, moment: str) -> None:
+    """After kill -9 of the process group nothing of it runs on; verdicts are kept; the next start sweeps and succeeds."""
+    stopped, options = MOMENTS[moment]
+    session = machine.start(*requiring(*OTHERS, stopped), *options)
+    gate.reached()
+    assert eventually(lambda: "passed" in ledger(machine).values())
+    private = {stat.S_IMODE(path.stat().st_mode) for place in machine.worktrees() for path in (place, place.parent)}
+    kept = ledger(machine).items()
+    os.killpg(session.pid, signal.SIGKILL)
+    assert machine.finish(session).status == -signal.SIGKILL
+
+    assert private == {0o700}
+    assert eventually(lambda: not machine.processes(), 5.0), machine.processes()
+    assert kept <= ledger(machine).items()
+    assert unsound(machine) == []
+
+    gate.open()
+    assert machine.run(*requiring(*OTHERS, stopped), *options).outcomes == passed(*OTHERS, stopped)
+    assert_nothing_left(machine)
+    assert unsound(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "everybody"), [*((moment, True) for moment in MOMENTS), ("import-n2", False)], ids=str
+)
+def test_interrupt(machine: Machine, gate: Gate, moment: str, everybody: bool) -> None:
+    """Ctrl-C ends the session within seconds with status 2, summary and ledger; no process and no worktree is left."""
+    stopped, options = MOMENTS[moment]
+    session = machine.start(*requiring(*OTHERS, stopped), *options)
+    gate.reached()
+    assert eventually(lambda: "passed" in ledger(machine).values())
+    (os.killpg if everybody else os.kill)(session.pid, signal.SIGINT)
+    pressed = time.monotonic()
+    done = machine.finish(session)
+
+    assert time.monotonic() - pressed < 5
+    assert done.status == 2, done.stdout + done.stderr
+    assert "KeyboardInterrupt" in done.stdout
+    assert "not run in " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.outcomes == ledger(machine)
+    assert done.outcomes.keys() < passed(*OTHERS, stopped).keys()
+    assert set(done.outcomes.values()) == {"passed"}
+    assert_nothing_left(machine)
+
+
+def test_killed_worker(machine: Machine, gate: Gate) -> None:
+    """A worker killed over an item costs that item an error of its own; all others have their verdicts."""
+    packages = (*OTHERS[:2], "blocked", *OTHERS[2:])
+    session = machine.start(*requiring(*packages), "-n2")
+    child, worker = gate.reached()
+    os.kill(worker, signal.SIGKILL)
+    dead = eventually(lambda: child not in machine.processes(), 2.0)
+    done = machine.finish(session)
+
+    assert dead, "the package outlived its worker"
+    assert done.cells[f"blocked[1.0-{LABEL}]"] == ("error", "import", "worker-lost")
+    assert done.outcomes == passed(*packages) | {f"blocked[1.0-{LABEL}]": "error"}
+    assert done.status == 1
+    assert "= 4 passed, 1 error in" in done.stdout
+    assert_nothing_left(machine)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_dead_controller(machine: Machine, gate: Gate, number: signal.Signals) -> None:
+    """When the controller alone dies, workers and packages are gone within five seconds, and the next start sweeps."""
+    session = machine.start(*requiring("early", "blocked"), "-n2")
+    gate.reached()
+    session.send_signal(number)
+    gone = eventually(lambda: not machine.processes(), 5.0)
+    assert machine.finish(session).status != 0
+    assert gone, "something ran on for more than five seconds"
+    gate.open()
+    assert machine.run(*requiring("early", "blocked")).outcomes == passed("early", "blocked")
+    assert_nothing_left(machine)
+
+
+def test_lost_room(make_machine: MakeMachine) -> None:
+    """Where there is no tmpfs the header says that environments live on disk, and why."""
+    machine = make_machine()
+    module(machine, "good")
+    done = machine.run(*requiring("good"), "--spip-ram=off", env={"TMPDIR": str(machine.ram)})
+    assert done.outcomes == passed("good")
+    assert f"spip: environments on disk at {machine.ram}" in done.stdout
+    assert "--spip-ram=off" in done.stdout
+    assert_nothing_left(machine)

@@ -1,0 +1,211 @@
+"""The terminal report as plain text, as a person reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_spip.model import Combo, Outcome, Reason, Result
+from pytest_spip.report.analysis import Summary
+from pytest_spip.report.terminal import (
+    _CELLS,
+    _MEANINGS,
+    _REASON_CELLS,
+    LARGEST,
+    Line,
+    cell,
+    grid_lines,
+    group_lines,
+    legend,
+    summary_line,
+)
+from tests.support.rooms import combo, result, summary
+
+FAILED, SKIPPED, KILLED, CRASHED, ERROR = (
+    Outcome.FAILED,
+    Outcome.SKIPPED,
+    Outcome.KILLED,
+    Outcome.CRASHED,
+    Outcome.ERROR,
+)
+IMPORT = Reason.IMPORT_ERROR
+
+
+def text(lines: object) -> list[str]:
+    """Return lines without their styles."""
+    assert not isinstance(lines, str)
+    return ["".join(word for word, _ in line) for line in list(lines)]  # type: ignore[call-overload]  # lines of spans
+
+
+def numbered(*ids: tuple[str, str, str]) -> list[Combo]:
+    """Return combinations of package, version and label."""
+    return [combo(ordinal, *identity) for ordinal, identity in enumerate(ids)]
+
+
+@pytest.fixture
+def mixed() -> Summary:
+    """Return a run in which something of everything happened."""
+    versions = [("colorama", version) for version in ("0.1", "0.4.6")] + [("flask", "3.0.0")]
+    combos = numbered(*((name, version, label) for name, version in versions for label in ("py38", "py39", "py312")))
+    ends = [
+        result(0, FAILED, IMPORT, "no module at /a/b/c.py"),
+        result(1, SKIPPED, Reason.NO_WHEEL),
+        result(2, KILLED, Reason.TIMEOUT),
+        result(3, seconds=0.1),
+        result(4, FAILED, IMPORT, "no module at /d/e/c.py", reproduce="uv run --with colorama==0.4.6"),
+        result(6, SKIPPED, Reason.REQUIRES_PYTHON),
+        result(7, CRASHED, Reason.SIGSEGV, "killed by signal 11 (SIGSEGV)", reproduce="uv run --with flask==3.0.0"),
+        result(8, ERROR, Reason.WORKER_LOST),
+    ]
+    unlisted = Combo(9, "typo", "", "", "index")
+    return summary([*combos, unlisted], [*ends, result(9, ERROR, Reason.INDEX_ERROR, "typo: not listed")])
+
+
+def test_grid(mixed: Summary) -> None:
+    """The grid has a line for each version below each package's head, and a legend of the words that occur."""
+    assert text(grid_lines(mixed)) == [
+        "colorama     py38   py39  py312",
+        "0.4.6          ok    imp      .",
+        "0.1           imp  nowhl   time",
+        "flask        py38   py39  py312",
+        "3.0.0           -  CRASH    err",
+        "typo         py38   py39  py312",
+        "not listed",
+        "   ".join(  # noqa: FLY002  # one line
+            [
+                "ok passed",
+                "imp import failed",
+                "time timeout",
+                "CRASH crashed",
+                "err error, no verdict",
+                "- not for this Python",
+                "nowhl no wheel, no sdist",
+                ". not run",
+            ]
+        ),
+    ]
+
+
+def test_groups(mixed: Summary) -> None:
+    """Failures are told by kind, the most frequent first, with examples and a line that shows the first again."""
+    assert text(group_lines(mixed.groups)) == [
+        "    2 x import-error: no module at …/c.py",
+        "        colorama[0.1-py38], colorama[0.4.6-py39]",
+        "    1 x SIGSEGV: killed by signal 11 (SIGSEGV)",
+        "        flask[3.0.0-py39]",
+        "        uv run --with flask==3.0.0",
+        "    1 x index-error: typo: not listed",
+        "        typo[unlisted-index]",
+        "    1 x timeout",
+        "        colorama[0.1-py312]",
+        "    1 x worker-lost",
+        "        flask[3.0.0-py312]",
+    ]
+
+
+def test_summary_line(mixed: Summary) -> None:
+    """One line has the counts in the outcomes' order, what is missing, time, speed and use of the CPU."""
+    assert summary_line(mixed) == (
+        "9 combinations: 1 passed, 2 failed, 2 skipped, 1 killed, 1 crashed, 2 error, 1 not run"
+        " in 4.0 s, 2.2 combinations/s, CPU 96%, iowait 1.2%"
+    )
+
+
+def test_summary_line_of_nothing() -> None:
+    """A run in which nothing ran says so."""
+    line = summary_line(summary([], [], seconds=0.0, cpu=0.0, iowait=0.0))
+    assert line == "0 combinations: none in 0.0 s, 0.0 combinations/s, CPU 0%, iowait 0.0%"
+
+
+def test_many_versions_are_joined() -> None:
+    """From 25 versions on, neighbours with equal verdicts are one line that names both ends and the count."""
+    combos = numbered(*(("demo", f"1.{number}", "py312") for number in range(25)))
+    results = [result(ordinal, FAILED, IMPORT) if ordinal == 20 else result(ordinal) for ordinal in range(25)]
+    assert text(grid_lines(summary(combos, results))) == [
+        "demo             py312",
+        "1.24 … 1.21 (4)     ok",
+        "1.20               imp",
+        "1.19 … 1.0 (20)     ok",
+        "ok passed   imp import failed",
+    ]
+    assert len(text(grid_lines(summary(combos[:24], results[:24])))) == 26
+
+
+def test_long_grid_is_cut() -> None:
+    """A grid that no screen holds is cut, and the line after it says where the rest is."""
+    combos = numbered(*(("demo", f"1.{number}", "py312") for number in range(LARGEST + 5)))
+    results = [result(n, FAILED, IMPORT) if n % 2 else result(n) for n in range(LARGEST + 5)]
+    lines = text(grid_lines(summary(combos, results)))
+    assert len(lines) == 1 + LARGEST + 2
+    assert lines[-2:] == [
+        "… 5 more rows; --spip-report=json:PATH has all of them",
+        "ok passed   imp import failed",
+    ]
+
+
+def test_grid_of_nothing() -> None:
+    """A run without results has an empty grid."""
+    assert text(grid_lines(summary(numbered(("demo", "1", "py312")), []))) == [""]
+
+
+def test_many_groups_and_examples_are_cut() -> None:
+    """Of many kinds of failures the first are told, of many examples three, and how many more there are."""
+    combos = numbered(*(("demo", f"1.{number}", "py312") for number in range(25)))
+    details = ["same"] * 5 + [f"{chr(97 + number)} kind" for number in range(20)]
+    groups = summary(combos, [result(n, FAILED, IMPORT, detail) for n, detail in enumerate(details)]).groups
+    lines = text(group_lines(groups, most=2))
+    assert lines == [
+        "    5 x import-error: same",
+        "        demo[1.0-py312], demo[1.1-py312], demo[1.2-py312] … and 2 more",
+        "    1 x import-error: a kind",
+        "        demo[1.5-py312]",
+        "      … and 19 more signatures",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (None, (".", "dim")),
+        (result(), ("ok", "green")),
+        (result(0, FAILED), ("FAIL", "red")),
+        (result(0, FAILED, Reason.TEST_FAILED), ("FAIL", "red")),
+        (result(0, FAILED, Reason.BUILD_FAILED), ("build", "red")),
+        (result(0, FAILED, Reason.DEPENDENCY_BUILD_FAILED), ("dep", "red")),
+        (result(0, FAILED, Reason.BAD_METADATA), ("meta", "red")),
+        (result(0, SKIPPED, Reason.REQUIRES_PYTHON), ("-", "dim")),
+        (result(0, SKIPPED, Reason.NO_INTERPRETER), ("skip", "dim")),
+        (result(0, SKIPPED, Reason.NO_SOLUTION), ("nosol", "yellow")),
+        (result(0, KILLED, Reason.OUT_OF_MEMORY), ("mem", "red")),
+        (result(0, KILLED, Reason.LOG_LIMIT), ("KILL", "red")),
+        (result(0, CRASHED, Reason.SILENT_EXIT), ("CRASH", "red")),
+        (result(0, ERROR, Reason.INTERNAL), ("err", "yellow")),
+    ],
+)
+def test_cell(one: Result | None, expected: tuple[str, str]) -> None:
+    """A cell has a short word for the reason where it has one, else for the outcome."""
+    assert cell(one) == expected
+
+
+def test_every_word_is_explained() -> None:
+    """Every outcome has a word, every word fits a column of five, and the legend knows it."""
+    words = {text for text, _ in [*_CELLS.values(), *_REASON_CELLS.values(), cell(None)]}
+    assert set(_CELLS) == set(Outcome)
+    assert words == set(_MEANINGS)
+    assert all(len(word) <= 5 for word in words)
+
+
+def test_legend_of_nothing() -> None:
+    """Without rows nothing is explained."""
+    assert legend([]) == []
+
+
+def test_package_cannot_write_on_the_terminal() -> None:
+    """What a package made of its error's message cannot move the cursor, whoever let it through."""
+    groups = summary(numbered(("demo", "1", "py312")), [result(0, FAILED, IMPORT, "\x1b[2J\x07gone")]).groups
+    assert all(character.isprintable() for line in text(group_lines(groups)) for character in line)
+
+
+def test_styles_are_few(mixed: Summary) -> None:
+    """Spans bear styles that the edge knows."""
+    lines: list[Line] = [*grid_lines(mixed), *group_lines(mixed.groups)]
+    assert {style for line in lines for _, style in line} <= {"", "bold", "dim", "red", "green", "yellow"}

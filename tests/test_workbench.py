@@ -1,0 +1,293 @@
+"""A workbench: composes, runs, clears and signs one combination after another, whatever the last one did to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.disk import Cache
+from pytest_spip.model import (
+    Combo,
+    Environment,
+    Interpreter,
+    Outcome,
+    Phase,
+    Plan,
+    Provisioned,
+    Reason,
+    Result,
+    Verdict,
+)
+from pytest_spip.record.rundb import RunWriter
+from pytest_spip.workbench import BenchSpec, Workbench
+from tests.support.interpreters import pythons
+from tests.support.rooms import Bases, adopting, environment, filed, shared_bases, tree_of
+
+LATEST = list(pythons())[-1]
+GOOD = "import demo_helper"
+BAD = "import nowhere"
+HELPER = {"demo_helper.py": ""}
+
+
+@pytest.fixture
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Know every Python."""
+    return shared_bases(tmp_path_factory.getbasetemp())
+
+
+class Bench:
+    """A run of a few modules, each a project of its own, and a worker's bench for it."""
+
+    def __init__(self, bases: Bases, root: Path, codes: Mapping[str, str], python: str = LATEST) -> None:
+        self.room = root / "room"
+        self.room.mkdir()
+        self.workers = root / "workers"
+        self.workers.mkdir()
+        self.interpreter: Interpreter = bases.pythons[python]
+        self.cache = Cache(root / "cache")
+        self.cache.root.mkdir()
+        shutil.copytree(bases.cache.base, self.room / "base.git")
+        self.combos = tuple(self._combo(ordinal, name) for ordinal, name in enumerate(codes))
+        self.writer = RunWriter(root / "run.sqlite")
+        self.writer.create(Plan(self.combos, (self.interpreter,), ()), {})
+        for combo, code in zip(self.combos, codes.values(), strict=True):
+            self.writer.provisioned(Provisioned(combo.ordinal, self._environment(combo, code)))
+        self.spec = BenchSpec(
+            database=str(self.writer.path),
+            workers=str(self.workers),
+            replica=str(self.room / "base.git"),
+            room=str(self.room),
+            run="run",
+            timeout=60,
+            memory=256 << 20,
+            exclude_newer="2026-11-01T00:00:00Z",
+            index_options="--default-index=http://localhost/simple/",
+        )
+
+    def _combo(self, ordinal: int, name: str) -> Combo:
+        return Combo(ordinal, name, "1.0", self.interpreter.id, self.interpreter.label)
+
+    def _environment(self, combo: Combo, code: str) -> Environment:
+        helper = filed(self.cache, "demo-helper", "2.0", HELPER)
+        return environment(helper, filed(self.cache, combo.package, "1.0", {f"{combo.package}.py": code}))
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[Workbench]:
+        """Set up the workbench, and close the books in the end."""
+        workbench = Workbench(self.spec, "gw0")
+        try:
+            yield workbench
+        finally:
+            workbench.close()
+            self.writer.close()
+
+    def results(self) -> list[Result]:
+        """Run all combinations."""
+        with self.worker() as workbench:
+            return [workbench.result(combo) for combo in self.combos]
+
+
+@pytest.fixture(autouse=True)
+def adopted() -> Iterator[None]:
+    """Take what a workbench makes of its process back in the end."""
+    yield from adopting()
+
+
+def outcomes(results: list[Result]) -> list[tuple[Outcome, int]]:
+    """Return outcomes and attempts."""
+    return [(one.verdict.outcome, one.attempts) for one in results]
+
+
+def test_combinations_are_run_one_after_another(bases: Bases, tmp_path: Path) -> None:
+    """Each combination has its verdict, signed with what only the workbench knows."""
+    bench = Bench(bases, tmp_path, {"good": GOOD, "bad": BAD})
+    good, bad = bench.results()
+    assert outcomes([good, bad]) == [(Outcome.PASSED, 1), (Outcome.FAILED, 1)]
+    for one, name in ((good, "good"), (bad, "bad")):
+        assert (one.runner, one.worker, one.host) == ("cold", "gw0", socket.gethostname())
+        assert one.fingerprint.startswith("fingerprint of ")
+        assert one.locked == {"demo-helper": "2.0", name: "1.0"}
+        assert one.phases.keys() == {"compose", "run", "clear"}
+        assert all(seconds > 0 for seconds in one.phases.values())
+    assert (good.reproduce, good.output) == ("", "")
+    assert "ModuleNotFoundError: No module named 'nowhere'" in bad.output
+
+
+def test_failure_can_be_seen_again(bases: Bases, tmp_path: Path) -> None:
+    """A failed combination has one line of shell that shows the failure without us: interpreter, version, indexes, date."""
+    bench = Bench(bases, tmp_path, {"bad": BAD})
+    (bad,) = bench.results()
+    assert shlex.split(bad.reproduce) == [
+        *("uv", "run", "--isolated", "--no-project", "--python", bench.interpreter.path, "--with", "bad==1.0"),
+        *("--exclude-newer", "2026-11-01T00:00:00Z", "--default-index=http://localhost/simple/"),
+        *("python", "-c", "import bad"),
+    ]
+    assert "\n" not in bad.reproduce
+
+
+def test_line_is_short_where_nothing_is_special(bases: Bases, tmp_path: Path) -> None:
+    """Without a date or indexes of its own a run's line names neither; without modules it only installs."""
+    bench = Bench(bases, tmp_path, {"bad": BAD})
+    bench.spec = dataclasses.replace(bench.spec, exclude_newer="", index_options="")
+    verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "no compiler")
+    unbuilt = dataclasses.replace(bench.combos[0], ordinal=7, extras=("fast",))
+    bench.writer.provisioned(Provisioned(7, verdict=verdict, output="the log"))
+    with bench.worker() as workbench:
+        result = workbench.result(unbuilt)
+    assert (result.verdict, result.output, result.attempts, result.phases) == (verdict, "the log", 1, {})
+    words = shlex.split(result.reproduce)
+    assert words[-5:] == ["--with", "bad[fast]==1.0", "python", "-c", "pass"]
+
+
+@pytest.mark.parametrize("version", ["1.0", ""])
+def test_skipped_combination_is_not_run(bases: Bases, tmp_path: Path, version: str) -> None:
+    """A combination that provisioning judged is passed on as it is; there is nothing to see again, and no worktree."""
+    bench = Bench(bases, tmp_path, {})
+    verdict = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON, "Requires-Python >=4")
+    bench.writer.provisioned(Provisioned(0, verdict=verdict))
+    with bench.worker() as workbench:
+        result = workbench.result(Combo(0, "demo", version, "missing", "py400"))
+    assert (result.verdict, result.reproduce, result.locked, result.fingerprint) == (verdict, "", {}, "")
+    assert os.listdir(bench.room) == ["base.git"]
+
+
+def test_combination_that_was_not_provisioned_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
+    """A combination that comes too early has a verdict too, which says nothing about the package."""
+    bench = Bench(bases, tmp_path, {})
+    with bench.worker() as workbench:
+        result = workbench.result(Combo(5, "demo", "", bench.interpreter.id, "py312"))
+    expected = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
+    assert result.verdict == expected
+
+
+def test_database_that_cannot_be_read_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
+    """When the plan's database breaks in the middle, combinations still have a verdict."""
+    bench = Bench(bases, tmp_path, {"good": GOOD})
+    with bench.worker() as workbench:
+        with contextlib.closing(sqlite3.connect(bench.writer.path)) as other:
+            other.execute("DROP TABLE provision")
+        verdict = workbench.result(dataclasses.replace(bench.combos[0], version="")).verdict
+    assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.ERROR, Phase.PLAN, Reason.INTERNAL)
+    assert "no such table" in verdict.detail
+
+
+def test_telemetry_has_every_phase(bases: Bases, tmp_path: Path) -> None:
+    """The seconds of each step of each combination are in the worker's file, those of reporting too."""
+    bench = Bench(bases, tmp_path, {"good": GOOD, "bad": BAD})
+    with bench.worker() as workbench:
+        for combo in bench.combos:
+            workbench.result(combo)
+            workbench.report_took(combo.ordinal, 0.5)
+    with contextlib.closing(sqlite3.connect(bench.workers / "gw0.sqlite")) as connection:
+        found = connection.execute("SELECT ordinal, phase FROM phase").fetchall()
+    assert sorted(found) == [(n, phase) for n in (0, 1) for phase in ("clear", "compose", "report", "run")]
+
+
+# -- after a fault ------------------------------------------------------------------------------------------------------
+
+
+def test_wheel_that_is_gone_is_tried_twice(bases: Bases, tmp_path: Path) -> None:
+    """A fault of ours is tried once more before it is a verdict; the next combination is not touched by it."""
+    bench = Bench(bases, tmp_path, {"lost": GOOD, "good": GOOD})
+    shutil.rmtree(next(bench.cache.wheels.glob("*/*/purelib/lost.py")).parents[1])
+    lost, good = bench.results()
+    assert outcomes([lost, good]) == [(Outcome.ERROR, 2), (Outcome.PASSED, 1)]
+    assert (lost.verdict.phase, lost.verdict.reason) == (Phase.INSTALL, Reason.INTERNAL)
+    assert lost.verdict.detail.startswith("HarnessProblem: cannot compose an environment in ")
+
+
+def test_interpreter_that_is_gone_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
+    """A combination of an interpreter that has no base environment has a verdict that says nothing about the package."""
+    bench = Bench(bases, tmp_path, {"good": GOOD})
+    subprocess.run(["git", "-C", bench.room / "base.git", "config", "core.bare", "nonsense"], check=True)
+    (result,) = bench.results()
+    assert outcomes([result]) == [(Outcome.ERROR, 2)]
+    assert "git cannot copy" in result.verdict.detail
+
+
+VANDALS = {
+    "its replica": "import os, shutil, sys; shutil.rmtree(os.path.join(os.path.dirname(sys.prefix), 'base.git'), True)",
+    "its worktree and replica": "import os, shutil, sys; shutil.rmtree(os.path.dirname(sys.prefix), True)",
+    "its worktree's git file": "import os, sys; os.unlink(os.path.join(sys.prefix, '.git'))",
+    "its interpreter": "import os, sys; os.unlink(sys.executable)",
+}
+
+
+@pytest.mark.parametrize("what", VANDALS)
+def test_next_combination_does_not_suffer(bases: Bases, tmp_path: Path, what: str) -> None:
+    """A combination that destroys what the worker works with keeps its verdict, and the next ones have theirs."""
+    code = f"{VANDALS[what]}\nraise SystemExit('done')"
+    bench = Bench(bases, tmp_path, {"vandal": code, "good": GOOD, "again": code, "bad": BAD})
+    known = tree_of(bench.room / "base.git")
+    results = bench.results()
+    assert [one.verdict.detail for one in results] == [
+        "SystemExit: done",
+        "",
+        "SystemExit: done",
+        "ModuleNotFoundError: No module named 'nowhere'",
+    ]
+    assert [one.verdict.outcome for one in results] == [Outcome.FAILED, Outcome.PASSED, Outcome.FAILED, Outcome.FAILED]
+    assert tree_of(bench.room / "base.git") == known
+
+
+DEEP = """
+import os
+os.chdir(os.environ["TMPDIR"])
+for _ in range(1500):
+    os.mkdir("deeper")
+    os.chdir("deeper")
+"""
+
+
+def test_tree_that_is_too_deep_to_remove_costs_no_verdict(bases: Bases, tmp_path: Path) -> None:
+    """What was found before an environment could not be cleared away stays, and the next one is clean."""
+    results = Bench(bases, tmp_path, {"deep": DEEP, "good": GOOD}).results()
+    assert [one.verdict.outcome for one in results] == [Outcome.PASSED, Outcome.PASSED]
+    subprocess.run(["rm", "-rf", tmp_path / "room"], check=True)  # pytest would fail at it
+
+
+FULL = """
+import os, subprocess, sys
+from pathlib import Path
+from tests.test_workbench import BAD, Bench, pretend
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", sys.argv[1]], check=True)
+pretend(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def pretend(room: Path, root: Path) -> None:
+    """Run a combination that does not fit into a room of a megabyte, and one that does, and print the reasons."""
+    bases = Bases(root / "bases")
+    bench = Bench(bases, root / "bench", {"large": "#" * (2 << 20), "good": GOOD})
+    shutil.copytree(bench.room, room, dirs_exist_ok=True)
+    bench.spec = dataclasses.replace(bench.spec, room=str(room), replica=str(room / "base.git"))
+    for result in bench.results():
+        print(result.verdict.outcome.value, result.verdict.reason and result.verdict.reason.value)
+
+
+def test_full_disk_is_told_apart(tmp_path: Path) -> None:
+    """A room that is full is an error of ours with a reason of its own; what fits is run all the same."""
+    for name in ("room", "bases", "bench"):
+        (tmp_path / name).mkdir()
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL]
+    done = subprocess.run(
+        [*command, tmp_path / "room", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    if "unshare failed" in done.stderr and not os.environ.get("SPIP_MUST_WORK"):
+        pytest.skip("no user namespaces here")
+    assert (done.stdout.splitlines(), done.stderr) == (["error no-space", "passed None"], "")
