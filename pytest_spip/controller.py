@@ -76,11 +76,17 @@ class ControllerMatrix(Matrix):
     def _check_reports(self) -> None:
         if self._distributed and self.config.getoption("dist") == "each":
             raise UsageProblem("--dist", "'each' would run every combination on every worker", "leave the option out")
+        foreign = [one for one in self.config.hook.pytest_spip_report.get_hookimpls() if one.plugin is not self]
         for kind, path in self._settings.report:
+            place = self.config.invocation_params.dir / path
+            if kind not in ("terminal", "json") and not foreign:
+                raise UsageProblem("--spip-report", f"no report is named {kind!r}", "there are terminal and json")
             if kind == "json" and not path:
                 raise UsageProblem("--spip-report", "json needs a path", "write it like --spip-report=json:out.json")
-            if path and not (self.config.invocation_params.dir / path).parent.is_dir():
+            if path and not place.parent.is_dir():
                 raise UsageProblem("--spip-report", f"{path}: no such directory", "create it first")
+            if path and place.is_dir():
+                raise UsageProblem("--spip-report", f"{path} is a directory", "name a file")
 
     def _offered(self) -> list[str]:
         offers = self.config.hook.pytest_spip_interpreters(config=self.config)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +37,7 @@ class Distribution:
     def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config = config
         self._run = run
+        self._nodes: list[WorkerController] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
@@ -45,6 +48,14 @@ class Distribution:
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
         node.workerinput["spip"] = self._run.bench_spec().to_plain()
+        self._nodes.append(node)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Interrupt workers as soon as the session is interrupted; execnet would let them go on for five seconds."""
+        for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():
+            with contextlib.suppress(OSError, AttributeError):
+                os.kill(node.gateway._rinfo().pid, signal.SIGINT)  # noqa: SLF001  # execnet tells it nowhere else
 
 
 class SpipScheduling:

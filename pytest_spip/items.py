@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,8 @@ class MatrixCollector(pytest.Collector):
     def collect(self) -> Iterator[MatrixItem]:
         """Yield an item per combination, in the plan's order."""
         for combo in self._matrix.combos():
-            yield MatrixItem.from_parent(self, name=combo.id, combo=combo, matrix=self._matrix)
+            # Named in full, and parsed as a pasted id is: pytest would else take the brackets for a part of the name.
+            yield MatrixItem.from_parent(self, name=combo.id, nodeid=combo.nodeid, combo=combo, matrix=self._matrix)
 
 
 class MatrixItem(pytest.Item):
@@ -54,6 +56,7 @@ class MatrixItem(pytest.Item):
     def runtest(self) -> None:
         """Run the combination in its own environment."""
         self.result = self._matrix.result(self.combo)
+        self.user_properties += _properties(self.result)
         if self.result.verdict.outcome is Outcome.SKIPPED:
             pytest.skip(one_line(self.result))
         if self.result.verdict.outcome is not Outcome.PASSED:
@@ -67,7 +70,7 @@ class MatrixItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Place the item in no file: its node id says it all."""
-        return self.config.rootpath / MODULE_PREFIX, None, self.name
+        return self.config.rootpath / MODULE_PREFIX, 0, self.name
 
 
 def one_line(result: Result) -> str:
@@ -114,6 +117,8 @@ def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
     if named and not config.getoption("spip_matrix") and not values["matrix"]:
         values["matrix"], values["python"] = _from_node_ids(named, values["python"])
     settings = make_settings(values, config.invocation_params.dir)
+    if values["matrix"] and not settings.matrix:
+        raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")
     if not settings.matrix:
         raise UsageProblem("--spip", "no matrix is named", "add --spip-matrix=REQ, or spip_matrix to the ini file")
     return settings
@@ -164,7 +169,7 @@ class Matrix:
         """Put our collector before whatever else the session collects."""
         report = yield
         if isinstance(collector, pytest.Session) and report.passed:
-            path = self.config.rootpath / MODULE_PREFIX
+            path = self.config.rootpath  # --nf asks for its age
             ours = MatrixCollector.from_parent(
                 collector, name=MODULE_PREFIX, nodeid=MODULE_PREFIX, path=path, matrix=self
             )
@@ -181,7 +186,6 @@ class Matrix:
             vars(report)["spip"] = (
                 item.result.to_plain()
             )  # pytest carries extra attributes of reports to the controller
-            report.user_properties += _properties(item.result)
             if item.result.verdict.outcome is Outcome.ERROR and report.failed:
                 report.when = "setup"
         return report
@@ -220,6 +224,10 @@ class WorkerMatrix(Matrix):
         yield
         if hasattr(report, "spip"):
             self._bench.report_took(report.spip["ordinal"], time.perf_counter() - start)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """One interrupt is enough: the terminal and the controller both send one."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def pytest_unconfigure(self) -> None:
         """Close the workbench."""

@@ -31,13 +31,15 @@ from pytest_spip.model import (
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.cold import ColdRunner
-from pytest_spip.run.process import adopt_orphans
+from pytest_spip.run.process import adopt_orphans, end_with_parent
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.text import harmless
 
-__all__ = ["RUNNER", "BenchSpec", "Workbench"]
+__all__ = ["MAIN", "RUNNER", "BenchSpec", "Workbench"]
 
 RUNNER = ColdRunner.name
+MAIN = "main"
+"""Name of the worker that is the controller itself; all others are its children."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Workbench:
 
     def __init__(self, spec: BenchSpec, worker: str) -> None:
         adopt_orphans()
+        if worker != MAIN:
+            end_with_parent()
         self._spec = spec
         self._worker = worker
         self._host = socket.gethostname()
@@ -84,7 +88,8 @@ class Workbench:
         environment = provisioned.environment
         if environment is None:
             assert provisioned.verdict is not None, "a provision is an environment or a verdict"
-            result = Result(combo.ordinal, provisioned.verdict, output=provisioned.output)
+            verdict = dataclasses.replace(provisioned.verdict, detail=harmless(provisioned.verdict.detail))
+            result = Result(combo.ordinal, verdict, output=harmless(provisioned.output))
             return self._signed(combo, result, provisioned, phases)
         result = self._attempt(combo, environment, phases)
         if result.verdict.outcome is Outcome.ERROR:

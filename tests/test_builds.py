@@ -61,14 +61,6 @@ def failure(supply: Supply, file: DistFile, builder: Builder | None = None) -> F
     return caught.value
 
 
-def another(supply: Supply) -> Interpreter:
-    """Return an interpreter other than the running one."""
-    others = supply.others()
-    if not others:
-        pytest.skip("only one interpreter is installed")
-    return others[0]
-
-
 # -- how often ----------------------------------------------------------------------------------------------------------
 
 
@@ -76,12 +68,12 @@ def another(supply: Supply) -> Interpreter:
 def test_once_per_interpreter(supply: Supply, counter: Path, universal: bool) -> None:
     """Each interpreter builds an sdist for itself, once; a universal wheel of another one is no proof that it could."""
     file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, universal=universal, counter=counter))
-    for interpreter in (supply.here(), another(supply)):
+    for interpreter in (supply.here(), supply.another()):
         first, second = (built(supply, file, interpreter) for _ in range(2))
         assert (first.fresh, second.fresh) == (True, False)
         assert (first.path, first.sha256, first.builder) == (second.path, second.sha256, interpreter.id)
         assert first.serves(interpreter)
-    assert sorted(builds(counter)) == sorted([supply.here().python, another(supply).python])
+    assert sorted(builds(counter)) == sorted([supply.here().python, supply.another().python])
 
 
 def test_racing_threads(supply: Supply, counter: Path) -> None:
@@ -134,18 +126,18 @@ def described(
 def test_once_for_all(supply: Supply, counter: Path) -> None:
     """A plain sdist whose wheel is universal is built once, for every interpreter."""
     file = declared(supply, counter)
-    first, second = (built(supply, file, interpreter) for interpreter in (supply.here(), another(supply)))
+    first, second = (built(supply, file, interpreter) for interpreter in (supply.here(), supply.another()))
     assert builds(counter) == [supply.here().python]
     assert (first.sha256, second.builder, second.fresh) == (second.sha256, supply.here().id, False)
-    assert second.serves(another(supply))
+    assert second.serves(supply.another())
 
 
 def test_plain_but_not_universal(supply: Supply, counter: Path) -> None:
     """A plain sdist whose wheel is for one interpreter is built by each."""
     file = declared(supply, counter, tag="")
-    wheels = [built(supply, file, interpreter) for interpreter in (supply.here(), another(supply))]
+    wheels = [built(supply, file, interpreter) for interpreter in (supply.here(), supply.another())]
     assert len(builds(counter)) == 2
-    assert not wheels[0].serves(another(supply))
+    assert not wheels[0].serves(supply.another())
 
 
 def test_plain_but_failing(supply: Supply, counter: Path) -> None:
@@ -154,8 +146,8 @@ def test_plain_but_failing(supply: Supply, counter: Path) -> None:
     file = declared(supply, counter, hook=f"if sys.version_info[:2] == {short}: raise RuntimeError('not here')")
     assert "not here" in failure(supply, file).output
     assert "not here" in failure(supply, file).output
-    assert built(supply, file, another(supply)).builder == another(supply).id
-    assert builds(counter) == [another(supply).python]
+    assert built(supply, file, supply.another()).builder == supply.another().id
+    assert builds(counter) == [supply.another().python]
 
 
 # -- kept environments --------------------------------------------------------------------------------------------------

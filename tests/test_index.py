@@ -47,16 +47,18 @@ def age(supply: Supply, seconds: float = 3600) -> None:
         path.write_text(json.dumps(plain | {"fetched": plain["fetched"] - seconds}))
 
 
-def fill(index: LocalIndex, files: Path) -> None:
-    """List one release with everything that an index can say of a file, and one of which it says nothing."""
-    index.add(
-        wheel(files, "Demo", "1.0", GOOD),
-        upload_time="2024-01-01T00:00:00Z",
-        yanked="broken & bad",
-        requires_python=">=3.8,<4",
-    )
+def fill(files: Path) -> None:
+    """Write two releases, the first one with a wheel."""
+    wheel(files, "Demo", "1.0", GOOD)
     simple_sdist(files, "demo", "1.0", GOOD)
-    index.add(simple_sdist(files, "demo", "2.0", GOOD), sha256="")
+    simple_sdist(files, "demo", "2.0", GOOD)
+
+
+def describe(index: LocalIndex, files: Path) -> None:
+    """Say everything that an index can say of the wheel, and nothing of the last sdist."""
+    built = files / "demo-1.0-py3-none-any.whl"
+    index.add(built, upload_time="2024-01-01T00:00:00Z", yanked="broken & bad", requires_python=">=3.8,<4")
+    index.add(files / "demo-2.0.tar.gz", sha256="")
 
 
 # -- formats ------------------------------------------------------------------------------------------------------------
@@ -66,9 +68,10 @@ def test_formats_agree(tmp_path: Path) -> None:
     """A listing is the same whether the index answers in JSON or in HTML."""
     found = []
     (tmp_path / "files").mkdir()
+    fill(tmp_path / "files")
     for name in ("json", "html"):
         with LocalIndex(tmp_path / "files", formats=[name]) as index:
-            fill(index, tmp_path / "files")
+            describe(index, tmp_path / "files")
             listing = listed(Supply(tmp_path / name, index))
             found.append(str(listing).replace(index.url.removesuffix("/simple/"), "HOST"))
     assert found[0] == found[1]
@@ -77,7 +80,8 @@ def test_formats_agree(tmp_path: Path) -> None:
 
 def test_listing(supply: Supply) -> None:
     """Files are grouped by version, oldest first, with kind, hash, absolute address, and the index they are from."""
-    fill(supply.index, supply.files)
+    fill(supply.files)
+    describe(supply.index, supply.files)
     one, two = listed(supply).releases
     assert [(file.kind, file.filename, bool(file.sha256)) for file in one.files] == [
         ("wheel", "demo-1.0-py3-none-any.whl", True),

@@ -242,7 +242,7 @@ PURE, OWN, OLD = (
             text(offered(PURE, more="marker = \"python_version >= '3.12'\"")), [("wheel", PURE)], id="marker-holds"
         ),
         pytest.param(text(offered(PURE), more='requires-python = ">=3.12.1"'), [("wheel", PURE)], id="requires-python"),
-        pytest.param(text(), [], id="nothing"),
+        pytest.param(text(more="packages = []"), [], id="nothing"),
         pytest.param(
             text(f'name = "demo"\nversion = "1.0"\nwheels = [{{ name = "{PURE}", url = "{URL}get?id=7", {HASH} }}]'),
             [("wheel", PURE)],

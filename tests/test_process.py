@@ -276,6 +276,31 @@ def test_killed_worker_takes_its_child_along(tmp_path: Path) -> None:
     assert eventually(lambda: not any(alive(pid) for pid in pids(tmp_path)))
 
 
+CONTROLLER = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", *sys.argv[1:]])
+"""
+ORPHAN = """
+import sys
+from pytest_spip.run import process
+process.adopt_orphans()
+process.end_with_parent()
+command = [sys.executable, "-I", "-S", "-c", sys.argv[1]]
+process.run(command, environment={"PWD": sys.argv[2]}, timeout=600, output_limit=1 << 20)
+"""
+
+
+def test_dead_controller_takes_everything_along(tmp_path: Path) -> None:
+    """When the controller is killed its workers are interrupted, and kill what they run with all that it left behind."""
+    words = [ORPHAN, DAEMON + "time.sleep(600)", str(tmp_path)]
+    with subprocess.Popen([sys.executable, "-c", CONTROLLER, *words], stderr=subprocess.PIPE, text=True) as controller:
+        assert eventually(lambda: (tmp_path / "pids").exists() and len(pids(tmp_path)) == 3)
+        controller.kill()
+        _, told = controller.communicate()  # until the worker, who has its error output, has ended too
+    assert told.endswith("KeyboardInterrupt\n")
+    assert not any(alive(pid) for pid in pids(tmp_path))
+
+
 def test_child_of_a_dead_worker_does_not_start(tmp_path: Path) -> None:
     """A check whose worker died before it listened to the lifeline imports nothing."""
     (tmp_path / "noisy.py").write_text("print('imported')")

@@ -176,7 +176,7 @@ def test_release_of_find_links(supply: Supply, tmp_path: Path) -> None:
 def test_several_interpreters(supply: Supply) -> None:
     """A universal wheel is filed once for all interpreters, each of which has a lock of its own."""
     wheel(supply.files, "demo", "1.0", GOOD)
-    plan = planned(supply, interpreters=[supply.here(), *supply.others()[:1]])
+    plan = planned(supply, interpreters=[supply.here(), supply.another()])
     made = list(provisioned(supply, plan).values())
     assert sum(done.work.get("filed", 0) for done in made) == 1
     assert sum(done.work.get("resolved", 0) for done in made) == len(plan.combos)
@@ -326,7 +326,8 @@ def test_trouble_does_not_spread(supply: Supply) -> None:
 
 def test_stop(supply: Supply) -> None:
     """When a session ends, builds are killed, what has not begun is dropped, and nobody is told of either."""
-    fifo, ready = supply.root / "fifo", []
+    ready: list[Provisioned] = []
+    fifo = supply.root / "fifo"
     os.mkfifo(fifo)
     body = (
         f"import os, signal; open({str(fifo)!r}, 'w').write(str(os.getpid())); [signal.pause() for _ in iter(int, 1)]"

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a directory the one for temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def nobody_waits() -> Iterator[None]:
-    """Wait for the removers at the end, so that no test sees another's."""
-    yield
-    assert eventually(lambda: all(remover.poll() is not None for remover in ram._removers))
 
 
 def kind_of(place: Path) -> str:
@@ -187,7 +179,6 @@ def nest(directory: Path, depth: int) -> None:
     os.close(inner)
 
 
-@pytest.mark.usefixtures("nobody_waits")
 def test_discarded_directory_goes_in_the_background(tmp_path: Path) -> None:
     """The name is free at once, also for the same process's next run, and the tree goes whatever is in it."""
     for _ in range(3):
@@ -200,17 +191,28 @@ def test_discarded_directory_goes_in_the_background(tmp_path: Path) -> None:
     assert eventually(lambda: not os.listdir(root.path.parent))
 
 
-@pytest.mark.usefixtures("nobody_waits")
-def test_remover_is_in_nobodys_way(tmp_path: Path) -> None:
-    """The remover has the lowest priority and a session of its own."""
-    discard(choose_root(str(tmp_path), {}).path)
-    remover = ram._removers[-1].pid
-    # Until it is waited for, its line in /proc is there: session and nice value are the 4th and the 17th after its name.
-    line = Path(f"/proc/{remover}/stat")
-    assert eventually(lambda: line.read_text().rpartition(")")[2].split()[3:17:13] == [str(remover), "19"])
+REMOVER = """#!/bin/sh
+cut -d " " -f 6,19 /proc/$$/stat >{told}
+PATH={path}
+exec rm "$@"
+"""
 
 
-@pytest.mark.usefixtures("nobody_waits")
+def test_remover_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remover has the lowest priority and is in another session; it is nobody's child whose end must be awaited."""
+    told = tmp_path / "told"
+    (tmp_path / "rm").write_text(REMOVER.format(told=told, path=os.environ["PATH"]))
+    (tmp_path / "rm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "ram").mkdir()
+    root = choose_root(str(tmp_path / "ram"), {})
+    discard(root.path)
+    assert eventually(lambda: not os.listdir(root.path.parent))
+    session, nice = told.read_text().split()
+    assert nice == "19"
+    assert int(session) != os.getsid(0)
+
+
 def test_directory_that_is_gone_is_discarded_in_silence(tmp_path: Path) -> None:
     """There may be nothing left to remove."""
     discard(tmp_path / "gone")

@@ -79,14 +79,14 @@ def module(machine: Machine, name: str, text: str = "") -> Path:
     return wheel(machine.files, name, "1.0", {f"{name}.py": text})
 
 
-def blocking_sdist(machine: Machine, name: str, gate: Gate) -> None:
-    """Serve an sdist whose build stops at the gate."""
+def waiting_sdist(machine: Machine, name: str, waiting: str) -> None:
+    """Serve an sdist whose build begins with the source ``waiting``."""
     stem, metadata = filename_stem(name, "1.0"), metadata_text(name, "1.0", (), "")
     options = {"stem": stem, "tag": "py3-none-any", "metadata": metadata, "fails": "", "counter": ""}
     files: dict[str, Content] = {
         f"{name}.py": "",
         "real_backend.py": Path(backend.__file__).read_bytes(),
-        "backend.py": f"{gate.blocking}from real_backend import *\n",
+        "backend.py": f"{waiting}\nfrom real_backend import *\n",
         "backend.json": json.dumps({**options, "files": [f"{name}.py"]}),
     }
     sdist(machine.files, name, "1.0", files, pyproject=PYPROJECT)
@@ -236,7 +236,7 @@ def gate(machine: Machine) -> Gate:
     gate = Gate(machine.root / "gate")
     module(machine, "early")
     module(machine, "blocked", gate.blocking)
-    blocking_sdist(machine, "half_built", gate)
+    waiting_sdist(machine, "half_built", gate.blocking)
     for name in ("late", "later", "latest"):
         module(machine, name)
     return gate
@@ -311,6 +311,43 @@ def test_killed_worker(machine: Machine, gate: Gate) -> None:
     assert done.outcomes == passed(*packages) | {f"blocked[1.0-{LABEL}]": "error"}
     assert done.status == 1
     assert "= 4 passed, 1 error in" in done.stdout
+    assert_nothing_left(machine)
+
+
+WAIT = """\
+import os, time
+def wait(*paths):
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not all(map(os.path.exists, paths)):
+        time.sleep(0.02)
+"""
+FIRST_FAILS = """\
+try:
+    os.mkdir({flag!r})
+except FileExistsError:
+    wait(*{locks!r})
+    time.sleep(0.5)  # from lock to worker it is a moment
+else:
+    raise ImportError("the first fails")
+"""
+
+
+def test_stopping_while_work_gets_ready(machine: Machine) -> None:
+    """What gets ready after -x has stopped the workers is handed to nobody; the run ends with summary and report."""
+    flag = str(machine.root / "flag")
+    made, packages = ("made_one", "made_two"), ("one", "two", "three")
+    locks = machine.project() / ".spip" / "latest" / "locks"
+    paths = [str(locks / f"{name.replace('_', '-')}-1.0-{LABEL}.toml") for name in made]
+    for name in made:
+        waiting_sdist(machine, name, f"{WAIT}wait({flag!r})")
+    for name in packages:
+        module(machine, name, WAIT + FIRST_FAILS.format(flag=flag, locks=paths))
+    done = machine.run(*requiring(*packages, *made), "-n2", "-x")
+
+    assert "INTERNALERROR" not in done.stdout, done.stdout
+    assert "stopping after 1 failures" in done.stdout
+    assert "failed" in done.outcomes.values()
+    assert ledger(machine) == done.outcomes
     assert_nothing_left(machine)
 
 

@@ -162,6 +162,17 @@ def test_skipped_combination_is_not_run(bases: Bases, tmp_path: Path, version: s
     assert os.listdir(bench.room) == ["base.git"]
 
 
+def test_words_of_a_build_are_harmless(bases: Bases, tmp_path: Path) -> None:
+    """What a package's build wrote, and what was made of it, cannot move the terminal's cursor."""
+    bench = Bench(bases, tmp_path, {})
+    verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "error: \x1b[2J")
+    bench.writer.provisioned(Provisioned(0, verdict=verdict, output="one\n\x1b]0;two\x07\n"))
+    with bench.worker() as workbench:
+        result = workbench.result(Combo(0, "demo", "", bench.interpreter.id, "py312"))
+    assert result.verdict.detail == "error: \N{REPLACEMENT CHARACTER}[2J"
+    assert result.output == "one\n\N{REPLACEMENT CHARACTER}]0;two\N{REPLACEMENT CHARACTER}\n"
+
+
 def test_combination_that_was_not_provisioned_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
     """A combination that comes too early has a verdict too, which says nothing about the package."""
     bench = Bench(bases, tmp_path, {})
@@ -268,7 +279,7 @@ pretend(Path(sys.argv[1]), Path(sys.argv[2]))
 
 def pretend(room: Path, root: Path) -> None:
     """Run a combination that does not fit into a room of a megabyte, and one that does, and print the reasons."""
-    bases = Bases(root / "bases")
+    bases = Bases(root / "bases", [LATEST])
     bench = Bench(bases, root / "bench", {"large": "#" * (2 << 20), "good": GOOD})
     shutil.copytree(bench.room, room, dirs_exist_ok=True)
     bench.spec = dataclasses.replace(bench.spec, room=str(room), replica=str(room / "base.git"))

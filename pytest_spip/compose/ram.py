@@ -138,21 +138,11 @@ def discard(path: Path) -> None:
 
 
 def _remove_later(path: Path) -> None:
-    _removers[:] = [remover for remover in _removers if remover.poll() is None]
+    # The shell leaves at once and rm outlives it: a child that we forgot while it runs would be warned of at our end.
+    # rm takes trees of any depth, which shutil does not.
+    command = ["sh", "-c", 'nice -n 19 rm -rf -- "$0" &', str(path)]
+    null = subprocess.DEVNULL
     try:
-        remover = subprocess.Popen(
-            ["nice", "-n", "19", "rm", "-rf", "--", str(path)],  # takes trees of any depth, which shutil does not
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError:
+        subprocess.run(command, check=True, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True)
+    except (OSError, subprocess.SubprocessError):
         remove_tree(path)
-    else:
-        _removers.append(remover)
-
-
-_removers: list[subprocess.Popen[bytes]] = []
-"""Those at work: a process that is forgotten while it runs would be warned of, and stay a zombie."""

@@ -181,7 +181,7 @@ class Scheduler:
         """Take half of a fair share off one group: chunks shrink as the work does, and the tail is spread thin."""
         size = max(LOW_WATER - len(worker.pending), min(LARGEST_CHUNK, self._left // (2 * len(self._workers))))
         taken: list[int] = []
-        while len(taken) < size and (group := self._best_group(worker)):
+        while len(taken) < size and (group := self._best_group(worker)) is not None:
             queue = self._ready[group]
             taken += [queue.popleft() for _ in range(min(size - len(taken), len(queue)))]
             worker.group = group

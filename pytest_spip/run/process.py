@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pytest_spip.run.text import harmless
 
-__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "run"]
+__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "end_with_parent", "run"]
 
 RESULT = "<result>"
 LIFELINE = "<lifeline>"
@@ -27,6 +27,7 @@ KEPT = 64 << 10
 """Bytes of output that are kept: the last ones."""
 RESULT_LIMIT = 1 << 20
 """Bytes of a result that are kept: the first ones. Ours has less, so a longer one is not ours."""
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIZE_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, see getrusage(2) of each
 
@@ -51,6 +52,16 @@ def adopt_orphans() -> None:
     """Become the parent of descendants whose own parents die, so that daemons cannot slip away (prctl(2))."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Be interrupted when our parent dies, so that the child in hand is killed with all it left behind (prctl(2)).
+
+    execnet does the same, but only five seconds after it finds the controller gone.
+    """
+    if sys.platform.startswith("linux"):
+        deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM if deaf else signal.SIGINT, 0, 0, 0)
 
 
 def run(
@@ -187,14 +198,23 @@ def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, r
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     for _ in range(100):  # a daemon may fork faster than we look
-        runaways = [pid for pid in _children() - before if _is_runaway(pid)]
-        if not runaways:
+        if not _kill(_children() - before):
             break
-        for pid in runaways:  # our children, so their numbers stay theirs until we have waited for them
-            os.kill(pid, signal.SIGKILL)
-        for pid in runaways:
-            os.waitpid(pid, 0)
     return child.returncode, usage
+
+
+def _kill(pids: frozenset[int]) -> int:
+    """Kill and reap those of our children that are a combination's, and return how many that were."""
+    killed = []
+    for pid in filter(_is_runaway, pids):
+        # Our child's number stays its own until somebody has waited for it; another thread may have.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+    for pid in killed:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    return len(killed)
 
 
 def _children() -> frozenset[int]:

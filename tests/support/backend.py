@@ -27,6 +27,15 @@ HERE = Path(__file__).absolute().parent
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
+    """Write the metadata without a build, as most backends can."""
+    options = json.loads((HERE / "backend.json").read_text(encoding="utf-8"))
+    info = Path(metadata_directory, options["stem"] + ".dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text(options["metadata"], encoding="utf-8")
+    return info.name
+
+
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: Any = None) -> str:
     """Build the wheel that ``backend.json`` describes, or fail with its message."""
     options = json.loads((HERE / "backend.json").read_text(encoding="utf-8"))

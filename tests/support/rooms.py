@@ -57,9 +57,9 @@ def every_python() -> dict[str, Path]:
     return ({"3.7": oldest[-1]} if oldest else {}) | pythons()
 
 
-def interpreters(cache: Cache) -> dict[str, Interpreter]:
-    """Probe every Python."""
-    probed = {version: probe(path, cache) for version, path in every_python().items()}
+def interpreters(cache: Cache, versions: Sequence[str]) -> dict[str, Interpreter]:
+    """Probe Pythons."""
+    probed = {version: probe(every_python()[version], cache) for version in versions}
     return {version: one for version, one in probed.items() if one is not None}
 
 
@@ -154,19 +154,20 @@ def alive(pid: int) -> bool:
 
 
 def adopting() -> Iterator[None]:
-    """Adopt orphans for the length of a test, as a worker does for its life; to be a fixture's body."""
+    """Be what a worker is for its life, for the length of a test: adopt orphans; to be a fixture's body."""
     adopt_orphans()
     yield
-    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    for option in (36, 1):  # PR_SET_CHILD_SUBREAPER, and PR_SET_PDEATHSIG that a workbench may have set
+        ctypes.CDLL(None).prctl(option, 0, 0, 0, 0)
 
 
 class Bases:
-    """A cache whose base repository knows every Python, and worktrees of a replica of it."""
+    """A cache whose base repository knows some Pythons, every one by default, and worktrees of a replica of it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, versions: Sequence[str] = ()) -> None:
         self.cache = Cache(root / "cache")
         self.cache.root.mkdir()
-        self.pythons = interpreters(self.cache)
+        self.pythons = interpreters(self.cache, versions or list(every_python()))
         self.repository = BaseRepository(self.cache)
         self.repository.ensure(list(self.pythons.values()))
         self.repository.replicate(root / "base.git")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
+
 from pytest_spip.disk import Cache
 from pytest_spip.model import DistFile, Indexes, Interpreter, Release
 from pytest_spip.plan.interpreters import probe
@@ -72,7 +74,7 @@ def release(version: str, *files: DistFile, package: str = "demo", **more: objec
 def _met() -> Path:
     """Have uv meet two interpreters, once for all caches: it asks each for longer than it resolves or builds."""
     known = Path.home() / "met"
-    for path in {sys.executable: None, str(next(reversed(pythons().values()))): None}:
+    for path in dict.fromkeys((sys.executable, *map(str, list(pythons().values())[-2:]))):
         command = [
             find_uv(),
             "pip",
@@ -87,6 +89,13 @@ def _met() -> Path:
         ]
         subprocess.run(command, input="", text=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return known
+
+
+@functools.cache
+def _probed(path: Path) -> Interpreter:
+    found = probe(path, Cache(Path.home() / "probed"))
+    assert found is not None, "it runs"
+    return found
 
 
 class Supply:
@@ -112,14 +121,14 @@ class Supply:
 
     def here(self) -> Interpreter:
         """Return the running interpreter."""
-        found = probe(Path(sys.executable), self.cache)
-        assert found is not None, "it runs"
-        return found
+        return _probed(Path(sys.executable))
 
-    def others(self) -> list[Interpreter]:
-        """Return the other interpreters of the machine, newest first."""
-        probed = [probe(path, self.cache) for path in reversed(pythons().values())]
-        return [one for one in probed if one is not None and one.id != self.here().id]
+    def another(self) -> Interpreter:
+        """Return the newest interpreter that is not the running one."""
+        for path in reversed(pythons().values()):
+            if path != Path(sys.executable):
+                return _probed(path)
+        pytest.skip("only one interpreter is installed")
 
     def web(self, **more: object) -> Web:
         """Return a client that does not ask twice unless it is told to."""
