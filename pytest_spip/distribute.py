@@ -132,7 +132,9 @@ class SpipScheduling:
     def remove_node(self, node: WorkerController) -> str | None:
         """A worker is gone; return the node id of the item that it died over, if it held any."""
         del self._nodes[node.gateway.id]
-        pending = self._scheduler.pending(node.gateway.id)
+        # A worker that was told to stop, by -x or --maxfail, leaves what it held; it did not die over it.
+        ended = hasattr(node, "workeroutput")
+        pending = () if ended else self._scheduler.pending(node.gateway.id)
         self._handle(WorkerLeft(node.gateway.id, pending[0] if pending else None))
         return self._ids[pending[0]] if pending else None
 
@@ -147,6 +149,8 @@ class SpipScheduling:
         self._run.start(self._position, self._on_ready)
 
     def _on_ready(self, ordinal: int) -> None:
+        if all(node.shutting_down for node in self.nodes):
+            return  # the session is ending before its time
         self._handle(Ready([self._position[ordinal]]))
 
     def _handle(self, event: Event) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result
+from pytest_spip.model import MODULE_PREFIX, UNLISTED, Combo, Outcome, Result
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.workbench import BenchSpec, Workbench
 
@@ -135,6 +135,8 @@ def _from_node_ids(named: Sequence[str], python: str) -> tuple[list[str], str]:
     for arg in named:
         package, _, rest = arg.split("::", 1)[1].partition("[")
         version, _, label = rest.removesuffix("]").rpartition("-")
+        if version == UNLISTED:
+            version = label = ""
         requirements.append(f"{package}=={version}" if version else package)
         pythons += [label_to_python(label)] if label else []
     return list(dict.fromkeys(requirements)), python or ",".join(dict.fromkeys(pythons))

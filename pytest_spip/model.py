@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "MODULE_PREFIX",
     "PYTHON_PLACEHOLDER",
+    "UNLISTED",
     "Combo",
     "Composed",
     "DistFile",
@@ -34,6 +35,8 @@ __all__ = [
 MODULE_PREFIX = "spip"
 """First part of every node id of ours: ``spip::colorama[0.4.6-py312]``."""
 
+UNLISTED = "unlisted"
+"""Stands for the version of a project that the index would not list."""
 PYTHON_PLACEHOLDER = "/spip-python"
 """Stands for the interpreter in stored scripts until an environment is composed."""
 
@@ -221,7 +224,7 @@ class Combo:
     @property
     def id(self) -> str:
         """``colorama[0.4.6-py312]``."""
-        return f"{self.package}[{self.version or 'unlisted'}-{self.label}]"
+        return f"{self.package}[{self.version or UNLISTED}-{self.label}]"
 
     @property
     def nodeid(self) -> str:

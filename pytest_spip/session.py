@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from pytest_spip.compose.base import BaseRepository, check_git
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
 from pytest_spip.disk import open_cache
-from pytest_spip.errors import IndexProblem, SpipError, UnknownPackage, UsageProblem
+from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     Combo,
     Indexes,
@@ -118,7 +118,7 @@ class Planner:
         """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own."""
         try:
             return self._chosen(requirement)
-        except (UnknownPackage, IndexProblem) as error:
+        except (UsageProblem, IndexProblem) as error:
             if len(self.requirements) > 1:
                 return Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, _first_clause(error))
             if isinstance(error, UsageProblem):
@@ -145,7 +145,7 @@ class Planner:
 
 
 def _first_clause(error: SpipError) -> str:
-    return error.what if isinstance(error, UnknownPackage) else str(error)
+    return error.what if isinstance(error, UsageProblem) else str(error)
 
 
 class Run:

@@ -16,7 +16,7 @@ from pytest_spip.plan.index import Listing, list_project, parse_html, parse_json
 from tests.support.distributions import sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.server import Request, say, served
-from tests.support.supply import Supply
+from tests.support.supply import Supply, steady
 
 GOOD = {"demo/__init__.py": ""}
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -158,6 +158,7 @@ def test_malformed_html(text: str, told: str) -> None:
     assert str(problem.value).startswith(f"index https://index.example/: {told}")
 
 
+@steady
 @given(st.text())
 def test_any_answer_is_understood_or_refused(text: str) -> None:
     """Whatever an index says is a listing or an index's problem, never anything else."""

@@ -142,7 +142,7 @@ CASES = (
     Case("build_fails", ("failed", "build", "build-failed"), source(fails="no compiler here"), "no compiler here"),
     Case(
         "needs_build",
-        ("failed", "resolve", "dependency-build-failed"),
+        ("failed", "build", "dependency-build-failed"),
         module("", requires=["build_fails"]),
         "build-fails",
     ),

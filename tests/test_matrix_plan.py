@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Outcome, Phase, Plan, Reason, Release, Verdict
 from pytest_spip.plan.matrix import make_plan, parse_requirement
-from tests.support.supply import file, python, release
+from tests.support.supply import file, python, release, steady
 
 PY39 = python("3.9.18")
 PY312 = python("3.12.1")
@@ -149,6 +149,7 @@ def test_plan_is_the_same_everywhere() -> None:
     assert one.hash == two.hash != dated.hash
 
 
+@steady
 @given(
     st.lists(st.sampled_from(["1.0", "1.1", "2.0"]), unique=True),
     st.lists(st.sampled_from(["3.8.1", "3.9.1", "3.12.1"]), unique=True, min_size=1),

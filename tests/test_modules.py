@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_spip.provision.modules import public_modules
 from tests.support import oracle
 from tests.support.distributions import wheel
+from tests.support.supply import steady
 
 SO = "cpython-312-x86_64-linux-gnu.so"
 
@@ -59,6 +60,7 @@ NAMES = st.sampled_from(["demo", "other", "_private", "tests", "docs"])
 PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), unique=True)
 
 
+@steady
 @given(PATHS)
 def test_packages_agree_with_the_oracle(packages: list[str]) -> None:
     """Where a wheel holds nothing but packages, the oracle, which shares no code with us, finds the same."""
@@ -67,6 +69,7 @@ def test_packages_agree_with_the_oracle(packages: list[str]) -> None:
     assert tuple(found) == public_modules("/".join(path) for path in files)
 
 
+@steady
 @given(st.lists(st.text(st.sampled_from("ab_/.-"), max_size=8).map(lambda text: f"{text}.py")))
 def test_modules_can_be_named(paths: list[str]) -> None:
     """Whatever a RECORD lists, what is to be imported can be written in an import statement, each once, sorted."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.options import OPTIONS, Settings, make_settings
+from tests.support.supply import steady
 
 HERE = Path()
 
@@ -131,6 +132,7 @@ def test_requirements_from_a_file_that_is_no_text(tmp_path: Path) -> None:
         make_settings({"matrix": ["@wanted.txt"]}, tmp_path)
 
 
+@steady
 @given(st.sampled_from(["timeout", "memory", "exclude_newer", "run"]), st.text(min_size=1))
 def test_any_text_is_taken_or_refused(option: str, text: str) -> None:
     """Whatever is typed becomes a value or a problem that names the option, never anything else."""

@@ -200,6 +200,45 @@ def test_no_such_release(supply: Supply) -> None:
     assert failure.value.verdict.reason is Reason.NO_SOLUTION
 
 
+@pytest.mark.parametrize(
+    ("metadata", "detail"),
+    [
+        ("Name: other\nVersion: 1.0\n", "Package metadata name `other` does not match given name `demo`"),
+        ("Version: 1.0\n", "Metadata for `demo` (v1.0) could not be parsed: Metadata field Name not found"),
+        ("Name: demo\nVersion: 1.0\nRequires-Dist: ???\n", "Metadata for `demo` (v1.0) could not be parsed: Expected"),
+    ],
+)
+def test_bad_metadata(supply: Supply, metadata: str, detail: str) -> None:
+    """A release whose metadata make no sense is bad, and that is no lack of a solution."""
+    text = f"Metadata-Version: 2.1\n{metadata}"
+    wheel(supply.files, "demo", "1.0", GOOD, extra_dist_info={"METADATA": text})
+    with pytest.raises(Failure) as failure:
+        resolve(supply)
+    verdict = failure.value.verdict
+    assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA)
+    assert verdict.detail.startswith(detail)
+
+
+def test_no_wheel_at_all(supply: Supply) -> None:
+    """A file that only has a wheel's name is bad as well."""
+    (supply.files / "demo-1.0-py3-none-any.whl").write_bytes(b"nonsense")
+    with pytest.raises(Failure) as failure:
+        resolve(supply)
+    assert failure.value.verdict.reason is Reason.BAD_METADATA
+    assert failure.value.verdict.detail.startswith(
+        "The structure of `demo` (v1.0) was invalid: Failed to read from zip"
+    )
+
+
+def test_dependency_with_bad_metadata(supply: Supply) -> None:
+    """A dependency whose only release is bad is one that cannot be had."""
+    need(supply, "dep")
+    wheel(supply.files, "dep", "1.0", {}, extra_dist_info={"METADATA": "nonsense"})
+    with pytest.raises(Failure) as failure:
+        resolve(supply)
+    assert failure.value.verdict.reason is Reason.NO_SOLUTION
+
+
 def test_dependency_whose_build_fails(supply: Supply) -> None:
     """A dependency that must be built to be understood, and cannot be, is named with the reason."""
     need(supply, "dep")

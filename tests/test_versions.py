@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.plan.versions import as_of, choose, parse_policy
-from tests.support.supply import file, release
+from tests.support.supply import file, release, steady
 
 ALL = ("0.1", "0.2", "0.2.1", "1.0a1", "1.0", "1.0.1", "1.1.dev1", "1!0.1")
 LISTED = [release(version, yanked=version == "1.0") for version in ALL]
@@ -81,6 +81,7 @@ def test_bad_policy(text: str) -> None:
     assert told == str(problem.value)
 
 
+@steady
 @given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_policies_nest(numbers: set[tuple[int, int, int]]) -> None:
     """What ``major`` chooses ``minor`` chooses too, and ``latest`` is the last of both."""

@@ -112,7 +112,7 @@ class Builder:
         """A failure counts for a while, and for the indexes that the build requirements were looked for on."""
         with contextlib.suppress(FileNotFoundError):
             age = time.time() - (place / "build.log").stat().st_mtime
-            return _outcome(place)["places"] != self._uv.places or (not self._exclude_newer and age > FAILURE_KEPT)
+            return _outcome(place).get("places") != self._uv.places or (not self._exclude_newer and age > FAILURE_KEPT)
         return False
 
     def _make(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, place: Path) -> None:

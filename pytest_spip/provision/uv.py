@@ -130,7 +130,7 @@ class Uv:
             arguments += ["--refresh-package", name]
             status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
         if status != 0:
-            raise _resolution_failure(output, status)
+            raise _resolution_failure(output, status, name)
 
     def build(
         self, sdist: Path, interpreter: Interpreter, target: Path, *, kept: str = "", timeout: float = 600
@@ -290,7 +290,7 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _resolution_failure(output: str, status: int | None) -> Exception:
+def _resolution_failure(output: str, status: int | None, name: str) -> Exception:
     words = " ".join(output.split())  # older versions of uv break lines
     if status is None:
         return NetworkProblem("uv did not answer in time while resolving")
@@ -302,9 +302,19 @@ def _resolution_failure(output: str, status: int | None) -> Exception:
             Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}"
         )
         return Failure(verdict, last_words(output))
+    if _is_bad(name, words):
+        detail = _first(r"hint: ((?:Metadata for|The structure of) .*?)(?: hint:|$)", words) or _causes(output)
+        # As for a wheel that the store refuses: who finds the fault first depends on what the index serves.
+        return Failure(Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, detail), last_words(output))
     if "No solution found" in words:
         return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, _causes(output)), last_words(output))
     return HarnessProblem(f"uv: {_causes(output)}")
+
+
+def _is_bad(name: str, words: str) -> bool:
+    """Tell whether uv calls the release itself bad, or anything that is not the project it is offered as."""
+    own = rf"\b{re.escape(name)}==\S+ has (?:an )?(?:invalid|inconsistent) (?:metadata|package format)"
+    return bool(re.search(rf"{own}|metadata name `[^`]+` does not match given name", words))
 
 
 def _build_failure(output: str, status: int | None) -> Exception:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pytest_spip.disk import Cache
 from pytest_spip.model import DistFile, Indexes, Interpreter, Release
@@ -23,9 +24,11 @@ from pytest_spip.web import Web
 from tests.support.index import LocalIndex
 from tests.support.interpreters import pythons
 
-__all__ = ["NOBODY", "Supply", "file", "markers", "python", "release"]
+__all__ = ["NOBODY", "Supply", "file", "markers", "python", "release", "steady"]
 
 NOBODY = 65534
+steady = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: the same examples each time, however busy the machine is."""
 NONE: Mapping[str, str] = MappingProxyType({})
 LINUX = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 
