@@ -28,8 +28,10 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
-    """Write the metadata without a build, as most backends can."""
+    """Write the metadata without a build, as most backends can, or fail with the message of ``backend.json``."""
     options = json.loads((HERE / "backend.json").read_text(encoding="utf-8"))
+    if options["fails"]:
+        raise RuntimeError(options["fails"])
     info = Path(metadata_directory, options["stem"] + ".dist-info")
     info.mkdir()
     (info / "METADATA").write_text(options["metadata"], encoding="utf-8")
