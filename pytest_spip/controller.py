@@ -43,6 +43,7 @@ class ControllerMatrix(Matrix):
         self._bench: Workbench | None = None
         self._summary: Summary | None = None
         self._stories: dict[str, str] = {}
+        self._unwritten: list[str] = []
         self._ticker = Ticker(config)
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
@@ -192,30 +193,30 @@ class ControllerMatrix(Matrix):
             self._bench.close()
         if self.active:
             self._summary = self.active.finish()
+            for kind, path in self._settings.report:
+                if kind != "terminal":
+                    self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
-        """Write the reports after pytest's own: the grid is what a person should see last."""
+        """Write the terminal's report after pytest's own: the grid is what a person should see last."""
         yield
-        if self._summary is None:
-            return
-        for kind, path in (("terminal", ""), *(pair for pair in self._settings.report if pair[0] != "terminal")):
-            place = str(self.config.invocation_params.dir / path) if path else ""
-            self._write_report(kind, place, terminalreporter)
+        if self._summary is not None:
+            self._write_report("terminal", "")
+            for line in self._unwritten:
+                terminalreporter.write_line(line, red=True)
 
-    def _write_report(self, kind: str, path: str, terminalreporter: pytest.TerminalReporter) -> None:
+    def _write_report(self, kind: str, path: str) -> None:
         summary, plan = self._summary, self._plan
         try:
             known = self.config.hook.pytest_spip_report(
                 config=self.config, kind=kind, path=path, summary=summary, plan=plan
             )
         except OSError as error:
-            known = True
-            terminalreporter.write_line(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})", red=True)
-        if not known:
-            terminalreporter.write_line(
-                f"spip: --spip-report: no report is named {kind!r}; there are terminal and json", red=True
-            )
+            self._unwritten.append(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})")
+        else:
+            if not known:
+                self._unwritten.append(f"spip: --spip-report: no report is named {kind!r}; there are terminal and json")
 
     @pytest.hookimpl(trylast=True)
     def pytest_spip_report(self, kind: str, path: str, summary: Summary) -> bool | None:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,10 +52,17 @@ def remove_tree(path: Path) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
         return
-    shutil.rmtree(path, ignore_errors=True)
+    _remove(path)
     if path.exists():
         _open_up(path)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
         shutil.rmtree(path, ignore_errors=True)
+    except RecursionError:  # a tree a thousand levels deep, made to be in the way
+        subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)
 
 
 def _open_up(path: Path) -> None:
@@ -84,6 +92,7 @@ def replace_text(path: Path, text: str) -> None:
     try:
         with open(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
+        os.chmod(aside, 0o644)  # mkstemp keeps it from everybody else; a report is for others too
         os.replace(aside, path)
     except BaseException:
         os.unlink(aside)

@@ -63,6 +63,7 @@ class _FailedBuild:
     builder: str
     verdict: Verdict
     output: str
+    fresh: bool
 
 
 class Builder:
@@ -84,7 +85,7 @@ class Builder:
                 case BuiltWheel() as built if built.serves(interpreter):
                     return built
                 case _FailedBuild(builder=interpreter.id) as failed:
-                    raise Failure(failed.verdict, failed.output)
+                    raise Failure(failed.verdict, failed.output, fresh=failed.fresh)
         raise AssertionError("what an interpreter built itself serves it, or failed on it")
 
     def _fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
@@ -105,7 +106,7 @@ class Builder:
         )
         plain = self._cache.read(place, _outcome)
         if "verdict" in plain:
-            return _FailedBuild(plain["builder"], verdict_from_plain(plain["verdict"]), plain["output"])
+            return _FailedBuild(plain["builder"], verdict_from_plain(plain["verdict"]), plain["output"], fresh)
         return BuiltWheel(place / plain["wheel"], plain["sha256"], plain["builder"], fresh)
 
     def _is_stale(self, place: Path) -> bool:

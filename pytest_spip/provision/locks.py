@@ -87,7 +87,7 @@ class Locker:
 def _kept(place: Path, fresh: bool) -> Lock:
     with contextlib.suppress(FileNotFoundError):
         plain = json.loads((place / "failure.json").read_text("utf-8"))
-        raise Failure(verdict_from_plain(plain["verdict"]), plain["output"])
+        raise Failure(verdict_from_plain(plain["verdict"]), plain["output"], fresh=fresh)
     path = place / "pylock.toml"
     return Lock(path, path.read_text("utf-8"), fresh)
 

@@ -106,6 +106,7 @@ class Provisioner:
             environment = None if combo.prejudged else self._environment(job)
             done = job.done(environment=environment, verdict=combo.prejudged)
         except Failure as failure:
+            job.work["built" if job.phase is Phase.BUILD else "resolved"] += failure.fresh
             done = job.done(verdict=failure.verdict, output=failure.output)
         except SpipError as error:
             done = job.done(verdict=_verdict(error, job.phase))
@@ -157,9 +158,8 @@ class Provisioner:
             except Failure as failure:
                 own = failure.verdict
                 detail = f"{item.name} {item.file.version}: {own.detail}"
-                raise Failure(
-                    Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail), failure.output
-                ) from failure
+                verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail)
+                raise Failure(verdict, failure.output, fresh=failure.fresh) from failure
             job.work["built"] += built.fresh
         return self._built_wheel(job, built)
 

@@ -64,11 +64,15 @@ _NO_SPACE_WORDS = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 class Failure(Exception):
-    """uv said no: ``verdict`` says what that means, ``output`` is the tail of what it printed."""
+    """uv said no: ``verdict`` says what that means, ``output`` is the tail of what it printed.
 
-    def __init__(self, verdict: Verdict, output: str) -> None:
+    ``fresh`` tells whether it said so just now, and is not remembered.
+    """
+
+    def __init__(self, verdict: Verdict, output: str, *, fresh: bool = False) -> None:
         self.verdict = verdict
         self.output = output
+        self.fresh = fresh
         super().__init__(verdict.detail)
 
 

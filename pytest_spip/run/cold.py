@@ -31,7 +31,7 @@ class ColdRunner:
         modules = next(wheel.modules for wheel in environment.wheels if wheel.name == canonicalize_name(combo.package))
         bounds = str(limits.memory), str(limits.file_size)
         ended = process.run(
-            [composed.python, "-I", "-B", CHECK_IMPORT, process.RESULT, process.LIFELINE, *bounds, *modules],
+            [composed.python, "-I", "-B", "-u", CHECK_IMPORT, process.RESULT, process.LIFELINE, *bounds, *modules],
             environment=child_environment(composed),
             timeout=limits.timeout,
             output_limit=limits.output,
