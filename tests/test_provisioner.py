@@ -276,7 +276,7 @@ FAILED, SKIPPED, ERROR = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
         ),
         (
             break_metadata_of_dependency,
-            (FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED),
+            (FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED),
             "dep==1.0: RuntimeError: no compiler",
         ),
         (break_requirements, (SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION), "absent was not found"),

@@ -303,7 +303,7 @@ def _resolution_failure(output: str, status: int | None, name: str) -> Exception
     if _BUILD_WORDS.search(words):
         detail = _first(r"Failed to (?:download and )?build `?([^`\n]+)`?", output) or "a dependency"
         verdict = Verdict(
-            Outcome.FAILED, Phase.RESOLVE, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}"
+            Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, f"{detail}: {build_error(output)}"
         )
         return Failure(verdict, last_words(output))
     if _is_bad(name, words):
