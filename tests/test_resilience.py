@@ -286,7 +286,7 @@ def test_interrupt(machine: Machine, gate: Gate, moment: str, everybody: bool) -
     pressed = time.monotonic()
     done = machine.finish(session)
 
-    assert time.monotonic() - pressed < 5
+    assert time.monotonic() - pressed < 10  # five on an idle machine; a package in hand would go on for twenty
     assert done.status == 2, done.stdout + done.stderr
     assert "KeyboardInterrupt" in done.stdout
     assert "not run in " in done.stdout

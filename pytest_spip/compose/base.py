@@ -73,10 +73,16 @@ def _git(task: str) -> Iterator[None]:
         raise HarnessProblem(f"git cannot {task}: {said}") from error
 
 
-def _open(path: Path) -> git.Repo:
-    repository = git.Repo(path)
-    repository.git.update_environment(**_PLAIN_GIT)
-    return repository
+def _at(place: Path) -> git.Git:
+    """Return git's commands in a place. Not a ``Repo``: its readers print what interrupts them when they are collected."""
+    commands = git.Git(place)
+    commands.update_environment(**_PLAIN_GIT)
+    return commands
+
+
+def _branches(repository: git.Git) -> set[str]:
+    told: str = repository.for_each_ref("refs/heads", format="%(refname:short)")
+    return set(told.split())
 
 
 def branch(interpreter: Interpreter) -> str:
@@ -94,23 +100,23 @@ class BaseRepository:
         """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
         with _git(f"add base environments to {self._cache.base}"):
             self._cache.file(self._cache.base, _init)
-            known = {head.name for head in _open(self._cache.base).heads}
+            known = _branches(_at(self._cache.base))
             for interpreter in interpreters:
                 if branch(interpreter) not in known:
                     with self._cache.guard("base.git"):
                         self._commit(interpreter)
 
     def _commit(self, interpreter: Interpreter) -> None:
-        repository = _open(self._cache.base)
-        if branch(interpreter) in {head.name for head in repository.heads}:
+        repository = _at(self._cache.base)
+        if branch(interpreter) in _branches(repository):
             return
         with self._cache.workshop() as aside:
             tree = _bare_environment(interpreter, aside / "base")
-            with repository.git.custom_environment(GIT_INDEX_FILE=str(aside / "index"), GIT_WORK_TREE=str(tree)):
-                repository.git.add("--all", "--force", ".")
-                written = repository.git.write_tree()
-            commit = repository.git.commit_tree(written, "-m", f"Base environment of {interpreter.id}")
-            repository.git.update_ref(f"refs/heads/{branch(interpreter)}", commit)
+            with repository.custom_environment(GIT_INDEX_FILE=str(aside / "index"), GIT_WORK_TREE=str(tree)):
+                repository.add("--all", "--force", ".")
+                written = repository.write_tree()
+            commit = repository.commit_tree(written, "-m", f"Base environment of {interpreter.id}")
+            repository.update_ref(f"refs/heads/{branch(interpreter)}", commit)
 
     def replicate(self, target: Path) -> None:
         """Copy the repository into RAM. Raises ``HarnessProblem``."""
@@ -118,14 +124,13 @@ class BaseRepository:
 
 
 def _init(path: Path) -> None:
-    git.Repo.init(path, bare=True, env=_PLAIN_GIT)
+    _at(path.parent).init("--quiet", "--bare", str(path))
 
 
 def _clone(source: Path, target: Path) -> None:
     # Without hard links: a package that finds its replica must not find the user's cache behind it.
-    options = ["--no-tags", "--quiet", "--no-hardlinks"]
     with _git(f"copy {source}"):
-        git.Repo.clone_from(str(source), target, bare=True, env=_PLAIN_GIT, multi_options=options)
+        _at(target.parent).clone("--bare", "--no-tags", "--quiet", "--no-hardlinks", "--", str(source), str(target))
 
 
 def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
@@ -158,8 +163,7 @@ class Replica:
         self._branches: dict[Path, str] = {}
         place.mkdir(parents=True, exist_ok=True)
         _clone(source, place / "base.git")
-        with _git(f"open {place / 'base.git'}"):
-            self._repository = _open(place / "base.git")
+        self._repository = _at(place / "base.git")
 
     def add_worktree(self, interpreter: Interpreter) -> Path:
         """Add the worktree of an interpreter's base environment and return its path. Raises ``HarnessProblem``."""
@@ -175,6 +179,6 @@ class Replica:
         a repository above it, which may be the user's.
         """
         with _git(f"add the worktree {worktree}"):
-            self._repository.git.worktree(
+            self._repository.worktree(
                 "add", "--quiet", "--detach", "--force", "--force", str(worktree), self._branches[worktree]
             )
