@@ -1,0 +1,50 @@
+"""Runs inside a base interpreter, by path: finds what an import of a standard module makes visible in a fresh interpreter.
+
+    python -I -B closures.py MODULE...
+
+Prints one line of JSON: {module: [modules that its import adds to sys.modules, in order]}, for the modules named and for
+all that they add. Every module is imported in a fork of its own, from a state in which nothing else was imported.
+Standard library only, syntax of Python 3.7; nothing imports this file.
+"""
+
+import sys
+
+BASELINE = frozenset(sys.modules)
+
+import os  # noqa: E402
+
+
+def added_by(name):
+    """Return what importing a module adds to ``sys.modules``; nothing when it cannot be imported."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            __import__(name)
+            added = [module for module in sys.modules if module not in BASELINE]
+            with os.fdopen(writing, "w") as stream:
+                stream.write("\n".join(added))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        added = stream.read().split()
+    os.waitpid(pid, 0)
+    return added
+
+
+def main(names):
+    """Follow what modules add until nothing new is found."""
+    closures = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in closures:
+            closures[name] = added_by(name)
+            waiting += closures[name]
+    import json
+
+    print(json.dumps({name: added for name, added in closures.items() if added}))
+
+
+main(sys.argv[1:])
