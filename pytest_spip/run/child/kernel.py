@@ -1,0 +1,123 @@
+"""The Linux system calls that Python does not offer, by ctypes. Standard library only, syntax of Python 3.7.
+
+Loaded by path, see forkserver.py. Every function raises ``OSError`` as the kernel refuses.
+"""
+
+import ctypes
+import os
+import platform
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
+MNT_DETACH = 2
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+AT_FDCWD = -100
+AT_RECURSIVE = 0x8000
+
+# Numbers that all architectures share since Linux 5.0 (asm-generic/unistd.h).
+PIDFD_OPEN = 434
+MOUNT_SETATTR = 442
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+CAPSET = {"x86_64": 126, "aarch64": 91}
+
+
+def call(function, *arguments):
+    """Call a function of libc that returns -1 for an error."""
+    done = function(*arguments)
+    if done == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return done
+
+
+def syscall(number, *arguments):
+    """Make a system call by its number; integers are passed in full width."""
+    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    return call(LIBC.syscall, ctypes.c_long(number), *wide)
+
+
+def unshare(flags):
+    """Leave namespaces for new ones (unshare(2))."""
+    call(LIBC.unshare, flags)
+
+
+def mount(source, target, kind=None, flags=0, data=None):
+    """Mount (mount(2)); a refusal names the target."""
+    words = [word if word is None else os.fsencode(word) for word in (source, target, kind, data)]
+    try:
+        call(LIBC.mount, words[0], words[1], words[2], ctypes.c_ulong(flags), words[3])
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "mount of %s on %s" % (kind or source, target)) from None
+
+
+def umount(target):
+    """Take a mount out of sight (umount2(2))."""
+    call(LIBC.umount2, os.fsencode(target), MNT_DETACH)
+
+
+class MountAttributes(ctypes.Structure):
+    """``struct mount_attr`` of mount_setattr(2)."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
+
+
+def seal(path):
+    """Make a mount and all below it read-only, without devices and set-user-id programs (mount_setattr(2), Linux 5.12)."""
+    wanted = MountAttributes(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, 0, 0)
+    size = ctypes.sizeof(wanted)
+    syscall(MOUNT_SETATTR, AT_FDCWD, ctypes.c_char_p(os.fsencode(path)), AT_RECURSIVE, ctypes.byref(wanted), size)
+
+
+def pivot_root():
+    """Make the working directory the root and drop the old one (pivot_root(2), the idiom with two dots)."""
+    syscall(PIVOT_ROOT[platform_machine()], ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
+    umount(".")
+    os.chdir("/")
+
+
+def prctl(option, argument, more=0):
+    """Change an attribute of this process (prctl(2))."""
+    wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in (argument, more)]
+    call(LIBC.prctl, option, *wide, ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+def drop_capabilities():
+    """Give up every capability, for good (capabilities(7))."""
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:  # past the last one, or there is none to drop with
+            break
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    syscall(CAPSET[platform_machine()], ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def pidfd_open(pid):
+    """Return a descriptor that is readable once a process has ended."""
+    return syscall(PIDFD_OPEN, pid, 0)
+
+
+def platform_machine():
+    """Return the architecture as the tables here spell it."""
+    return MACHINE
+
+
+MACHINE = platform.machine()

@@ -1,0 +1,356 @@
+"""What package code may see and do: namespaces, a private view of the system, capabilities, Landlock, limits.
+
+Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. A sandbox is set up once for a fork server
+(``enter``) and closed around each of its children (``compose``, ``confine``). ``setup`` is the server's, with the fields
+
+    level     3 namespaces, 2 Landlock and a filter for system calls, 1 limits alone
+    view      an empty directory to build the view in
+    read      paths that can be read, beside the system's; they keep their names
+    write     paths that can be written as well
+    prefix    the environment's directory, or nothing
+    layers    the directory of the layers that environments are composed of, or nothing
+    stranger  the uid and gid that package code gets where we are root, whose files it must not own; 0 elsewhere
+    network   whether it may use the network
+    size      bytes that an environment may hold
+    processes processes and threads that there may be at once
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import socket
+import struct
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/sys/devices/system")
+CONFIGURATION = [
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "host.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ldap/ldap.conf",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "pki",
+    "protocols",
+    "services",
+    "ssl",
+    "timezone",
+]
+"""What below /etc tells programs how the machine is set up and nothing of its users."""
+NETWORK = ("resolv.conf", "hosts")
+DEVICES = ("null", "zero", "full", "random", "urandom")
+HIDDEN = "/.spip"
+"""Holds layers and upper layers. Nobody without capabilities enters it, and on a read-only root nobody can change that."""
+HOUSE = ("home", "tmp", "work")
+SCRATCH = (("/tmp", "ram/tmp"), ("/dev/shm", "ram/shm"))
+INODES_PER_MIB = 256
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+class Sandbox:
+    """One fork server's sandbox. ``kernel`` and ``seccomp`` are the modules beside this one."""
+
+    def __init__(self, setup, kernel, seccomp):
+        self.setup = setup
+        self.level = setup["level"]
+        self.stranger = setup["stranger"]
+        self.kernel = kernel
+        self.ruleset = -1
+        self.filter = None
+        if self.level >= 2:
+            self.filter = seccomp.compiled(platform.machine(), self.level >= 3 or setup["network"])
+
+    # -- once ----------------------------------------------------------------------------------------------------------
+
+    def enter(self):
+        """Go where children will be born. On level 3 this returns in the first process of a new pid namespace."""
+        if self.level >= 3:
+            self.leave_namespaces()
+            self.become_first()
+            self.build_view()
+            self.kernel.prctl(self.kernel.PR_SET_DUMPABLE, 0)
+            self.drop_bounds()
+        else:
+            self.kernel.prctl(self.kernel.PR_SET_CHILD_SUBREAPER, 1)
+        if self.level == 2:
+            self.ruleset = landlock_ruleset(self.kernel, self.setup)
+            self.drop_bounds()
+
+    def leave_namespaces(self):
+        """Leave all namespaces for new ones. Who maps users must stay outside: a helper does."""
+        kernel = self.kernel
+        flags = (
+            kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID
+        )
+        reading, writing = os.pipe()
+        owner, me = (os.getuid(), os.getgid()), os.getpid()
+        helper = os.fork()
+        if helper == 0:
+            try:
+                os.read(reading, 1)
+                map_ids(me, owner, self.stranger)
+                os._exit(0)
+            except OSError as error:
+                os._exit(error.errno or 1)
+        kernel.unshare(flags | (0 if self.setup["network"] else kernel.CLONE_NEWNET))
+        os.write(writing, b"!")
+        _, status = os.waitpid(helper, 0)
+        os.close(reading)
+        os.close(writing)
+        if status:
+            number = os.WEXITSTATUS(status)
+            raise OSError(number, os.strerror(number), "mapping users")
+
+    def become_first(self):
+        """Fork into the pid namespace, whose first process takes all others with it when it ends; wait for it outside."""
+        first = os.fork()
+        if first:
+            _, status = os.waitpid(first, 0)
+            os._exit(0 if status == 0 else 1)
+        self.kernel.prctl(self.kernel.PR_SET_PDEATHSIG, 9)
+        if self.stranger:
+            os.setgroups([])
+
+    def build_view(self):
+        """Make a root that shows the system, the interpreter and the environment, and nothing else."""
+        kernel, view, setup = self.kernel, self.setup["view"], self.setup
+        kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount("tmpfs", view, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=16m,mode=755")
+        names = [*CONFIGURATION, *(NETWORK if setup["network"] else ())]
+        for path in [*SYSTEM, *("/etc/" + name for name in names), *setup["read"], setup["prefix"]]:
+            self.show(path)
+        for path in setup["write"]:
+            self.show(path, writable=True)
+        self.furnish(view)
+        hidden = view + HIDDEN
+        for name, source in (("ram", ""), ("l", setup["layers"]), ("base", setup["prefix"])):
+            os.makedirs(os.path.join(hidden, name))
+            if source:
+                kernel.mount(source, os.path.join(hidden, name), None, kernel.MS_BIND | kernel.MS_REC)
+                kernel.seal(os.path.join(hidden, name))
+        os.chmod(hidden, 0)
+        os.chdir(view)
+        kernel.pivot_root()
+        self.write("/proc/sys/user/max_user_namespaces", "0")  # who makes a namespace has capabilities there
+        kernel.mount(
+            None, "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+        )
+        if not setup["network"]:
+            raise_loopback()
+
+    def show(self, path, writable=False):
+        """Let a path appear in the view; a link is made anew, what is not there stays away."""
+        target = self.setup["view"] + path
+        if not os.path.lexists(path) or (os.path.lexists(target) and not os.path.isdir(path)):
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), target)
+            return
+        if os.path.isdir(path):
+            os.makedirs(target, exist_ok=True)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        self.kernel.mount(path, target, None, self.kernel.MS_BIND | self.kernel.MS_REC)
+        if not writable:
+            self.kernel.seal(target)
+
+    def furnish(self, view):
+        """Add what a system has and no user's: /proc of this namespace, a few devices, one user."""
+        kernel = self.kernel
+        for name in ("proc", "dev/pts", "dev/shm", "etc", "tmp", "var", "run", "root"):
+            os.makedirs(os.path.join(view, name), exist_ok=True)
+        kernel.mount("proc", view + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        for name in DEVICES:
+            os.close(os.open(view + "/dev/" + name, os.O_CREAT | os.O_WRONLY, 0o666))
+            kernel.mount("/dev/" + name, view + "/dev/" + name, None, kernel.MS_BIND)
+        kernel.mount(
+            "devpts",
+            view + "/dev/pts",
+            "devpts",
+            kernel.MS_NOSUID | kernel.MS_NOEXEC,
+            "newinstance,ptmxmode=0666,mode=620",
+        )
+        links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+        for name, target in links.items():
+            os.symlink(target, view + "/dev/" + name)
+        os.symlink("/tmp", view + "/var/tmp")
+        user = self.stranger or os.getuid()
+        home = self.setup["prefix"] + "/home" if self.setup["prefix"] else "/tmp"
+        self.write(view + "/etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:%d:%d::%s:/bin/sh\n" % (user, user, home))
+        self.write(view + "/etc/group", "root:x:0:\nuser:x:%d:\n" % (self.stranger or os.getgid()))
+        if not self.setup["network"]:
+            self.write(view + "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+
+    @staticmethod
+    def write(path, text):
+        """Write a small file."""
+        with open(path, "w") as stream:
+            stream.write(text)
+
+    def drop_bounds(self):
+        """No program that a child starts can have a capability; the server keeps its own, for mounts."""
+        for capability in range(64):
+            try:
+                self.kernel.prctl(self.kernel.PR_CAPBSET_DROP, capability)
+            except OSError:  # past the last one, or we have none to begin with
+                break
+
+    # -- for every child -------------------------------------------------------------------------------------------------
+
+    def compose(self, layers, scripts):
+        """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child.
+
+        ``layers`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and text.
+        """
+        kernel, prefix = self.kernel, self.setup["prefix"]
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+        size = self.setup["size"]
+        room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
+        os.chdir(HIDDEN)
+        kernel.mount("tmpfs", "ram", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, room)
+        for name in ("w", "tmp", "shm", *(("u", *("u/" + name for name in HOUSE)) if prefix else ())):
+            os.mkdir("ram/" + name, 0o700)
+            self.hand_over("ram/" + name)
+        for target, source in SCRATCH:
+            kernel.mount(source, target, None, kernel.MS_BIND)
+            if prefix.startswith(target + "/"):  # which is now out of sight
+                os.makedirs(source + prefix[len(target) :])
+        if prefix:
+            for path, text in scripts:
+                self.add_script("ram/u/" + path, text)
+            lower = ":".join(["l/" + name for name in layers] + ["base"])
+            kernel.mount("overlay", prefix, "overlay", 0, "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower)
+
+    def add_script(self, path, text):
+        """Write a script, and the directories above it, into the upper layer."""
+        above = os.path.dirname(path)
+        missing = []
+        while not os.path.isdir(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o755)
+            self.hand_over(directory)
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text)
+        os.chmod(path, 0o755)
+        self.hand_over(path)
+
+    def hand_over(self, path):
+        """Give a path to the one that package code runs as."""
+        if self.stranger:
+            os.chown(path, self.stranger, self.stranger)
+
+    def confine(self):
+        """Give up every right that package code must not have."""
+        kernel = self.kernel
+        if self.level >= 3 and self.stranger:
+            os.setresgid(self.stranger, self.stranger, self.stranger)
+            os.setresuid(self.stranger, self.stranger, self.stranger)
+        if self.level >= 2:
+            kernel.drop_capabilities()
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)  # a change of user clears it
+        if self.level >= 3:
+            limit_to(resource.RLIMIT_NPROC, self.setup["processes"])
+        if self.ruleset >= 0:
+            kernel.syscall(kernel.LANDLOCK_RESTRICT_SELF, self.ruleset, 0)
+            os.close(self.ruleset)
+        if self.filter is not None:
+            kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.byref(self.filter))
+
+
+def limit_to(what, most):
+    """Lower a limit for good, if it is not lower already."""
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
+def limit(memory, file_size):
+    """Bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
+    limit_to(resource.RLIMIT_DATA, memory)
+    limit_to(resource.RLIMIT_FSIZE, file_size)
+    limit_to(resource.RLIMIT_CORE, 0)
+
+
+def map_ids(pid, owner, stranger):
+    """Write the maps of a user namespace: its owner, and beside root the stranger (user_namespaces(7))."""
+    if not stranger:
+        with open("/proc/%d/setgroups" % pid, "w") as stream:
+            stream.write("deny")
+    for name, number in zip(("uid_map", "gid_map"), owner):
+        lines = ["%d %d 1" % (number, number)]
+        if stranger:
+            lines.append("%d %d 1" % (stranger, stranger))
+        with open("/proc/%d/%s" % (pid, name), "w") as stream:
+            stream.write("\n".join(lines) + "\n")
+
+
+def raise_loopback():
+    """Have a network of one's own: programs that talk to themselves may (netdevice(7))."""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        asked = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(control, SIOCGIFFLAGS, asked))[1]
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+# -- Landlock (landlock(7)) -------------------------------------------------------------------------------------------------
+
+READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read directory
+FILE_ONLY = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15  # what a rule on a file may allow
+RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+"""All rights to files that a version of Landlock knows."""
+SCOPES = 3  # abstract sockets and signals, from version 6
+
+
+def landlock_version(kernel):
+    """Return the version of Landlock; raises ``OSError`` where there is none."""
+    return kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, ctypes.c_void_p(None), 0, 1)
+
+
+def landlock_ruleset(kernel, setup):
+    """Return a ruleset that allows reading the system and writing the environment, and nothing else."""
+    version = landlock_version(kernel)
+    rights = RIGHTS[max(known for known in RIGHTS if known <= version)]
+    attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPES if version >= 6 else 0)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), size, 0)
+    names = [*CONFIGURATION, "passwd", "group", *(NETWORK if setup["network"] else ())]
+    for path in [*SYSTEM, "/proc", *("/etc/" + name for name in names), *setup["read"]]:
+        allow(kernel, ruleset, path, READ)
+    writable = ["/dev/" + name for name in DEVICES] + setup["write"] + [one for one in [setup["prefix"]] if one]
+    for path in writable:
+        allow(kernel, ruleset, path, rights)
+    return ruleset
+
+
+def allow(kernel, ruleset, path, rights):
+    """Add a rule for a path and all below it; what is not there needs none."""
+    try:
+        descriptor = os.open(path, getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
+    except OSError:
+        return
+    if not os.path.isdir(path):
+        rights &= FILE_ONLY
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor))
+    kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, 1, ctypes.byref(rule), 0)
+    os.close(descriptor)
