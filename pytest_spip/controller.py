@@ -115,7 +115,7 @@ class ControllerMatrix(Matrix):
         assert self._plan is not None, "the header comes after the session started"
         lines = [f"spip: {matrix_line(self._plan)}"]
         if self.active:
-            lines += [f"spip: environments on {self.active.root.summary}; runner cold, sandbox level 1"]
+            lines += [f"spip: environments on {self.active.root.summary}", f"spip: {self.active.how}"]
             lines += [f"spip: run {self.active.directory.path.name}"]
         return [*lines, *(f"spip: note: {note}" for note in self._plan.notes)]
 
@@ -266,6 +266,7 @@ def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
         reporter.section("spip: why")
         _write_lines(reporter, terminal.group_lines(summary.groups))
     reporter.write_line("")
+    _write_lines(reporter, terminal.disagreement_lines(summary))
     reporter.write_line(f"spip: {terminal.summary_line(summary)}", bold=True)
 
 

@@ -126,6 +126,11 @@ class Cache:
         return self.root / "wheels"
 
     @property
+    def layers(self) -> Path:
+        """Wheels laid out as an environment holds them, for overlays."""
+        return self.root / "layers"
+
+    @property
     def builds(self) -> Path:
         """Wheels built from sdists, and the logs of builds that failed."""
         return self.root / "builds"

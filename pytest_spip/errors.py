@@ -11,6 +11,7 @@
     ├── BadWheel              a wheel that must not be installed; carries what is wrong with it
     ├── ToolMissing           git or uv is not to be found
     └── HarnessProblem        the machinery itself failed (environment, interpreter, disk)
+        └── SandboxProblem    the sandbox could not be closed around package code, which then was not run
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "HashMismatch",
     "IndexProblem",
     "NetworkProblem",
+    "SandboxProblem",
     "SpipError",
     "ToolMissing",
     "UnknownPackage",
@@ -73,3 +75,7 @@ class ToolMissing(UsageProblem):
 
 class HarnessProblem(SpipError):
     """Our own machinery failed; says nothing about the package."""
+
+
+class SandboxProblem(HarnessProblem):
+    """The sandbox could not be set up; no package code was run."""

@@ -104,7 +104,7 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     workerinput = getattr(config, "workerinput", None)
     matrix: Matrix
     if workerinput is not None:
-        matrix = WorkerMatrix(config, BenchSpec(**workerinput["spip"]), workerinput["workerid"])
+        matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
     else:
         from pytest_spip.controller import ControllerMatrix  # workers have no use for what planning imports
 
@@ -116,6 +116,8 @@ def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
     values = {option.name: _value(config, option.dest) for option in OPTIONS}
     if named and not config.getoption("spip_matrix") and not values["matrix"]:
         values["matrix"], values["python"] = _from_node_ids(named, values["python"])
+    if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
+        raise UsageProblem("spip_sandbox", "an ini file cannot turn it off", "use --spip-sandbox=off for this once")
     settings = make_settings(values, config.invocation_params.dir)
     if values["matrix"] and not settings.matrix:
         raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")

@@ -289,6 +289,8 @@ class Composed:
     home: str
     tmp: str
     cwd: str
+    layers: tuple[str, ...] = ()
+    scripts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -309,12 +311,52 @@ class Provisioned:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one combination: seconds, bytes of memory, bytes a single file may have, bytes of output."""
+    """Bounds of one combination: seconds, bytes of memory, bytes a single file and all files may have, bytes of output.
+
+    ``inactivity`` are the seconds without output and work after which it is given up; 0 waits for the timeout.
+    ``processes`` bounds processes and threads together.
+    """
 
     timeout: float = 60.0
     memory: int = 2 << 30
     file_size: int = 1 << 30
+    room: int = 1 << 30
     output: int = 16 << 20
+    inactivity: float = 0.0
+    processes: int = 512
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How package code is confined: 3 namespaces, 2 Landlock and a system call filter, 1 limits alone, 0 the same, by wish.
+
+    ``why`` says what is missing for the next level. ``network`` and ``passed``, variables of the user's environment, are
+    what was opened by name.
+    """
+
+    level: int
+    why: str = ""
+    network: bool = False
+    passed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for the header and the report."""
+        what = {3: "namespaces", 2: "Landlock and a system call filter", 1: "limits only", 0: "off, limits only"}[
+            self.level
+        ]
+        opened = [*(["network"] if self.network else []), *(name for name, _ in self.passed)]
+        parts = [what, *([f"open: {', '.join(opened)}"] if opened else []), *([self.why] if self.why else [])]
+        return f"level {self.level} ({'; '.join(parts)})"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A combination on which the warm and the cold runner did not agree; the cold verdict counts."""
+
+    ordinal: int
+    warm: str
+    cold: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,11 @@ OPTIONS = (
     ),
     Option("timeout", "text", "S", "seconds for one combination (default: 60)"),
     Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
+    Option("inactivity", "text", "S", "seconds without output and work after which one is given up (default: never)"),
+    Option("runner", "text", "HOW", "auto, warm or cold (default: auto, warm with failures confirmed cold)"),
+    Option("sandbox", "text", "HOW", "auto, strict or off (default: auto, the strongest that works here)"),
+    Option("network", "flag", "", "let package code use the network"),
+    Option("env", "texts", "NAME", "let package code see this environment variable (repeatable)"),
     Option(
         "ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"
     ),
@@ -76,6 +82,11 @@ class Settings:
     exclude_newer: str = ""
     timeout: float = 60.0
     memory: int = 2 << 30
+    inactivity: float = 0.0
+    runner: str = "auto"
+    sandbox: str = "auto"
+    network: bool = False
+    env: tuple[str, ...] = ()
     ram: str = "auto"
     report: tuple[tuple[str, str], ...] = ()
     run: str = ""
@@ -108,14 +119,32 @@ def _requirements(text: str, base: Path) -> Sequence[str]:
     return [line for raw in lines if (line := re.sub(r"(^|\s)#.*", "", raw).strip())]
 
 
-def _seconds(text: object) -> float:
+def _seconds(option: str, text: object) -> float:
     try:
         seconds = float(str(text))
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e6:
-        raise UsageProblem("--spip-timeout", f"{text!r} is no time limit", "give a positive number of seconds")
+        raise UsageProblem(option, f"{text!r} is no time limit", "give a positive number of seconds")
     return seconds
+
+
+def _one_of(option: str, *words: str) -> Callable[[Any], str]:
+    def checked(text: object) -> str:
+        if text not in words:
+            raise UsageProblem(option, f"{text!r} is no choice", f"there are {', '.join(words)}")
+        return str(text)
+
+    return checked
+
+
+def _names(texts: Sequence[str]) -> tuple[str, ...]:
+    for text in texts:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+            raise UsageProblem(
+                "--spip-env", f"{text!r} is no name of a variable", "give the name alone; its value is passed on"
+            )
+    return tuple(texts)
 
 
 def _size(text: object) -> int:
@@ -151,7 +180,11 @@ def _name(text: object) -> str:
 
 
 _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
-    "timeout": _seconds,
+    "timeout": functools.partial(_seconds, "--spip-timeout"),
+    "inactivity": functools.partial(_seconds, "--spip-inactivity"),
+    "runner": _one_of("--spip-runner", "auto", "warm", "cold"),
+    "sandbox": _one_of("--spip-sandbox", "auto", "strict", "off"),
+    "env": _names,
     "memory": _size,
     "exclude_newer": _instant,
     "report": _reports,

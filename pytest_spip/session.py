@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import shlex
@@ -24,6 +25,7 @@ from pytest_spip.model import (
     Combo,
     Indexes,
     Interpreter,
+    Limits,
     Outcome,
     Phase,
     Plan,
@@ -46,14 +48,15 @@ from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.telemetry import cpu_times
 from pytest_spip.report.analysis import Summary, summarise
 from pytest_spip.report.progress import Progress
+from pytest_spip.run.closures import closures_path, find_closures
+from pytest_spip.run.levels import choose_sandbox
+from pytest_spip.run.server import has_fork_servers
 from pytest_spip.web import Web, redact
-from pytest_spip.workbench import RUNNER, BenchSpec
+from pytest_spip.workbench import BenchSpec
 
 __all__ = ["Planner", "Run"]
 
 CHECK = "import"
-SANDBOX_LEVEL = "1"
-"""Limits, clean environment, own session killed whole: what the cold runner gives."""
 
 
 class Planner:
@@ -68,6 +71,9 @@ class Planner:
         self._environ = environ
         find_uv()
         check_git()
+        self.sandbox = choose_sandbox(settings.sandbox, network=settings.network, env=settings.env, environ=environ)
+        if settings.runner == "warm" and not has_fork_servers():
+            raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")
         root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
         self.cache = open_cache(rootdir / root)
         self.web = Web([*self.indexes.urls, *self.indexes.find_links])
@@ -165,6 +171,8 @@ class Run:
         self._on_ready: Callable[[int], None] = lambda _: None
         self._began: tuple[float, tuple[float, float, float]] | None = None
         self._ended = 0.0
+        self._closures: dict[str, str] = {}
+        self._finder: threading.Thread | None = None
         self._started = _now()
         self.directory = RunDirectory.create(rootdir, self._uuid)
         try:
@@ -179,9 +187,36 @@ class Run:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
         sweep(self.root)
         used = {combo.interpreter for combo in self.plan.combos if not combo.prejudged}
+        interpreters = [one for one in self.plan.interpreters if one.id in used]
         base = BaseRepository(self._planner.cache)
-        base.ensure([one for one in self.plan.interpreters if one.id in used])
+        base.ensure(interpreters)
         base.replicate(self.root.path / "base.git")
+        if has_fork_servers() and self.settings.runner != "cold":
+            self._find_closures([one for one in interpreters if one.implementation == "cpython"])
+
+    def _find_closures(self, interpreters: Sequence[Interpreter]) -> None:
+        """Learn what warm children need; takes seconds, once for each interpreter. Until it is known they run cold."""
+        cache = self._planner.cache
+        self._closures = {one.id: str(closures_path(one, cache)) for one in interpreters}
+        missing = [one for one in interpreters if not Path(self._closures[one.id]).exists()]
+
+        def find() -> None:
+            for one in missing:
+                with contextlib.suppress(SpipError, OSError):
+                    find_closures(one, cache)
+
+        if self.settings.runner == "warm":
+            find()
+        elif missing:
+            self._finder = threading.Thread(target=find, name="closures", daemon=True)
+            self._finder.start()
+
+    @property
+    def how(self) -> str:
+        """How combinations are run, for the header."""
+        runner = self.settings.runner if has_fork_servers() else "cold"
+        warning = "" if self._planner.sandbox.level >= 2 else "; package code can read your files and use the network"
+        return f"runner {runner}, sandbox {self._planner.sandbox.summary}{warning}"
 
     def bench_spec(self) -> BenchSpec:
         """Return what workers need."""
@@ -191,8 +226,13 @@ class Run:
             replica=str(self.root.path / "base.git"),
             room=str(self.root.path),
             run=self._uuid,
-            timeout=self.settings.timeout,
-            memory=self.settings.memory,
+            cache=str(self._planner.cache.root),
+            limits=Limits(
+                timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
+            ),
+            runner=self.settings.runner,
+            sandbox=self._planner.sandbox,
+            closures=self._closures,
             exclude_newer=self.settings.exclude_newer,
             index_options=_index_options(self._planner.indexes),
         )
@@ -258,6 +298,8 @@ class Run:
     def leave(self) -> None:
         """Give everything back; the run's tree in RAM goes in the background."""
         discard(self.root.path)
+        if self._finder:
+            self._finder.join()
         self._planner.close()
 
     def _summary(self) -> Summary:
@@ -276,6 +318,7 @@ class Run:
                 seconds=max(self._ended - began, 0.0),
                 cpu=busy / total if total else 0.0,
                 iowait=iowait / total if total else 0.0,
+                disagreements=reader.disagreements(),
             )
         finally:
             reader.close()
@@ -289,8 +332,9 @@ class Run:
             "exclude_newer": self.plan.exclude_newer or self._started,
             "command": command,
             "hosts": [socket.gethostname()],
-            "sandbox": SANDBOX_LEVEL,
-            "runner": RUNNER,
+            "sandbox": str(self._planner.sandbox.level),
+            "sandbox_summary": self._planner.sandbox.summary,
+            "runner": self.settings.runner,
             "ram": self.root.summary,
             "indexes": [redact(url) for url in (*indexes.urls, *indexes.find_links)],
             "plan_hash": self.plan.hash,

@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
+import os
 import shlex
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pytest_spip.compose.base import Replica
+from pytest_spip.compose.layers import Layers
+from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.disk import remove_tree
+from pytest_spip.disk import Cache, remove_tree
+from pytest_spip.errors import SandboxProblem
 from pytest_spip.model import (
     Combo,
+    Composed,
+    Disagreement,
     Environment,
     Interpreter,
     Limits,
@@ -26,18 +33,25 @@ from pytest_spip.model import (
     Provisioned,
     Reason,
     Result,
+    Sandbox,
     Verdict,
+    digest,
 )
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.run.cold import ColdRunner
+from pytest_spip.run.alone import AloneRunner
+from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import adopt_orphans, end_with_parent
 from pytest_spip.run.runner import Runner
+from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
 
-__all__ = ["MAIN", "RUNNER", "BenchSpec", "Workbench"]
+__all__ = ["MAIN", "BenchSpec", "Workbench"]
 
-RUNNER = ColdRunner.name
+ATTEMPTS = 3
+"""How often a combination is tried that ends with a fault of ours."""
+SAMPLE = 50
+"""One in so many warm passes is run cold as well."""
 MAIN = "main"
 """Name of the worker that is the controller itself; all others are its children."""
 
@@ -51,14 +65,26 @@ class BenchSpec:
     replica: str
     room: str
     run: str
-    timeout: float
-    memory: int
+    cache: str
+    limits: Limits
+    runner: str
+    sandbox: Sandbox
+    closures: Mapping[str, str]
     exclude_newer: str
     index_options: str
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what execnet can carry."""
+        """Return what execnet can carry; :meth:`from_plain` is the way back."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> BenchSpec:
+        """Rebuild a spec from :meth:`to_plain`'s data."""
+        sandbox = plain["sandbox"]
+        passed = tuple((name, value) for name, value in sandbox["passed"])
+        return cls(
+            **{**plain, "limits": Limits(**plain["limits"]), "sandbox": Sandbox(**{**sandbox, "passed": passed})}
+        )
 
 
 class Workbench:
@@ -71,18 +97,21 @@ class Workbench:
         self._spec = spec
         self._worker = worker
         self._host = socket.gethostname()
-        self._limits = Limits(timeout=spec.timeout, memory=spec.memory)
-        self._runner: Runner = ColdRunner()
+        self._limits = spec.limits
+        self._runner = _runner(spec, worker)
         self._reader = RunReader(Path(spec.database))
         self.combos = self._reader.combos()
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
-        self._worktrees: dict[str, Worktree] = {}
+        self._worktrees: dict[str, Worktree | Overlay] = {}
+        self._owner = STRANGER if os.getuid() == 0 else 0
+        self._cache = Cache(Path(spec.cache))
+        self._layers = Layers(self._cache, self._owner)
         self._replica: Replica | None = None
         self._places = 0
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker)
 
     def result(self, combo: Combo) -> Result:
-        """Run a provisioned combination. An error of ours is tried once more before it is reported."""
+        """Run a provisioned combination. An error of ours is tried again before it is reported."""
         phases: dict[str, float] = {}
         provisioned = self._provision(combo)
         environment = provisioned.environment
@@ -91,9 +120,10 @@ class Workbench:
             verdict = dataclasses.replace(provisioned.verdict, detail=harmless(provisioned.verdict.detail))
             result = Result(combo.ordinal, verdict, output=harmless(provisioned.output))
             return self._signed(combo, result, provisioned, phases)
-        result = self._attempt(combo, environment, phases)
-        if result.verdict.outcome is Outcome.ERROR:
-            result = dataclasses.replace(self._attempt(combo, environment, phases), attempts=2)
+        for attempt in range(1, ATTEMPTS + 1):
+            result = dataclasses.replace(self._attempt(combo, environment, phases), attempts=attempt)
+            if result.verdict.outcome is not Outcome.ERROR:
+                break
         return self._signed(combo, result, provisioned, phases)
 
     def _provision(self, combo: Combo) -> Provisioned:
@@ -109,7 +139,9 @@ class Workbench:
         self._telemetry.phases(ordinal, {"report": seconds})
 
     def close(self) -> None:
-        """Write the telemetry; the worktrees go with the run's directory."""
+        """End the runner, write the telemetry; the worktrees go with the run's directory."""
+        self._runner.close()
+        self._cache.close()
         self._telemetry.close()
         self._reader.close()
 
@@ -121,7 +153,7 @@ class Workbench:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
-                result = self._runner.run(combo, environment, composed, self._limits)
+                result = self._judged(combo, environment, composed)
                 marks.append(time.perf_counter())
         except Exception as error:
             self._start_afresh()
@@ -132,8 +164,27 @@ class Workbench:
             phases[phase] = phases.get(phase, 0.0) + after - before
         return result
 
+    def _judged(self, combo: Combo, environment: Environment, composed: Composed) -> Result:
+        """Run a combination warm where that can be. What is not a pass, and a sample of the passes, is confirmed cold."""
+        run = functools.partial(self._runner.run, combo, environment, composed, self._limits)
+        if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
+            return _run_cold(run)
+        warm = run(warm=True)
+        passed = warm.verdict.outcome is Outcome.PASSED
+        if self._spec.runner == "warm" or (passed and not self._is_sampled(combo)):
+            return warm
+        cold = _run_cold(run)
+        if (warm.verdict.outcome, warm.verdict.reason) != (cold.verdict.outcome, cold.verdict.reason):
+            self._telemetry.disagreement(Disagreement(combo.ordinal, _told(warm), _told(cold)))
+            return cold
+        return warm if passed else cold
+
+    def _is_sampled(self, combo: Combo) -> bool:
+        return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0
+
     def _start_afresh(self) -> None:
         """Give up replica and worktrees: after a fault of ours nobody knows what they are worth, or can be removed."""
+        self._runner.forget()
         self._worktrees.clear()
         self._replica = None
         with contextlib.suppress(RecursionError):  # too deep a tree; it goes with the run's directory
@@ -144,11 +195,15 @@ class Workbench:
     def _place(self) -> Path:
         return Path(self._spec.room) / (f"{self._worker}-{self._places}" if self._places else self._worker)
 
-    def _worktree(self, interpreter: Interpreter) -> Worktree:
+    def _worktree(self, interpreter: Interpreter) -> Worktree | Overlay:
         if interpreter.id not in self._worktrees:
             self._replica = self._replica or Replica(Path(self._spec.replica), self._place)
             path = self._replica.add_worktree(interpreter)
-            self._worktrees[interpreter.id] = Worktree(path, interpreter, self._replica.restore)
+            self._worktrees[interpreter.id] = (
+                Overlay(path, interpreter, self._layers, self._owner)
+                if self._spec.sandbox.level >= 3
+                else Worktree(path, interpreter, self._replica.restore)
+            )
         return self._worktrees[interpreter.id]
 
     def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, phases: Mapping[str, float]) -> Result:
@@ -158,7 +213,6 @@ class Workbench:
         bad = result.verdict.outcome.is_bad
         return dataclasses.replace(
             result,
-            runner=self._runner.name,
             worker=self._worker,
             host=self._host,
             fingerprint=environment.fingerprint if environment else "",
@@ -179,8 +233,32 @@ class Workbench:
         return f"{shlex.join(words)}{options} python -c {shlex.quote(code)}"
 
 
+def _run_cold(run: Callable[..., Result]) -> Result:
+    """Run cold. SIGKILL may have come from anybody on this machine, so what it ended runs once more."""
+    result = run(warm=False)
+    return run(warm=False) if result.verdict.reason is Reason.SIGKILL else result
+
+
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
     """Return the verdict for a fault of ours: a full disk is worth telling apart, also as the cause of another error."""
     number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
-    reason = Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else Reason.INTERNAL
+    reason = Reason.SANDBOX if isinstance(error, SandboxProblem) else Reason.INTERNAL
+    reason = Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else reason
     return Verdict(Outcome.ERROR, phase, reason, harmless(f"{type(error).__name__}: {error}"))
+
+
+def _runner(spec: BenchSpec, worker: str) -> Runner:
+    """Return the runner that this system, and the sandbox that was chosen, allow."""
+    if not has_fork_servers():
+        return AloneRunner(spec.sandbox)
+    closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
+    layers = str(Cache(Path(spec.cache)).layers) if spec.sandbox.level >= 3 else ""
+    return ForkRunner(spec.sandbox, Path(spec.room) / f"view-{worker}", layers, closures, spec.limits)
+
+
+def _told(result: Result) -> str:
+    verdict = result.verdict
+    reason = f" ({verdict.reason.value})" if verdict.reason else ""
+    return (
+        f"{verdict.outcome.value}{reason}: {verdict.detail}" if verdict.detail else f"{verdict.outcome.value}{reason}"
+    )

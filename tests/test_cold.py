@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.model import Composed, Environment, Limits, Outcome, Phase, Reason, Result
-from pytest_spip.run.cold import ColdRunner
+from pytest_spip.model import Composed, Environment, Limits, Outcome, Phase, Reason, Result, Sandbox
+from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.metadata import metadata_problem
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
@@ -44,7 +44,7 @@ def attempt(bases: Bases, adopted: None) -> Try:
         files = {f"{module}.py": textwrap.dedent(code) for module, code in zip(names, codes, strict=True)}
         wheel = filed(bases.cache, "demo", version, files)
         with bases.worktree(python).composed(environment(wheel)) as composed:
-            return ColdRunner().run(combo(version=version), environment(wheel), composed, limits)
+            return AloneRunner(Sandbox(1)).run(combo(version=version), environment(wheel), composed, limits)
 
     return attempt
 
@@ -105,7 +105,7 @@ def test_environment_is_its_own(bases: Bases, adopted: None, python: str, monkey
     """
     wheel = filed(bases.cache, "asking", "1.0", {"asking.py": textwrap.dedent(code)})
     with bases.worktree(python).composed(environment(wheel)) as composed:
-        result = ColdRunner().run(combo(package="asking"), environment(wheel), composed, LIMITS)
+        result = AloneRunner(Sandbox(1)).run(combo(package="asking"), environment(wheel), composed, LIMITS)
     told = json.loads(result.output.partition("SystemExit: ")[2])
     assert "/the/user's" not in told["variables"].values()
     assert told["variables"].pop("PATH").startswith(f"{composed.prefix}/bin:/")
@@ -310,7 +310,7 @@ def test_wheel_without_modules_passes(bases: Bases, adopted: None) -> None:
     """A wheel that installs nothing to import passes, and the detail says so."""
     wheel = filed(bases.cache, "empty", "1.0", {})
     with bases.worktree(LATEST).composed(environment(wheel)) as composed:
-        result = ColdRunner().run(combo(package="Empty"), environment(wheel), composed, LIMITS)
+        result = AloneRunner(Sandbox(1)).run(combo(package="Empty"), environment(wheel), composed, LIMITS)
     assert summary(result) == (Outcome.PASSED, None, "it installs no public module")
 
 
@@ -318,7 +318,7 @@ def test_wrong_metadata_fail_before_anything_runs(bases: Bases, adopted: None) -
     """An environment whose metadata name another version fails as bad metadata; nothing is imported."""
     wheel = filed(bases.cache, "demo", "2.0", {"demo.py": "print('imported')"})
     with bases.worktree(LATEST).composed(environment(wheel)) as composed:
-        result = ColdRunner().run(combo(version="2.1"), environment(wheel), composed, LIMITS)
+        result = AloneRunner(Sandbox(1)).run(combo(version="2.1"), environment(wheel), composed, LIMITS)
     assert summary(result) == (
         Outcome.FAILED,
         Reason.BAD_METADATA,
@@ -332,10 +332,11 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
     site = tmp_path / "demo-1.0.dist-info"
     site.mkdir()
     (site / "METADATA").write_text("Name: demo\nVersion: 1.0\n")
-    composed = Composed(str(tmp_path), "/nowhere/python", *[str(tmp_path)] * 4)
+    here = str(tmp_path)
+    composed = Composed(here, "/nowhere/python", here, here, here, here)
     wheel = filed(bases.cache, "demo", "1.0", {})
     with pytest.raises(FileNotFoundError):
-        ColdRunner().run(combo(), Environment((wheel,), ""), composed, LIMITS)
+        AloneRunner(Sandbox(1)).run(combo(), Environment((wheel,), ""), composed, LIMITS)
 
 
 # -- metadata -----------------------------------------------------------------------------------------------------------
@@ -367,10 +368,13 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
 )
 def test_metadata_problem(tmp_path: Path, installed: dict[str, str], problem: str) -> None:
     """Installed metadata must name the project and the version once, however they are spelled."""
+    (tmp_path / "platlib").mkdir()
+    site = tmp_path / "purelib"
+    site.mkdir()
     for name, text in installed.items():
         if name.endswith(".dist-info"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "METADATA").write_text(text, "latin-1")
+            (site / name).mkdir()
+            (site / name / "METADATA").write_text(text, "latin-1")
         else:
-            (tmp_path / name).touch()
+            (site / name).touch()
     assert metadata_problem(str(tmp_path), "demo-pkg", "1.0") == problem

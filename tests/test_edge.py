@@ -211,9 +211,7 @@ def test_header_says_what_and_where(done: dict[str, Done], machine: Machine) -> 
     """The header says what is planned, where environments live, how items are run, and the run's name."""
     text = done["n0"].stdout
     assert f"spip: 2 of alpha, 2 of beta, 8 of gamma x 1 Pythons ({LABEL}) = 12 combinations\n" in text
-    assert re.search(
-        rf"spip: environments on (tmpfs|disk) at {machine.ram}/\S+ \([\d.]+ GiB free.*\); runner cold", text
-    )
+    assert re.search(rf"spip: environments on (tmpfs|disk) at {machine.ram}/\S+ \([\d.]+ GiB free.*\)\n", text)
     assert f"spip: run {done['n0'].report['run']['uuid']}\n" in text
 
 
@@ -401,6 +399,14 @@ def by_ini(machine: Machine) -> dict[str, Done]:
 def test_ini_twins(by_ini: dict[str, Done], name: str) -> None:
     """Every kind of ini file may name the matrix and its options; --spip puts them to use."""
     assert listed(by_ini[name]) == [ALPHA_2, BETA_2], by_ini[name].stdout + by_ini[name].stderr
+
+
+def test_an_ini_file_cannot_turn_the_sandbox_off(machine: Machine) -> None:
+    """Whoever clones a project must not lose the sandbox by its ini file; the line says what to do."""
+    machine.project("careless", {"pytest.ini": "[pytest]\nspip_matrix = alpha\nspip_sandbox = off\n"})
+    done = machine.run("--spip", project="careless", bare=True)
+    assert done.status == 4
+    assert "spip_sandbox: an ini file cannot turn it off" in done.stderr
 
 
 def test_command_line_beats_ini(by_ini: dict[str, Done]) -> None:

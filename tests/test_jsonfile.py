@@ -63,7 +63,7 @@ def finished() -> Summary:
 def test_document_has_the_schema(finished: Summary) -> None:
     """The document has the design's keys on every level, in its order, and no tests for an import check."""
     document = as_document(finished)
-    assert list(document) == ["schema", "run", "interpreters", "combinations", "summary", "groups"]
+    assert list(document) == ["schema", "run", "interpreters", "combinations", "summary", "disagreements", "groups"]
     assert document["schema"] == 1
     assert set(document["run"]) >= set(RUN.split())
     assert [set(one) for one in document["interpreters"]] == [{"id", "label", "path"}] * 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.run.cold import CHECK_IMPORT
+from pytest_spip.run.alone import ALONE
 from pytest_spip.run.process import KEPT, LIFELINE, RESULT, RESULT_LIMIT, Ended, run
 from pytest_spip.run.text import harmless
 from tests.support.machine import eventually
@@ -269,7 +269,7 @@ time.sleep(600)
 def test_killed_worker_takes_its_child_along(tmp_path: Path) -> None:
     """When a worker is killed, so that it can do nothing more, the kernel kills the group of the child it ran."""
     (tmp_path / "hung.py").write_text(HUNG)
-    with subprocess.Popen([sys.executable, "-c", WORKER, CHECK_IMPORT, str(tmp_path)]) as worker:
+    with subprocess.Popen([sys.executable, "-c", WORKER, ALONE, str(tmp_path)]) as worker:
         assert eventually(lambda: (tmp_path / "pids").exists() and len(pids(tmp_path)) == 2)
         assert all(alive(pid) for pid in pids(tmp_path))
         worker.kill()
@@ -306,7 +306,7 @@ def test_child_of_a_dead_worker_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text("print('imported')")
     lifeline, owner = os.pipe()
     os.close(owner)
-    command = [sys.executable, CHECK_IMPORT, "1", str(lifeline), str(1 << 30), str(1 << 30), "noisy"]
+    command = [sys.executable, ALONE, "1", str(lifeline), str(1 << 30), str(1 << 30), "noisy"]
     environment = {"PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, pass_fds=[lifeline], env=environment, capture_output=True, check=False)
     os.close(lifeline)

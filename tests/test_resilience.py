@@ -93,8 +93,8 @@ def waiting_sdist(machine: Machine, name: str, waiting: str) -> None:
 
 
 def requiring(*names: str) -> list[str]:
-    """Return the options that name packages."""
-    return [f"--spip-matrix={name}" for name in names]
+    """Return the options that name packages; without a sandbox they can be seen, and held at a gate."""
+    return ["--spip-sandbox=off", *(f"--spip-matrix={name}" for name in names)]
 
 
 def passed(*names: str) -> dict[str, str]:
@@ -297,12 +297,34 @@ def test_interrupt(machine: Machine, gate: Gate, moment: str, everybody: bool) -
     assert_nothing_left(machine)
 
 
+def parent_of(process: int) -> int:
+    """Return the process id of a process's parent."""
+    return int(Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
+
+
+def test_killed_fork_server(machine: Machine, gate: Gate) -> None:
+    """A fork server killed over an item takes the item's process with it; another one tries the item again."""
+    session = machine.start(*requiring("early", "blocked", "late"))
+    child, server = gate.reached()
+    os.kill(server, signal.SIGKILL)
+    again, _ = gate.reached()
+    dead = child not in machine.processes()
+    gate.open()
+    os.kill(again, signal.SIGKILL)  # it stands at the gate still; whoever is killed so has another try
+    done = machine.finish(session)
+
+    assert dead, "the package outlived its fork server"
+    assert done.outcomes == passed("early", "blocked", "late")
+    assert done.combinations[f"blocked[1.0-{LABEL}]"]["attempts"] == 2
+    assert_nothing_left(machine)
+
+
 def test_killed_worker(machine: Machine, gate: Gate) -> None:
     """A worker killed over an item costs that item an error of its own; all others have their verdicts."""
     packages = (*OTHERS[:2], "blocked", *OTHERS[2:])
     session = machine.start(*requiring(*packages), "-n2")
-    child, worker = gate.reached()
-    os.kill(worker, signal.SIGKILL)
+    child, server = gate.reached()
+    os.kill(parent_of(server), signal.SIGKILL)
     dead = eventually(lambda: child not in machine.processes(), 2.0)
     done = machine.finish(session)
 

@@ -21,12 +21,14 @@ from pytest_spip.model import (
     Combo,
     Environment,
     Interpreter,
+    Limits,
     Outcome,
     Phase,
     Plan,
     Provisioned,
     Reason,
     Result,
+    Sandbox,
     Verdict,
 )
 from pytest_spip.record.rundb import RunWriter
@@ -69,8 +71,11 @@ class Bench:
             replica=str(self.room / "base.git"),
             room=str(self.room),
             run="run",
-            timeout=60,
-            memory=256 << 20,
+            cache=str(self.cache.root),
+            limits=Limits(timeout=60, memory=256 << 20),
+            runner="cold",
+            sandbox=Sandbox(1),
+            closures={},
             exclude_newer="2026-11-01T00:00:00Z",
             index_options="--default-index=http://localhost/simple/",
         )
@@ -213,7 +218,7 @@ def test_wheel_that_is_gone_is_tried_twice(bases: Bases, tmp_path: Path) -> None
     bench = Bench(bases, tmp_path, {"lost": GOOD, "good": GOOD})
     shutil.rmtree(next(bench.cache.wheels.glob("*/*/purelib/lost.py")).parents[1])
     lost, good = bench.results()
-    assert outcomes([lost, good]) == [(Outcome.ERROR, 2), (Outcome.PASSED, 1)]
+    assert outcomes([lost, good]) == [(Outcome.ERROR, 3), (Outcome.PASSED, 1)]
     assert (lost.verdict.phase, lost.verdict.reason) == (Phase.INSTALL, Reason.INTERNAL)
     assert lost.verdict.detail.startswith("HarnessProblem: cannot compose an environment in ")
 
@@ -223,7 +228,7 @@ def test_interpreter_that_is_gone_is_an_error_of_ours(bases: Bases, tmp_path: Pa
     bench = Bench(bases, tmp_path, {"good": GOOD})
     subprocess.run(["git", "-C", bench.room / "base.git", "config", "core.bare", "nonsense"], check=True)
     (result,) = bench.results()
-    assert outcomes([result]) == [(Outcome.ERROR, 2)]
+    assert outcomes([result]) == [(Outcome.ERROR, 3)]
     assert "git cannot copy" in result.verdict.detail
 
 

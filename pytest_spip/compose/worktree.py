@@ -13,7 +13,7 @@ from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
 
-__all__ = ["Worktree"]
+__all__ = ["Worktree", "composed_at", "library", "shebang"]
 
 HOUSE = ("home", "tmp", "work")
 """Directories of a combination beside its packages: HOME, TMPDIR and the working directory."""
@@ -31,24 +31,18 @@ class Worktree:
         self.path = path
         self._restore = restore
         self._python = path / "bin" / "python"
-        self._library = self._find_library(interpreter)
+        self._library = path / "lib" / library(interpreter)
         self._site = self._library / "site-packages"
         self._site.mkdir(parents=True, exist_ok=True)  # git keeps no empty directories
         self._floors = [os.path.relpath(floor, path) for floor, _, _ in os.walk(path)]  # parents before children
         self._base = self._states()
-
-    def _find_library(self, interpreter: Interpreter) -> Path:
-        folder = "pypy" if interpreter.implementation == "pypy" else "python"
-        threads = "t" if interpreter.label.rstrip("d").endswith("t") else ""
-        return self.path / "lib" / f"{folder}{interpreter.python}{threads}"
 
     @contextlib.contextmanager
     def composed(self, environment: Environment) -> Iterator[Composed]:
         """Yield the environment, composed; afterwards nothing of it is left. Raises ``HarnessProblem``."""
         try:
             self._compose(environment)
-            home, tmp, cwd = (str(self.path / name) for name in HOUSE)
-            yield Composed(str(self.path), str(self._python), str(self._site), home, tmp, cwd)
+            yield composed_at(self.path, self._library)
         finally:
             self.clear()
 
@@ -78,14 +72,7 @@ class Worktree:
         placeholder = f"#!{PYTHON_PLACEHOLDER}".encode()
         with script.open("rb") as stream:
             if stream.read(len(placeholder)) == placeholder:  # else a program, which may be large
-                target.write_bytes(self._shebang() + stream.read())
-
-    def _shebang(self) -> bytes:
-        """Return the line that starts a script; where the kernel would not read it, two that are shell and Python (pip's)."""
-        python = os.fsencode(self._python)
-        if len(python) + 2 <= SHEBANG_LIMIT and b" " not in python:
-            return b"#!" + python
-        return b"#!/bin/sh\n'''exec' \"" + python + b'" "$0" "$@"\n' + b"' '''"
+                target.write_bytes(shebang(self._python) + stream.read())
 
     def clear(self) -> None:
         """Take out all that is not the base environment, or make it anew where a combination changed that itself.
@@ -131,6 +118,27 @@ def _state(path: Path) -> _State:
     except OSError:
         return (0,)
     return (state.st_mode,) + (() if stat.S_ISDIR(state.st_mode) else (state.st_ino, state.st_size, state.st_ctime_ns))
+
+
+def library(interpreter: Interpreter) -> str:
+    """Return the name of an interpreter's library directory below ``lib``."""
+    folder = "pypy" if interpreter.implementation == "pypy" else "python"
+    threads = "t" if interpreter.label.rstrip("d").endswith("t") else ""
+    return f"{folder}{interpreter.python}{threads}"
+
+
+def shebang(python: Path) -> bytes:
+    """Return the line that starts a script; where the kernel would not read it, two that are shell and Python (pip's)."""
+    path = os.fsencode(python)
+    if len(path) + 2 <= SHEBANG_LIMIT and b" " not in path:
+        return b"#!" + path
+    return b"#!/bin/sh\n'''exec' \"" + path + b'" "$0" "$@"\n' + b"' '''"
+
+
+def composed_at(prefix: Path, lib: Path) -> Composed:
+    """Return the description of an environment at a path."""
+    home, tmp, cwd = (str(prefix / name) for name in HOUSE)
+    return Composed(str(prefix), str(prefix / "bin" / "python"), str(lib / "site-packages"), home, tmp, cwd)
 
 
 def _copy_tree(source: Path, target: Path) -> None:

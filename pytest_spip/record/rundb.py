@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_spip.model import (
     Combo,
+    Disagreement,
     Environment,
     Interpreter,
     Plan,
@@ -45,6 +46,7 @@ CREATE TABLE sample (
     worker TEXT NOT NULL, at REAL NOT NULL, cpu REAL NOT NULL, iowait REAL NOT NULL,
     rss INTEGER NOT NULL, available INTEGER NOT NULL
 );
+CREATE TABLE disagreement (ordinal INTEGER NOT NULL, warm TEXT NOT NULL, cold TEXT NOT NULL);
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
 ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -163,6 +165,7 @@ class RunWriter:
                 with self._transaction(durable=True):
                     self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
                     self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
+                    self._connection.execute("INSERT INTO disagreement SELECT * FROM worker.disagreement")
             finally:
                 self._connection.execute("DETACH worker")
 
@@ -241,6 +244,11 @@ class RunReader:
     def work(self) -> dict[str, int]:
         """Return how much was really done rather than found: resolved, downloaded, built, filed."""
         return dict(self._rows("SELECT what, sum(count) FROM work GROUP BY what"))
+
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """Return where the warm and the cold runner did not agree."""
+        rows = self._rows("SELECT ordinal, warm, cold FROM disagreement ORDER BY ordinal")
+        return tuple(Disagreement(*row) for row in rows)
 
     def close(self) -> None:
         """Close the database."""

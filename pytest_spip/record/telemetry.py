@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from pytest_spip.model import Disagreement
 from pytest_spip.record.rundb import connect
 
 __all__ = ["Telemetry", "cpu_times"]
@@ -18,6 +19,7 @@ BATCH = 5.0
 """Seconds between two transactions; also between two samples."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL);
+CREATE TABLE IF NOT EXISTS disagreement (ordinal INTEGER, warm TEXT, cold TEXT);
 CREATE TABLE IF NOT EXISTS sample (
     worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER
 );
@@ -37,6 +39,7 @@ class Telemetry:
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._phases: list[tuple[int, str, str, float]] = []
         self._samples: list[tuple[str, float, float, float, int, int]] = []
+        self._disagreements: list[tuple[int, str, str]] = []
         self._process = psutil.Process()
         self._last = cpu_times()
         self._ended = threading.Event()
@@ -47,6 +50,11 @@ class Telemetry:
         """Record seconds per phase of one combination."""
         with self._entering:
             self._phases += [(ordinal, self._worker, phase, seconds) for phase, seconds in phases.items()]
+
+    def disagreement(self, event: Disagreement) -> None:
+        """Record that the warm and the cold runner did not agree."""
+        with self._entering:
+            self._disagreements.append((event.ordinal, event.warm, event.cold))
 
     def close(self) -> None:
         """Take a last sample, write what can be written, and close the file."""
@@ -71,16 +79,17 @@ class Telemetry:
 
     def _write(self) -> None:
         with self._entering:
-            phases, samples = list(self._phases), list(self._samples)
+            phases, samples, events = list(self._phases), list(self._samples), list(self._disagreements)
         try:
             with self._connection:  # commits, or rolls back
                 self._connection.execute("BEGIN")
                 self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", phases)
                 self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)", samples)
+                self._connection.executemany("INSERT INTO disagreement VALUES (?, ?, ?)", events)
         except sqlite3.Error:
             return
         with self._entering:
-            del self._phases[: len(phases)], self._samples[: len(samples)]
+            del self._phases[: len(phases)], self._samples[: len(samples)], self._disagreements[: len(events)]
 
 
 def cpu_times() -> tuple[float, float, float]:

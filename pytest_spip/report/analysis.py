@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_spip.model import Combo, Interpreter, Outcome, Result
+from pytest_spip.model import Combo, Disagreement, Interpreter, Outcome, Result
 
 __all__ = ["Group", "Row", "Summary", "grid", "groups", "signature", "summarise"]
 
@@ -54,6 +54,7 @@ class Summary:
     seconds: float
     cpu: float
     iowait: float
+    disagreements: tuple[Disagreement, ...] = ()
 
     @property
     def per_second(self) -> float:
@@ -78,6 +79,7 @@ def summarise(
     seconds: float,
     cpu: float,
     iowait: float,
+    disagreements: Sequence[Disagreement] = (),
 ) -> Summary:
     """Gather what a session knows into a summary."""
     return Summary(
@@ -93,6 +95,7 @@ def summarise(
         seconds=seconds,
         cpu=cpu,
         iowait=iowait,
+        disagreements=tuple(disagreements),
     )
 
 

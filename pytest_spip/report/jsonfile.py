@@ -29,6 +29,7 @@ def write(summary: Summary, path: Path) -> None:
 def as_document(summary: Summary) -> dict[str, Any]:
     """Return the report as plain data."""
     pythons = {one.id: one for one in summary.interpreters}
+    ids = {combo.ordinal: combo.id for combo in summary.combos}
     done = [(combo, summary.results[combo.ordinal]) for combo in summary.combos if combo.ordinal in summary.results]
     return {
         "schema": SCHEMA,
@@ -36,6 +37,9 @@ def as_document(summary: Summary) -> dict[str, Any]:
         "interpreters": [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters],
         "combinations": [_combination(combo, result, pythons) for combo, result in done],
         "summary": _summary(summary),
+        "disagreements": [
+            {"id": ids[event.ordinal], "warm": event.warm, "cold": event.cold} for event in summary.disagreements
+        ],
         "groups": [
             {"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])}
             for group in summary.groups

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_spip.model import Outcome, Reason, Result
 from pytest_spip.report.analysis import Group, Row, Summary, grid
 
-__all__ = ["Line", "cell", "grid_lines", "group_lines", "legend", "summary_line"]
+__all__ = ["Line", "cell", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
 
 Line = list[tuple[str, str]]
 """Spans of (text, style); a style is a colour's name, ``bold``, ``dim``, or nothing."""
@@ -125,6 +125,17 @@ def group_lines(groups: Sequence[Group], *, most: int = 12) -> Iterator[Line]:
 def _examples(group: Group) -> str:
     more = f" … and {group.count - 3} more" if group.count > 3 else ""
     return ", ".join(group.ids[:3]) + more
+
+
+def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
+    """Yield where the warm and the cold runner did not agree."""
+    ids = {combo.ordinal: combo.id for combo in summary.combos}
+    events = summary.disagreements
+    for event in events[:most]:
+        told = f"{ids[event.ordinal]} warm: {event.warm}; cold, which counts: {event.cold}"
+        yield [("spip: disagreement: ", "yellow"), (told, "")]
+    if len(events) > most:
+        yield [(f"      … and {len(events) - most} more disagreements", "dim")]
 
 
 def summary_line(summary: Summary) -> str:

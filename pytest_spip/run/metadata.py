@@ -14,17 +14,18 @@ from pytest_spip.run.text import harmless
 __all__ = ["metadata_problem"]
 
 
-def metadata_problem(site: str, package: str, version: str) -> str:
-    """Say why the installed metadata do not name the project and version; nothing when they do."""
+def metadata_problem(wheel: str, package: str, version: str) -> str:
+    """Say why the metadata that a filed wheel installs do not name the project and version; nothing when they do."""
     wanted = canonicalize_name(package)
     found = [
-        name
-        for name in os.listdir(site)
+        Path(wheel, scheme, name)
+        for scheme in ("purelib", "platlib")
+        for name in os.listdir(Path(wheel, scheme))
         if name.endswith(".dist-info") and canonicalize_name(name.partition("-")[0]) == wanted
     ]
     if len(found) != 1:
         return f"{len(found)} installed projects are named {package}"
-    name, told = _identity(Path(site, found[0], "METADATA"))
+    name, told = _identity(found[0] / "METADATA")
     try:
         same = canonicalize_name(name) == wanted and Version(told) == Version(version)
     except InvalidVersion:

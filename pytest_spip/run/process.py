@@ -36,16 +36,18 @@ _SIZE_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, see getrus
 class Ended:
     """How a child ended. ``status`` as ``waitpid`` gives it, negative for a signal; ``cut`` says why we killed it.
 
-    ``output`` is the tail of stdout and stderr, ``result`` what came over the result pipe; times in seconds, sizes in bytes.
+    ``cut`` is empty or a reason's value, ``evidence`` what was seen then. ``output`` is the tail of stdout and stderr,
+    ``result`` what came over the result pipe; times in seconds, sizes in bytes.
     """
 
     status: int
-    cut: str  # "", "timeout" or "log-limit"
+    cut: str
     output: str
     result: bytes
     seconds: float
     cpu_seconds: float
     peak_rss: int
+    evidence: str = ""
 
 
 def adopt_orphans() -> None:

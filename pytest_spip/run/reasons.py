@@ -37,6 +37,8 @@ def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, mo
         return _killed(Reason.TIMEOUT, f"no end after {limits.timeout:g} s")
     if ended.cut == "log-limit":
         return _killed(Reason.LOG_LIMIT, f"more than {limits.output >> 20} MiB of output")
+    if ended.cut:
+        return _killed(Reason(ended.cut), ended.evidence)
     if ended.status < 0:
         reason = signal_reason(-ended.status)
         return Verdict(Outcome.CRASHED, Phase.IMPORT, reason, f"killed by signal {-ended.status} ({reason.value})")

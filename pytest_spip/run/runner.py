@@ -12,7 +12,14 @@ __all__ = ["Runner"]
 class Runner(Protocol):
     """A way to run a check. A runner raises only for faults of our own; everything else is a result."""
 
-    name: str
+    def warms(self, combo: Combo, composed: Composed) -> bool:
+        """Tell whether a combination can be run warm."""
 
-    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> Result:
+    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool) -> Result:
         """Run the check of one combination. The result carries verdict, times, peak memory and output."""
+
+    def forget(self) -> None:
+        """Give up what is kept between combinations: after a fault nobody knows what it is worth."""
+
+    def close(self) -> None:
+        """Give everything back."""

@@ -1,45 +1,18 @@
 """Runs inside a combination's interpreter, by path: imports modules and tells how that went.
 
-    python -I -B check_import.py RESULT LIFELINE MEMORY FILE_SIZE MODULE...
+    python -I -B -u check_import.py RESULT NONCE MODULE...
 
-RESULT is a descriptor to write the result to: fields, each ended by a zero byte.
+RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
+descriptor NONCE when everything is over, unless that is -1.
     "passed" PEAK_RSS                            all modules were imported
     "failed" PEAK_RSS TYPE MESSAGE TRACEBACK     one was not; the traceback begins below this file
-Message and traceback are cut, so that all fields together stay below what the reader keeps.
-LIFELINE is the read end of a pipe: when its other end closes, the worker is dead, and the kernel kills our process group.
-MEMORY and FILE_SIZE are limits in bytes. PEAK_RSS is in bytes. Standard library only, syntax of Python 3.7; nothing imports
-this file, and nothing but what it must import is imported before the package is.
+Message and traceback are cut, so that all fields together stay below what the reader keeps. PEAK_RSS is in bytes.
+Standard library only, syntax of Python 3.7; the fork server loads this file by path, and nothing but what it must import is
+imported before the package is.
 """
 
 import os
 import sys
-
-
-def limit(memory, file_size):
-    """Bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
-    import resource
-
-    for what, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, file_size), (resource.RLIMIT_CORE, 0)):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
-
-
-def hold_lifeline(descriptor):
-    """Have the kernel kill our process group when the last writer of the pipe is gone (fcntl(2), F_SETSIG)."""
-    import fcntl
-
-    if not hasattr(fcntl, "F_SETOWN") or not sys.platform.startswith("linux"):
-        return
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(descriptor, getattr(fcntl, "F_SETSIG", 10), 9)
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)
-    try:
-        if not os.read(descriptor, 1):
-            os._exit(1)  # the worker died before we listened
-    except BlockingIOError:
-        pass
 
 
 def peak_rss():
@@ -54,8 +27,10 @@ def peak_rss():
     return 0
 
 
-def write(descriptor, *fields):
-    """Write the result in one go."""
+def write(descriptor, nonce, *fields):
+    """Write the result in one go, and nothing after it."""
+    if nonce >= 0:
+        fields = (os.read(nonce, 64).decode("ascii", "replace"), *fields)
     data = b"".join(str(field).replace("\0", "?").encode("utf-8", "backslashreplace") + b"\0" for field in fields)
     while data:
         data = data[os.write(descriptor, data) :]
@@ -89,20 +64,16 @@ def attempt(function, argument, otherwise):
         return otherwise
 
 
-def tell_failure(descriptor, error):
+def tell_failure(descriptor, nonce, error):
     """Write what went wrong."""
     name = attempt(name_of, type(error), "BaseException")
     message = attempt(str, error, "(its message cannot be had)")
     text = attempt(trace_of, error, name)
-    write(descriptor, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
+    write(descriptor, nonce, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
 
 
-def main(result, lifeline, memory, file_size, *modules):
+def run(result, nonce, modules):
     """Import every module; a module that exits is a module that failed."""
-    result = int(result)
-    hold_lifeline(int(lifeline))
-    limit(int(memory), int(file_size))
-    sys.argv[:] = ["-c"]
     process = os.getpid()
     reserve = bytearray(4 << 20)  # given back to tell of a MemoryError; untouched, so it costs no memory
     for module in modules:
@@ -111,10 +82,17 @@ def main(result, lifeline, memory, file_size, *modules):
         except BaseException as error:
             del reserve
             if os.getpid() == process:  # a child that the package forked has no verdict to give
-                tell_failure(result, error)
+                tell_failure(result, nonce, error)
             return
     if os.getpid() == process:
-        write(result, "passed", peak_rss())
+        write(result, nonce, "passed", peak_rss())
 
 
-main(*sys.argv[1:])
+def main(result, nonce, *modules):
+    """Be the program of a cold check."""
+    sys.argv[:] = ["-c"]
+    run(int(result), int(nonce), modules)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,116 @@
+"""Layers: wheels laid out once as an environment holds them, for overlays that show them without copying."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_spip.compose.worktree import library, shebang
+from pytest_spip.disk import Cache
+from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
+
+__all__ = ["Layers", "give_tree"]
+
+LAYOUT = 1
+"""Raise it when what a layer holds changes."""
+_PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
+
+
+class Layers:
+    """The cache's layers. Their names are short, for a mount's options fit a page; their files are the store's, linked.
+
+    ``owner`` is the uid that package code runs as where that is not ours, or 0: an environment's files belong to its user, so
+    they are given away. Nobody else has that uid, and it cannot enter the cache.
+    """
+
+    def __init__(self, cache: Cache, owner: int) -> None:
+        self._cache = cache
+        self._owner = owner
+        self._names: dict[tuple[str, ...], str] = {}
+        self._scripts: dict[str, tuple[tuple[str, bytes], ...]] = {}
+        self.root = cache.layers
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def name(self, wheels: tuple[StoredWheel, ...], interpreter: Interpreter) -> str:
+        """Return the name, below :attr:`root`, of the layer that holds wheels for an interpreter; make it if need be."""
+        key = (*(wheel.sha256 for wheel in wheels), library(interpreter))
+        if key not in self._names:
+            name = digest(LAYOUT, *key, self._owner)[:20]
+            self._cache.file(self.root / name, lambda aside: self._lay(wheels, library(interpreter), aside))
+            self._names[key] = name
+        return self._names[key]
+
+    def scripts(self, wheel: StoredWheel, python: Path) -> tuple[tuple[str, str], ...]:
+        """Return the wheel's Python scripts as pairs of path and text: they name their environment's interpreter.
+
+        The text may hold surrogates for bytes that are not UTF-8.
+        """
+        if wheel.sha256 not in self._scripts:
+            self._scripts[wheel.sha256] = tuple(_python_scripts(Path(wheel.root) / "scripts"))
+        first = shebang(python)
+        return tuple(
+            (f"bin/{name}", (first + rest).decode("utf-8", "surrogateescape"))
+            for name, rest in self._scripts[wheel.sha256]
+        )
+
+    def _lay(self, wheels: tuple[StoredWheel, ...], lib: str, target: Path) -> None:
+        target.mkdir()
+        for wheel in wheels:
+            _lay_wheel(wheel, lib, target)
+        if self._owner:
+            give_tree(target, self._owner)
+
+
+def give_tree(top: Path, owner: int) -> None:
+    """Give a tree to another user; links are given, not what they lead to."""
+    for folder, below, files in os.walk(top):
+        for name in (".", *files, *(name for name in below if os.path.islink(os.path.join(folder, name)))):
+            os.chown(os.path.join(folder, name), owner, owner, follow_symlinks=False)
+
+
+def _lay_wheel(wheel: StoredWheel, lib: str, target: Path) -> None:
+    root, site = Path(wheel.root), target / "lib" / lib / "site-packages"
+    for scheme in ("purelib", "platlib"):
+        _link_tree(root / scheme, site)
+    _link_tree(root / "data", target)
+    _link_tree(root / "headers", target / "include" / "site" / lib / wheel.name)
+    texts = {name for name, _ in _python_scripts(root / "scripts")}
+    for script in (root / "scripts").iterdir():
+        if script.name not in texts:
+            (target / "bin").mkdir(exist_ok=True)
+            _link(script, target / "bin" / script.name)
+            (target / "bin" / script.name).chmod(0o755)
+
+
+def _python_scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the scripts that an interpreter's path is to be written into: name, and all that follows the placeholder."""
+    for script in sorted(folder.iterdir()):
+        with script.open("rb") as stream:
+            if stream.read(len(_PLACEHOLDER)) == _PLACEHOLDER:
+                yield script.name, stream.read()
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Link a tree into one that may exist; of two files with one name the later counts."""
+    with os.scandir(source) as entries:
+        found = list(entries)
+    if found:
+        target.mkdir(parents=True, exist_ok=True)
+    for entry in found:
+        aim = target / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            _link_tree(Path(entry.path), aim)
+        else:
+            _link(Path(entry.path), aim)
+
+
+def _link(source: Path, target: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links, or one with all the links a file may have
+        shutil.copy2(source, target)

@@ -1,0 +1,49 @@
+"""Environments without copying: layers over a worktree, put together by the sandbox for each child and gone with it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_spip.compose.layers import Layers, give_tree
+from pytest_spip.compose.worktree import composed_at, library
+from pytest_spip.errors import HarnessProblem
+from pytest_spip.model import Composed, Environment, Interpreter
+
+__all__ = ["Overlay"]
+
+OVERLAY_LIMIT = 150
+"""Layers of one environment: their names must fit a page, which is what a mount's options have (mount(2))."""
+
+
+class Overlay:
+    """A worktree that stays as it is; what a combination brings lies over it, and what it writes over that.
+
+    ``owner`` is as in :class:`Layers`.
+    """
+
+    def __init__(self, path: Path, interpreter: Interpreter, layers: Layers, owner: int) -> None:
+        self._interpreter = interpreter
+        self._layers = layers
+        lib = path / "lib" / library(interpreter)
+        (lib / "site-packages").mkdir(parents=True, exist_ok=True)  # git keeps no empty directories
+        if owner:
+            give_tree(path, owner)
+        self._bare = composed_at(path, lib)
+
+    @contextlib.contextmanager
+    def composed(self, environment: Environment) -> Iterator[Composed]:
+        """Yield the environment's description; there is nothing to clear away. Raises ``HarnessProblem``."""
+        wheels = environment.wheels
+        # Of two wheels with one file the later one counts, as where they are copied; the uppermost layer comes first.
+        stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
+        try:
+            layers = tuple(self._layers.name(stack, self._interpreter) for stack in stacks)
+            scripts = tuple(
+                script for wheel in wheels for script in self._layers.scripts(wheel, Path(self._bare.python))
+            )
+        except OSError as error:
+            raise HarnessProblem(f"cannot lay out an environment's wheels: {error}") from error
+        yield dataclasses.replace(self._bare, layers=layers, scripts=scripts)

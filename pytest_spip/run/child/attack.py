@@ -1,0 +1,52 @@
+"""Runs inside a sandbox, by path: tries what package code must not be able to do, and prints what it could, as JSON.
+
+    python -I -S -B attack.py OUTSIDE PREFIX CONTROLLER [PORT ABSTRACT PATH]
+
+OUTSIDE is a directory that must be out of reach, PREFIX the environment, CONTROLLER the pid of a process that is to be left
+alone; what follows are places where somebody listens. Standard library only, syntax of Python 3.7; nothing imports this file.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import sys
+
+
+def attempts(outside, prefix, controller, port=None, abstract=None, path=None):
+    """Yield names and functions that raise, or return something false, when they are stopped."""
+    libc = ctypes.CDLL(None)
+    yield "reading a file", lambda: open(outside + "/canary").read()
+    yield "listing a directory", lambda: os.listdir(outside)
+    yield "writing outside", lambda: open(outside + "/written", "w")
+    yield "the environment of another process", lambda: open("/proc/%s/environ" % controller).read()
+    yield "a signal", lambda: os.kill(int(controller), 0) is None
+    yield "a new user namespace", lambda: libc.unshare(0x10000000) == 0
+    yield "ptrace", lambda: libc.ptrace(16, int(controller), 0, 0) == 0
+    yield (
+        "capabilities",
+        lambda: [
+            line for line in open("/proc/self/status") if line.startswith("CapEff") and line.split()[1].strip("0")
+        ],
+    )
+    yield "writing to /proc/sys", lambda: open("/proc/sys/kernel/core_pattern", "a")
+    if port:
+        yield "a connection", lambda: socket.create_connection(("127.0.0.1", int(port)), 2)
+        yield "an abstract socket", lambda: socket.socket(socket.AF_UNIX).connect("\0" + abstract) is None
+        yield "a socket's path", lambda: socket.socket(socket.AF_UNIX).connect(path) is None
+    yield "layer", lambda: open(prefix + "/layered").read()
+
+
+def main(*arguments):
+    """Try all, and say what worked."""
+    through = []
+    for name, attempt in attempts(*arguments):
+        try:
+            if attempt():
+                through.append(name)
+        except OSError:
+            continue
+    print(json.dumps(through))
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,425 @@
+"""Runs inside an environment's interpreter, by path: forks a child for every combination, warm, or cold for a new program.
+
+    PYTHON -I -B forkserver.py CONTROL
+
+CONTROL is a stream socket to the worker. Either side sends messages: the number of parts, then each part's length, as
+big-endian 32 bit numbers, then the parts. The first part is JSON, what follows it bytes.
+
+    worker: {setup}                 see sandbox.py; also "closures", the file that closures.py wrote, or nothing
+    server: {"warm": bool}          it can fork warm children;  or {"error": TEXT}, and the server ends
+    worker: {request}               "layers", "scripts"    of the environment, see Sandbox.compose
+                                    "cwd", "site"          where the child works; its site-packages
+                                    "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
+                                    "modules"              to import, and
+                                    "command", "environment"   the program to start instead of a warm child; the words
+                                                           <result> and <nonce> in it become descriptors
+    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error"} RESULT OUTPUT
+            status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
+            check says why in error. RESULT is what check_import.py tells, without the nonce, OUTPUT the tail of the rest.
+
+A child proves that it has come to its end by a nonce that lies in a pipe until then: what a package writes on the result's
+descriptor by itself does not bear it. When the worker hangs up, the server kills what runs and ends.
+Single-threaded, standard library only, syntax of Python 3.7; nothing imports this file.
+"""
+
+import sys
+
+BASELINE = frozenset(sys.modules)
+
+import atexit  # noqa: E402  # whatever is imported from here on goes to the shelf
+import gc  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import site  # noqa: E402
+import socket  # noqa: E402
+import struct  # noqa: E402
+import time  # noqa: E402
+import types  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KEPT = 64 << 10
+RESULT_LIMIT = 1 << 20
+FIRST_LOOK, LOOK = 0.1, 0.2
+"""Seconds after which a child's processes are looked at, and then again: most are gone before that."""
+PROCESSES = 256
+
+
+def load(name):
+    """Return a module made of a file beside this one; nothing of ours is ever importable."""
+    module = types.ModuleType(name)
+    module.__file__ = os.path.join(HERE, name + ".py")
+    with open(module.__file__) as source:
+        exec(compile(source.read(), module.__file__, "exec"), vars(module))
+    return module
+
+
+class Channel:
+    """The socket to the worker."""
+
+    def __init__(self, descriptor):
+        self.socket = socket.socket(fileno=descriptor)
+
+    def receive(self):
+        """Return a message's JSON; None when the worker is gone."""
+        head = self.read(4)
+        if not head:
+            return None
+        sizes = struct.unpack("!%dI" % struct.unpack("!I", head), self.read(4 * struct.unpack("!I", head)[0]))
+        parts = [self.read(size) for size in sizes]
+        return json.loads(parts[0].decode())
+
+    def read(self, size):
+        """Return so many bytes, or none when the worker is gone."""
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                return b""
+            data += more
+        return data
+
+    def send(self, plain, *parts):
+        """Send a message."""
+        parts = (json.dumps(plain).encode(), *parts)
+        self.socket.sendall(struct.pack("!%dI" % (len(parts) + 1), len(parts), *map(len, parts)) + b"".join(parts))
+
+
+class Child:
+    """One forked child, as the server sees it: reads what it says, ends it, and tells what became of it."""
+
+    def __init__(self, request, channel, first):
+        self.request = request
+        self.channel = channel
+        self.first = first
+        self.nonce = os.urandom(16).hex().encode()
+        (self.result, self.output, self.fault, nonce), self.theirs = zip(*(os.pipe() for _ in range(4)))
+        os.write(self.theirs[3], self.nonce)
+        os.close(self.theirs[3])
+        self.theirs = (*self.theirs[:3], nonce)
+        self.texts = {self.result: bytearray(), self.output: bytearray(), self.fault: bytearray()}
+        self.said = 0
+        self.cut = self.evidence = ""
+        self.spent, self.active = 0.0, 0.0
+
+    def watch(self, pid):
+        """Return when the child has ended, or must be ended; ``cut`` tells which."""
+        for descriptor in self.theirs:
+            os.close(descriptor)
+        self.start = self.active = time.monotonic()
+        self.pidfd = KERNEL.pidfd_open(pid)
+        poller = select.poll()
+        for descriptor in (self.result, self.output, self.pidfd, self.channel.socket.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        look = self.start + FIRST_LOOK
+        until = self.start + self.request["timeout"]
+        while not self.cut:
+            now = time.monotonic()
+            ready = [descriptor for descriptor, _ in poller.poll(max(0.0, min(until, look) - now) * 1000)]
+            for descriptor in ready:
+                if descriptor in self.texts and not self.read(descriptor):
+                    poller.unregister(descriptor)
+            if self.pidfd in ready:
+                return
+            if self.channel.socket.fileno() in ready:
+                self.cut = "worker gone"
+            now = time.monotonic()
+            if now >= until:
+                self.cut = self.cut or "timeout"
+            if now >= look:
+                self.look(now)
+                look = now + LOOK
+
+    def read(self, descriptor):
+        """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was."""
+        data = os.read(descriptor, 1 << 16)
+        text = self.texts[descriptor]
+        if descriptor != self.output:
+            text += data[: RESULT_LIMIT - len(text)]
+            return len(data)
+        self.said += len(data)
+        self.active = time.monotonic()
+        text += data
+        if len(text) > 2 * KEPT:
+            del text[:-KEPT]
+        if self.said > self.request["output"]:
+            self.cut = self.cut or "log-limit"
+        return len(data)
+
+    def look(self, now):
+        """Look at the child's processes: at their number, their memory, and whether they do anything."""
+        family = descendants(os.getpid())
+        if len(family) >= PROCESSES:
+            self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(family)
+        memory = sum(anonymous_memory(pid) for pid in family)
+        if memory > self.request["memory"]:
+            memory = sum(proportional_memory(pid) for pid in family)
+        if memory > self.request["memory"]:
+            self.cut, self.evidence = (
+                self.cut or "out-of-memory",
+                "%d MiB in %d processes" % (memory >> 20, len(family)),
+            )
+        spent = sum(cpu_seconds(pid) for pid in family)
+        if spent > self.spent:
+            self.spent, self.active = spent, now
+        if self.request["inactivity"] and now - self.active > self.request["inactivity"]:
+            self.cut, self.evidence = (
+                self.cut or "inactive",
+                "no output and no work for %g s" % self.request["inactivity"],
+            )
+
+    def end(self, pid):
+        """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
+        if self.texts[self.result][-1:] != b"\0" and not self.cut:
+            self.count_left()
+        if not self.first:
+            kill(-pid)  # not reaped yet, so the number still means its group
+        kill_rest(self.first, pid)
+        _, status, usage = os.wait4(pid, 0)
+        seconds = time.monotonic() - self.start
+        kill_rest(self.first)
+        status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return status, usage.ru_utime + usage.ru_stime, seconds
+
+    def count_left(self):
+        """Count what runs beside a child that ended badly: one that could not fork any more dies of that."""
+        left = len(descendants(os.getpid())) if self.first else 0
+        if left >= PROCESSES:
+            self.cut, self.evidence = "too-many-processes", "%d processes" % left
+
+    def close(self):
+        """Read what is left in the pipes, for their writers are dead, and close them."""
+        for descriptor in self.texts:
+            os.set_blocking(descriptor, False)
+            try:
+                while self.read(descriptor):
+                    continue
+            except BlockingIOError:  # level 1: somebody got away with a descriptor
+                pass
+            os.close(descriptor)
+        os.close(self.pidfd)
+
+    def proven_result(self):
+        """Return the result without the nonce; nothing if it does not bear it."""
+        nonce, _, rest = bytes(self.texts[self.result]).partition(b"\0")
+        return rest if nonce == self.nonce else b""
+
+
+def kill(pid):
+    """Kill, if there is anybody."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def kill_rest(first, but=0):
+    """Kill and reap all that is left below us. The first process of a pid namespace says so once, and all are dead."""
+    if first:
+        kill(-1)
+    for _ in range(100):  # a daemon may fork faster than we look
+        rest = [] if first and but else [pid for pid in children(os.getpid()) if pid != but]
+        for pid in rest:
+            kill(pid)
+        for pid in rest:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+        if not rest:
+            return
+
+
+def children(pid):
+    """Return a process's children; orphans are ours, for we are their reaper."""
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as stream:
+            return [int(word) for word in stream.read().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid):
+    """Return all processes below one."""
+    found, waiting = [], [pid]
+    while waiting and len(found) <= PROCESSES:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def words_of(pid, name):
+    """Return the words of a file below /proc/PID, none when the process is gone."""
+    try:
+        with open("/proc/%d/%s" % (pid, name)) as stream:
+            return stream.read().split()
+    except OSError:
+        return []
+
+
+def anonymous_memory(pid):
+    """Return the bytes that a process has to itself or shares by fork; what it maps of files does not count."""
+    words = words_of(pid, "statm")
+    return (int(words[1]) - int(words[2])) * PAGE if words else 0
+
+
+def proportional_memory(pid):
+    """Return a process's share of memory in bytes, shared pages counted in parts: exact, and slow."""
+    words = words_of(pid, "smaps_rollup")
+    return sum(int(words[words.index(name) + 1]) * 1024 for name in ("Pss_Anon:", "Pss_Shmem:") if name in words)
+
+
+def cpu_seconds(pid):
+    """Return the CPU time of a process."""
+    words = words_of(pid, "stat")
+    return (int(words[-39]) + int(words[-38])) / TICK if len(words) > 40 else 0.0
+
+
+# -- in the child ---------------------------------------------------------------------------------------------------------
+
+
+def be_child(sandbox, request, descriptors):
+    """Be one combination's process: close the sandbox around it, then run the check here or in a new program."""
+    result, output, fault, nonce = descriptors
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        for standard, source in enumerate((null, output, output)):
+            os.dup2(source, standard)
+        os.close(null)
+        os.close(output)
+        if sandbox.level >= 3:
+            sandbox.compose(request["layers"], request["scripts"])
+        os.chdir(request["cwd"])
+        sandbox.confine()
+        SANDBOX.limit(request["memory"], request["file_size"])
+        if request["command"]:
+            start_program(request, {"<result>": result, "<nonce>": nonce})
+    except BaseException as error:
+        os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
+        os._exit(70)
+    os.close(fault)
+    run_warm(request, result, nonce)
+
+
+def start_program(request, names):
+    """Become another program. Of our descriptors it keeps those that its command names."""
+    for word, descriptor in names.items():
+        if word in request["command"]:
+            os.set_inheritable(descriptor, True)
+    command = [str(names.get(word, word)) for word in request["command"]]
+    os.execve(command[0], command, request["environment"])
+
+
+def run_warm(request, result, nonce):
+    """Run the check in an interpreter that looks as if it had just been started."""
+    gc.unfreeze()
+    gc.enable()
+    main = types.ModuleType("__main__")
+    main.__builtins__ = __builtins__
+    sys.modules["__main__"] = main
+    for finder in list(sys.path_importer_cache.values()):
+        if hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()
+    site.addsitedir(request["site"])
+    if "sitecustomize" not in sys.modules:
+        site.execsitecustomize()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # what was said before a crash counts
+    CHECK.run(result, nonce, request["modules"])
+    leave()
+
+
+def leave():
+    """End as an interpreter does: wait for threads, run exit functions, flush; but tear nothing down."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            continue
+    os._exit(0)
+
+
+# -- the server -------------------------------------------------------------------------------------------------------------
+
+
+def serve(channel, sandbox, request):
+    """Fork for a request, see the child to its end, and answer."""
+    child = Child(request, channel, sandbox.level >= 3)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            channel.socket.close()
+            for descriptor in child.texts:
+                os.close(descriptor)
+            be_child(sandbox, request, child.theirs)
+        finally:
+            os._exit(70)  # whatever went wrong, the child must not become a second server
+    child.watch(pid)
+    status, cpu, seconds = child.end(pid)
+    child.close()
+    if child.cut == "worker gone":
+        raise SystemExit
+    told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
+    told["error"] = child.texts[child.fault].decode("utf-8", "replace")
+    channel.send(told, child.proven_result(), bytes(child.texts[child.output][-KEPT:]))
+
+
+def own_places():
+    """Return the directories that this interpreter lives in, by the names it knows and by their real ones."""
+    program = os.path.dirname(os.path.realpath(sys.executable))
+    places = [sys.base_prefix, sys.base_exec_prefix, program]
+    return [place for known in places for place in (known, os.path.realpath(known)) if place != "/"]
+
+
+def can_fork(closures):
+    """Tell whether this interpreter can be copied as it is: CPython, one thread, and known closures."""
+    return bool(closures) and sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1
+
+
+def main(control):
+    """Set up, then serve until the worker hangs up."""
+    channel = Channel(int(control))
+    setup = channel.receive()
+    if setup is None:
+        return
+    closures = {}
+    if setup["closures"]:
+        with open(setup["closures"]) as known:
+            closures = json.load(known)
+    setup["read"] += own_places()
+    sandbox = SANDBOX.Sandbox(setup, KERNEL, SECCOMP)
+    try:
+        sandbox.enter()
+    except OSError as error:
+        channel.send({"error": str(error)})
+        return
+    os.chdir("/")
+    if can_fork(closures):
+        shelf = SHELF.Shelf(closures, BASELINE)
+        shelf.fill()
+        sys.meta_path.insert(0, shelf)
+    sys.argv[:] = ["-c"]
+    sys.path_importer_cache.clear()
+    gc.disable()
+    gc.freeze()
+    channel.send({"warm": can_fork(closures)})
+    while True:
+        request = channel.receive()
+        if request is None:
+            return
+        serve(channel, sandbox, request)
+
+
+KERNEL = load("kernel")
+SANDBOX = load("sandbox")
+SECCOMP, SHELF, CHECK = load("seccomp"), load("shelf"), load("check_import")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICK = os.sysconf("SC_CLK_TCK")
+main(*sys.argv[1:])

@@ -1,0 +1,94 @@
+"""The runner with fork servers: one for every environment; children run warm, or cold as new programs, in its sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.errors import HarnessProblem, SandboxProblem
+from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
+from pytest_spip.run.check import child_environment, import_result
+from pytest_spip.run.process import Ended
+from pytest_spip.run.server import CHILD, NONCE, RESULT, ForkServer, Request, Setup
+
+__all__ = ["ForkRunner"]
+
+CHECK_IMPORT = str(CHILD / "check_import.py")
+
+
+class ForkRunner:
+    """Keeps a fork server for every environment it met.
+
+    ``view`` is an empty directory that servers build their views over, ``layers`` where environments' layers lie, if they
+    are composed of any; ``closures`` names, by interpreter, the file that warm children need.
+    """
+
+    def __init__(self, sandbox: Sandbox, view: Path, layers: str, closures: Mapping[str, Path], limits: Limits) -> None:
+        self._sandbox = sandbox
+        self._view = view
+        self._layers = layers
+        self._closures = closures
+        self._limits = limits
+        self._servers: dict[str, ForkServer] = {}
+
+    def warms(self, combo: Combo, composed: Composed) -> bool:
+        """Tell whether a combination's interpreter can be forked; not before its closures are known."""
+        return self._server(combo, composed).warm
+
+    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool) -> Result:
+        """Run the import check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
+
+        def attempt(modules: Sequence[str]) -> Ended:
+            return self._ended(combo, composed, limits, tuple(modules), warm=warm)
+
+        return import_result(combo, environment, limits, "warm" if warm else "cold", attempt)
+
+    def _ended(
+        self, combo: Combo, composed: Composed, limits: Limits, modules: tuple[str, ...], *, warm: bool
+    ) -> Ended:
+        cold = (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
+        request = Request(
+            cwd=composed.cwd,
+            limits=limits,
+            site=composed.site,
+            modules=modules,
+            layers=composed.layers,
+            scripts=composed.scripts,
+            command=() if warm else cold,
+            environment={} if warm else child_environment(composed, self._sandbox.passed),
+        )
+        server = self._server(combo, composed)
+        try:
+            return server.run(request)
+        except SandboxProblem:
+            raise
+        except HarnessProblem:
+            del self._servers[composed.prefix]
+            raise
+
+    def _server(self, combo: Combo, composed: Composed) -> ForkServer:
+        if composed.prefix not in self._servers:
+            self._view.mkdir(parents=True, exist_ok=True)
+            closures = self._closures.get(combo.interpreter)
+            setup = Setup(
+                level=self._sandbox.level,
+                view=str(self._view),
+                environment=child_environment(composed, self._sandbox.passed),
+                prefix=composed.prefix,
+                layers=self._layers,
+                network=self._sandbox.network,
+                size=self._limits.room,
+                processes=self._limits.processes,
+                closures=str(closures) if closures and closures.exists() else "",
+            )
+            self._servers[composed.prefix] = ForkServer(composed.python, setup)
+        return self._servers[composed.prefix]
+
+    def forget(self) -> None:
+        """End the servers; the next combinations start new ones."""
+        while self._servers:
+            self._servers.popitem()[1].close()
+
+    def close(self) -> None:
+        """End the servers."""
+        self.forget()

@@ -1,0 +1,119 @@
+"""Which sandbox this machine allows: found by attacks on our own things, not by asking for versions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.errors import HarnessProblem, UsageProblem
+from pytest_spip.model import Limits, Sandbox
+from pytest_spip.run.server import CHILD, ForkServer, Request, Setup, has_fork_servers
+
+__all__ = ["FORCE", "MENDS", "choose_sandbox", "try_level"]
+
+FORCE = "SPIP_SANDBOX_LEVEL"
+"""Variable that forces a level, for measurements and tests."""
+ATTACK = str(CHILD / "attack.py")
+MENDS: Mapping[int, str] = {
+    3: "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0; in a "
+    "container a seccomp and AppArmor profile that lets unshare and mount through), with Linux 5.12 or newer",
+    2: "use Linux 5.13 or newer with Landlock among its security modules (lsm=landlock,...)",
+    1: "use Linux",
+}
+"""What to change where a level does not work."""
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+def choose_sandbox(
+    wish: str, *, network: bool = False, env: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Sandbox:
+    """Return the sandbox as ``--spip-sandbox`` wishes: ``auto``, ``strict`` or ``off``.
+
+    Raises ``UsageProblem`` where ``strict`` cannot be had, and for a variable that is to be passed on and is not set.
+    """
+    passed = tuple((name, _value(name, environ)) for name in env)
+    if wish == "off":
+        return Sandbox(0, network=network, passed=passed)
+    forced = environ.get(FORCE, "")
+    levels = (int(forced),) if forced in ("0", "1", "2", "3") else (3, 2, 1)
+    whys: list[str] = []
+    for level in levels:
+        why = try_level(level, network=network)
+        if not why:
+            return Sandbox(level, "; ".join(whys), network=network, passed=passed)
+        whys.append(f"level {level}: {why}")
+        if wish == "strict":
+            break
+    if wish == "strict" or forced:
+        raise UsageProblem("--spip-sandbox", whys[0], f"{MENDS.get(levels[0], MENDS[1])}, or use --spip-sandbox=auto")
+    return Sandbox(1, "; ".join(whys), network=network, passed=passed)
+
+
+def _value(name: str, environ: Mapping[str, str]) -> str:
+    if name not in environ:
+        raise UsageProblem("--spip-env", f"{name} is not set", "set it, or leave the option out")
+    return environ[name]
+
+
+def try_level(level: int, *, network: bool = False) -> str:
+    """Attack from inside a sandbox of a level; say what went wrong with it, and nothing when it holds."""
+    if level <= 1:
+        return ""
+    if not has_fork_servers():
+        return f"{sys.platform} has no such thing"
+    try:
+        with tempfile.TemporaryDirectory(prefix="spip-probe-") as directory:
+            through = _attack(Path(directory), level, network=network)
+    except (HarnessProblem, OSError, ValueError) as error:
+        return str(error)
+    return f"an attack got through ({', '.join(through)})" if through else ""
+
+
+def _attack(directory: Path, level: int, *, network: bool) -> list[str]:
+    """Return the names of the attacks that got through."""
+    for name in ("view", "prefix/home", "prefix/tmp", "prefix/work", "layers/one", "outside"):
+        (directory / name).mkdir(parents=True)
+    (directory / "layers" / "one" / "layered").write_text("seen", "utf-8")
+    (directory / "outside" / "canary").write_text("seen", "utf-8")
+    prefix = directory / "prefix"
+    # The programs of a virtual environment, which may lie in somebody's home, are not there: what they lead to is.
+    python = os.path.realpath(sys.executable)
+    layers = str(directory / "layers") if level >= 3 else ""
+    setup = Setup(level, str(directory / "view"), _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network)
+    for path in (directory, prefix, *prefix.iterdir()) if setup.stranger else ():
+        path.chmod(0o755)
+    with _listeners(directory) as places, contextlib.closing(ForkServer(python, setup)) as server:
+        asked = [str(directory / "outside"), str(prefix), str(os.getpid()), *([] if network else places)]
+        command = (python, "-I", "-S", "-B", ATTACK, *asked)
+        request = Request(
+            str(prefix / "work"),
+            Limits(timeout=20.0),
+            layers=("one",) if layers else (),
+            command=command,
+            environment=_ENVIRONMENT,
+        )
+        ended = server.run(request)
+    through: list[str] = json.loads(ended.output)
+    if layers:
+        through = [one for one in through if one != "layer"] if "layer" in through else [*through, "no layers"]
+    return through
+
+
+@contextlib.contextmanager
+def _listeners(directory: Path) -> Iterator[list[str]]:
+    """Yield the places of sockets that listen: a port, an abstract name, a path."""
+    path = str(directory / "outside" / "socket")
+    abstract = f"spip-probe-{os.getpid()}-{directory.name}"
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as filed:
+        tcp.bind(("127.0.0.1", 0))
+        named.bind(f"\0{abstract}")
+        filed.bind(path)
+        for one in (tcp, named, filed):
+            one.listen()
+        yield [str(tcp.getsockname()[1]), abstract, path]

@@ -1,0 +1,193 @@
+"""The worker's side of a fork server: starts it, asks it, ends it. The protocol is told in child/forkserver.py."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_spip.errors import HarnessProblem, SandboxProblem
+from pytest_spip.model import Limits
+from pytest_spip.run.process import Ended
+from pytest_spip.run.text import harmless
+
+__all__ = ["CHILD", "NONCE", "RESULT", "STRANGER", "ForkServer", "Request", "Setup", "has_fork_servers"]
+
+CHILD = Path(__file__).parent / "child"
+RESULT, NONCE = "<result>", "<nonce>"
+"""Words of a command that stand for descriptors."""
+STRANGER = 64321
+"""The uid that package code gets where we are root: nobody's, and below what containers map."""
+START_TIMEOUT = 60.0
+GRACE = 20.0
+"""Seconds that a server may take beyond its child's limit before it is given up."""
+
+
+def has_fork_servers() -> bool:
+    """Tell whether this system has what a fork server is made of: pidfd, prctl, /proc."""
+    return os.uname().sysname == "Linux" and hasattr(os, "pidfd_open")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setup:
+    """What a fork server is told once, see child/sandbox.py; ``environment`` are its variables and its warm children's."""
+
+    level: int
+    view: str
+    environment: Mapping[str, str]
+    prefix: str = ""
+    layers: str = ""
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    network: bool = False
+    size: int = Limits().room
+    processes: int = Limits().processes
+    closures: str = ""
+
+    @property
+    def stranger(self) -> int:
+        """The uid that package code gets, 0 for our own."""
+        return STRANGER if self.level >= 3 and os.getuid() == 0 else 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the protocol's fields."""
+        plain = dataclasses.asdict(self)
+        del plain["environment"]
+        return plain | {"stranger": self.stranger, "read": [*self.read, str(CHILD)]}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What one child is to do; ``command`` is empty for a warm one."""
+
+    cwd: str
+    limits: Limits
+    site: str = ""
+    modules: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    scripts: tuple[tuple[str, str], ...] = ()
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the protocol's fields; made by hand, for there is one for every combination."""
+        limits = self.limits
+        return {
+            "cwd": self.cwd,
+            "site": self.site,
+            "modules": self.modules,
+            "layers": self.layers,
+            "scripts": self.scripts,
+            "command": self.command,
+            "environment": dict(self.environment),
+            "memory": limits.memory,
+            "file_size": limits.file_size,
+            "output": limits.output,
+            "timeout": limits.timeout,
+            "inactivity": limits.inactivity,
+        }
+
+
+class ForkServer:
+    """A running fork server. Raises ``SandboxProblem`` when it cannot set itself up, ``HarnessProblem`` when it dies."""
+
+    def __init__(self, python: str, setup: Setup) -> None:
+        self._said = b""
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [python, "-I", "-B", str(CHILD / "forkserver.py"), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=dict(setup.environment),
+                cwd="/",
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        try:
+            self._send(setup.to_plain())
+            told, *_ = self._receive(START_TIMEOUT)
+        except HarnessProblem as error:
+            self.close()
+            raise SandboxProblem(f"{python} serves no forks: {self._last_words() or error}") from error
+        except BaseException:
+            self.close()
+            raise
+        if "error" in told:
+            self.close()
+            raise SandboxProblem(f"level {setup.level}: {told['error']}")
+        self.warm: bool = told["warm"]
+        """Whether it can fork warm children."""
+
+    def run(self, request: Request) -> Ended:
+        """Have a child run, and return how it ended."""
+        try:
+            self._send(request.to_plain())
+            told, result, output = self._receive(request.limits.timeout + GRACE)
+        except BaseException:
+            self.close()
+            raise
+        if told["error"]:
+            raise SandboxProblem(f"a child could not be confined: {told['error']}")
+        return Ended(
+            status=told["status"],
+            cut=told["cut"],
+            evidence=told["evidence"],
+            output=harmless(output.decode("utf-8", "replace")),
+            result=result,
+            seconds=told["seconds"],
+            cpu_seconds=told["cpu_seconds"],
+            peak_rss=0,
+        )
+
+    def close(self) -> None:
+        """Hang up: the server kills what runs, and ends."""
+        self._socket.close()
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self._process.kill()  # of no effect on one that has ended
+        _, self._said = self._process.communicate()
+
+    def _send(self, plain: Mapping[str, Any]) -> None:
+        data = json.dumps(plain).encode()
+        try:
+            self._socket.sendall(struct.pack("!2I", 1, len(data)) + data)
+        except OSError as error:
+            raise HarnessProblem(f"a fork server died ({error})") from error
+
+    def _receive(self, timeout: float) -> tuple[Any, ...]:
+        self._socket.settimeout(timeout)
+        (count,) = struct.unpack("!I", self._read(4))
+        sizes = struct.unpack(f"!{count}I", self._read(4 * count))
+        data = self._read(sum(sizes))
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(data[start : start + size])
+            start += size
+        return json.loads(parts[0]), *parts[1:]
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                more = self._socket.recv(size - len(data))
+            except OSError as error:
+                raise HarnessProblem(f"a fork server does not answer ({error})") from error
+            if not more:
+                raise HarnessProblem("a fork server died")
+            data += more
+        return data
+
+    def _last_words(self) -> str:
+        said = self._said.splitlines()
+        return said[-1].decode("utf-8", "replace") if said else ""
