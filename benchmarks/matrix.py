@@ -1,22 +1,41 @@
-"""Runs ``pytest --spip-matrix`` as a user does and reads its JSON report (schema 1)."""
+"""Runs ``pytest --spip-matrix`` as a user does and reads its JSON report (schema 1) and its run database."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Combination", "Matrix", "Report", "Unmeasurable", "environment", "matrix_of", "options", "run"]
+__all__ = [
+    "Combination",
+    "Matrix",
+    "Planned",
+    "Report",
+    "Unmeasurable",
+    "database",
+    "environment",
+    "matrix_of",
+    "options",
+    "planned",
+    "read",
+    "run",
+    "started",
+    "workplace",
+]
 
 PYPI = "https://pypi.org/simple/"
+NOTHING = ("-k", "not spip")  # every item of a matrix has the keyword: all is done as ever, but no combination runs
 
 
 class Unmeasurable(Exception):
@@ -25,7 +44,10 @@ class Unmeasurable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """What to run: packages, the values of the options of pytest-spip (empty for its default), xdist workers."""
+    """What to run: packages, the values of the options of pytest-spip (empty for its default), xdist workers.
+
+    ``more`` are further arguments of pytest, ``variables`` of its environment.
+    """
 
     packages: tuple[str, ...]
     python: str
@@ -33,6 +55,8 @@ class Matrix:
     exclude_newer: str
     index_url: str
     workers: int
+    more: tuple[str, ...] = ()
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def arguments(self, report: Path) -> list[str]:
         """Return the command line."""
@@ -43,35 +67,74 @@ class Matrix:
             f"--spip-report=json:{report}",
             f"-n{self.workers}",
             "-q",
+            *self.more,
         ]
+
+    def changed(self, *more: str, **variables: str) -> Matrix:
+        """Return the same matrix with further arguments and environment variables."""
+        return dataclasses.replace(self, more=(*self.more, *more), variables={**self.variables, **variables})
+
+    def empty(self) -> Matrix:
+        """Return the same matrix with no combination selected."""
+        return self.changed(*NOTHING)
 
 
 @dataclasses.dataclass(frozen=True)
-class Combination:
-    """One combination of the report; ``path`` is its interpreter, ``None`` when that is not installed."""
+class Planned:
+    """One combination of the plan; ``path`` is its interpreter, ``None`` when that is not installed."""
 
     id: str
     package: str
     version: str
+    interpreter: str
     path: Path | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination(Planned):
+    """One combination of the report; ``seconds`` and ``cpu_seconds`` are those of its run alone."""
+
     outcome: str
     phase: str
     reason: str
     detail: str
+    runner: str
+    seconds: float
+    cpu_seconds: float
+    output: str
 
     def __str__(self) -> str:
         """Return the verdict in one line."""
         return " ".join(filter(None, [self.id, self.outcome, self.phase, self.reason, self.detail]))
 
+    @property
+    def verdict(self) -> tuple[str, str, str]:
+        """Outcome, phase and reason: what two runs must agree on."""
+        return self.outcome, self.phase, self.reason
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The JSON report, and ``wall``: the seconds that the whole command took."""
+    """The JSON report, and ``wall``: the seconds that the whole command took.
+
+    ``seconds`` are those in which combinations ran, ``phases`` those of each phase, in all processes together.
+    """
 
     combinations: tuple[Combination, ...]
     per_second: float
     work: Mapping[str, int]
     wall: float
+    seconds: float = 0.0
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cpu_utilisation: float = 0.0
+    iowait: float = 0.0
+
+    @property
+    def how(self) -> str:
+        """How the combinations were run, in the words of the report."""
+        names = ("runner", "sandbox", "ram")
+        return ", ".join(f"{name} {self.facts[name]}" for name in names if self.facts.get(name) not in (None, ""))
 
 
 def options(description: str, package: Sequence[str]) -> argparse.ArgumentParser:
@@ -87,6 +150,10 @@ def options(description: str, package: Sequence[str]) -> argparse.ArgumentParser
     parser.add_argument("--exclude-newer", default=now, metavar="DATE", help="the index as of that instant (now)")
     parser.add_argument("--index-url", default=PYPI, metavar="URL", help="the one index that everything reads")
     parser.add_argument("--workers", type=int, default=2, help="of each tool")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="keep runs and reports there (a temporary one)")
+    parser.add_argument(
+        "--pytest", nargs="+", default=(), metavar="ARG", help="write it so: --pytest=--spip-sandbox=off"
+    )
     return parser
 
 
@@ -99,7 +166,19 @@ def matrix_of(arguments: argparse.Namespace) -> Matrix:
         exclude_newer=arguments.exclude_newer,
         index_url=arguments.index_url,
         workers=arguments.workers,
+        more=tuple(arguments.pytest),
     )
+
+
+@contextlib.contextmanager
+def workplace(arguments: argparse.Namespace) -> Iterator[Path]:
+    """Yield the directory to work in, which goes at the end unless it was named."""
+    if arguments.directory:
+        arguments.directory.mkdir(parents=True, exist_ok=True)
+        yield arguments.directory.absolute()
+    else:
+        with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
 
 
 def environment(index_url: str) -> dict[str, str]:
@@ -113,35 +192,47 @@ def _chooses_index(name: str) -> bool:
     return name.startswith(("UV_", "PIP_")) and ("INDEX" in name or "FIND_LINKS" in name)
 
 
-def run(matrix: Matrix, directory: Path) -> Report:
-    """Run the matrix below the directory; raises :class:`Unmeasurable` when there is no report."""
-    report, log = directory / "report.json", directory / "pytest.log"
-    report.unlink(missing_ok=True)
-    started = time.perf_counter()
-    with log.open("wb") as out:
-        subprocess.run(
-            [sys.executable, "-m", "pytest", f"--rootdir={directory}", *matrix.arguments(report)],
+def started(matrix: Matrix, directory: Path) -> subprocess.Popen[bytes]:
+    """Start pytest over the matrix in the directory, made if need be; its output goes to ``pytest.log`` there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").unlink(missing_ok=True)
+    with (directory / "pytest.log").open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", f"--rootdir={directory}", *matrix.arguments(directory / "report.json")],
             cwd=directory,
-            env=environment(matrix.index_url),
+            env={**environment(matrix.index_url), **matrix.variables},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-    wall = time.perf_counter() - started
-    if not report.exists():
-        raise Unmeasurable(log.read_text(encoding="utf-8", errors="replace")[-4000:])
-    return _read(json.loads(report.read_text(encoding="utf-8")), wall)
 
 
-def _read(plain: Mapping[str, Any], wall: float) -> Report:
-    """Return the report's parts that are measured."""
+def run(matrix: Matrix, directory: Path) -> Report:
+    """Run the matrix below the directory; raises :class:`Unmeasurable` when there is no report."""
+    before = time.perf_counter()
+    started(matrix, directory).wait()
+    return read(directory, time.perf_counter() - before)
+
+
+def read(directory: Path, wall: float) -> Report:
+    """Return the report of a run that ended; raises :class:`Unmeasurable` when there is none."""
+    try:
+        plain = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        said = (directory / "pytest.log").read_text(encoding="utf-8", errors="replace")
+        raise Unmeasurable(said[-4000:]) from None
     paths = {each["id"]: each.get("path") for each in plain["interpreters"]}
+    summary = plain["summary"]
     return Report(
         combinations=tuple(_combination(each, paths.get(each["interpreter"])) for each in plain["combinations"]),
-        per_second=plain["summary"].get("per_second") or 0.0,
-        work=plain["summary"].get("work", {}),
+        per_second=summary.get("per_second") or 0.0,
+        work=summary.get("work", {}),
         wall=wall,
+        seconds=summary.get("seconds") or 0.0,
+        phases=summary.get("phases", {}),
+        facts=plain["run"],
+        cpu_utilisation=summary.get("cpu_utilisation") or 0.0,
+        iowait=summary.get("iowait") or 0.0,
     )
 
 
@@ -151,9 +242,34 @@ def _combination(plain: Mapping[str, Any], path: str | None) -> Combination:
         id=plain["id"],
         package=plain["package"],
         version=plain["version"],
+        interpreter=plain["interpreter"],
         path=Path(path) if path else None,
         outcome=plain["outcome"],
         phase=plain.get("phase") or "",
         reason=plain.get("reason") or "",
         detail=plain.get("detail") or "",
+        runner=plain.get("runner") or "",
+        seconds=plain.get("seconds") or 0.0,
+        cpu_seconds=plain.get("cpu_seconds") or 0.0,
+        output=plain.get("output") or "",
     )
+
+
+def planned(matrix: Matrix, directory: Path) -> tuple[Planned, ...]:
+    """Return the plan without running any of it; raises :class:`Unmeasurable` when there is none."""
+    run(matrix.empty(), directory)
+    query = "SELECT plan.*, path FROM plan JOIN interpreter ON interpreter.id = interpreter ORDER BY ordinal"
+    return tuple(
+        Planned(
+            row["id"], row["package"], row["version"], row["interpreter"], Path(row["path"]) if row["path"] else None
+        )
+        for row in database(directory, query)
+    )
+
+
+def database(directory: Path, query: str) -> list[sqlite3.Row]:
+    """Return what the database of the newest run below the directory answers."""
+    path = directory / ".spip" / "latest" / "run.sqlite"
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(query).fetchall()
