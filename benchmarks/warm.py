@@ -7,66 +7,17 @@ The exit status is 1 when a second run resolved, downloaded, built or filed anyt
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import dataclasses
-import functools
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import uv
-
 from benchmarks import matrix
+from benchmarks.rivals import UvRun
+from benchmarks.tables import say
 
 __all__ = ["main"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Rival:
-    """``uv run`` of combinations: the module to import, its own uv cache, a working directory without a project."""
-
-    module: str
-    index_url: str
-    directory: Path
-    workers: int
-
-    def fill(self, combinations: Sequence[matrix.Combination]) -> list[matrix.Combination]:
-        """Run all with the network, and return those that work; raises :class:`matrix.Unmeasurable` when none does."""
-        working = [each for each, worked in zip(combinations, self._run(combinations, ()), strict=True) if worked]
-        if not working:
-            raise matrix.Unmeasurable("no combination passed and works by uv run too")
-        return working
-
-    def rate(self, combinations: Sequence[matrix.Combination]) -> float:
-        """Return combinations per second without the network; raises :class:`matrix.Unmeasurable` when one fails."""
-        started = time.perf_counter()
-        if not all(self._run(combinations, ("--offline",))):
-            raise matrix.Unmeasurable("uv run failed on a combination that had worked")
-        return len(combinations) / (time.perf_counter() - started)
-
-    def _run(self, combinations: Sequence[matrix.Combination], options: Sequence[str]) -> list[bool]:
-        """Run all, and tell of each whether it worked."""
-        with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(functools.partial(self._works, options=options), combinations))
-
-    def _works(self, combination: matrix.Combination, options: Sequence[str]) -> bool:
-        """Tell whether uv can run one combination."""
-        where = ["--isolated", "--no-project", *options, "--python", str(combination.path)]
-        what = ["--with", f"{combination.package}=={combination.version}", "python", "-c", f"import {self.module}"]
-        cache = {"UV_CACHE_DIR": str(self.directory / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
-        done = subprocess.run(
-            [uv.find_uv_bin(), "run", *where, *what],
-            cwd=self.directory,
-            env=matrix.environment(self.index_url) | cache,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fill the caches, measure the rounds, print them and return the exit status."""
     arguments = parsed(argv)
     asked = matrix.matrix_of(arguments)
-    with tempfile.TemporaryDirectory(prefix="warm-") as name:
+    with matrix.workplace(arguments) as directory:
         module = arguments.module or asked.packages[0].replace("-", "_")
-        rival = Rival(module, asked.index_url, Path(name), asked.workers)
+        rival = UvRun(module, asked.index_url, directory / "uv-run", asked.workers)
         say("filling run")
         try:
-            filled = matrix.run(asked, Path(name))
-            common = rival.fill([each for each in filled.combinations if each.outcome == "passed"])
-            rounds = [measured(number, asked, rival, common) for number in range(arguments.rounds)]
+            filled = matrix.run(asked, directory)
+            common = filling(rival, filled)
+            rounds = [measured(number, asked, rival, common, directory) for number in range(arguments.rounds)]
         except matrix.Unmeasurable as failure:
             say(str(failure))
             return 2
@@ -122,10 +73,23 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def measured(number: int, asked: matrix.Matrix, rival: Rival, common: Sequence[matrix.Combination]) -> Round:
-    """Measure both once."""
+def filling(rival: UvRun, filled: matrix.Report) -> list[matrix.Planned]:
+    """Return what passed and works by uv run too; raises :class:`matrix.Unmeasurable` when nothing does."""
+    common = rival.prepare([each for each in filled.combinations if each.outcome == "passed"])
+    if not common:
+        raise matrix.Unmeasurable("no combination passed and works by uv run too")
+    return common
+
+
+def measured(
+    number: int, asked: matrix.Matrix, rival: UvRun, common: Sequence[matrix.Planned], directory: Path
+) -> Round:
+    """Measure both once; raises :class:`matrix.Unmeasurable` when uv run fails."""
     say(f"round {number + 1}")
-    return Round(matrix.run(asked, rival.directory), rival.rate(common))
+    report, lap = matrix.run(asked, directory), rival.lap(common)
+    if lap.failed:
+        raise matrix.Unmeasurable("uv run failed on a combination that had worked")
+    return Round(report, lap.rate)
 
 
 def lines(rounds: Sequence[Round], planned: int, common: int) -> Iterator[str]:
@@ -151,11 +115,6 @@ def rates(values: Sequence[float]) -> list[str]:
 def row(title: str, cells: Sequence[str]) -> str:
     """Return a line of the table."""
     return f"{title:<32}" + "".join(f"{cell:>10}" for cell in cells)
-
-
-def say(text: str) -> None:
-    """Print progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
