@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.floor import Unpacked
 from benchmarks.matrix import Matrix
+from benchmarks.wheels import Unpacked
 from tests.support.distributions import Content, wheel
 from tests.support.index import LocalIndex
 

@@ -12,13 +12,10 @@ import json
 import statistics
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
-import uv
+from benchmarks.wheels import Unpacked
 
-from benchmarks.matrix import Planned, environment
-
-__all__ = ["Floor", "Unpacked", "floors", "unpack"]
+__all__ = ["Floor", "floors"]
 
 FORKS = 40
 
@@ -65,14 +62,6 @@ print(json.dumps({"bare": bare, "imported": run(lambda: __import__(module))}))
 
 
 @dataclasses.dataclass(frozen=True)
-class Unpacked:
-    """A combination whose wheel lies unpacked in ``site``, bytecode included."""
-
-    combination: Planned
-    site: Path
-
-
-@dataclasses.dataclass(frozen=True)
 class Floor:
     """CPU and elapsed seconds of a fork alone, and of a fork that imports; medians over releases of one interpreter."""
 
@@ -80,22 +69,6 @@ class Floor:
     import_cpu: float
     fork_seconds: float
     import_seconds: float
-
-
-def unpack(combinations: Sequence[Planned], directory: Path, index_url: str) -> list[Unpacked]:
-    """Unpack the wheels of the combinations that have one, and leave the others out."""
-    env = environment(index_url) | {"UV_CACHE_DIR": str(directory.parent / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
-    unpacked = []
-    for each in combinations:
-        site = directory / each.id
-        how = ["--no-build", "--no-deps", "--compile-bytecode", "--python", str(each.path), "--target", str(site)]
-        what = f"{each.package}=={each.version}"
-        done = subprocess.run(
-            [uv.find_uv_bin(), "pip", "install", "-q", *how, what], env=env, capture_output=True, check=False
-        )
-        if done.returncode == 0:
-            unpacked.append(Unpacked(each, site))
-    return unpacked
 
 
 def floors(unpacked: Sequence[Unpacked], module: str) -> dict[str, Floor]:

@@ -15,14 +15,12 @@ from pathlib import Path
 
 from benchmarks import accounts, matrix
 from benchmarks.copies import copied
-from benchmarks.floor import Floor, Unpacked, floors, unpack
+from benchmarks.floor import Floor, floors
 from benchmarks.rivals import Lap, Nox, Rival, ToxUv, UvRun, UvVenv, install_tools
 from benchmarks.tables import SPREAD, say, spread, table
-from tests.support.interpreters import pythons
+from benchmarks.wheels import NEWEST, Unpacked, with_wheels
 
 __all__ = ["main"]
-
-NEWEST = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; one package only, because the rivals import one module."""
     parser = matrix.options("Measure throughput and CPU against uv, tox and nox.", ["colorama"])
-    parser.set_defaults(python=",".join(list(pythons())[-NEWEST:]))
+    parser.set_defaults(python=NEWEST)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--module", help="what to import (the package's name)")
     parser.add_argument(
@@ -87,20 +85,6 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--package: one package only")
     arguments.module = arguments.module or arguments.packages[0].replace("-", "_")
     return arguments
-
-
-def with_wheels(asked: matrix.Matrix, directory: Path) -> tuple[matrix.Matrix, list[Unpacked]]:
-    """Return the matrix without the releases that have no wheel for some Python, and the other combinations unpacked."""
-    say("looking for wheels")
-    plan = matrix.planned(asked, directory / "plan")
-    unpacked = unpack([each for each in plan if each.path], directory / "unpacked", asked.index_url)
-    found = {each.combination.id for each in unpacked}
-    without = dict.fromkeys(each.version for each in plan if each.id not in found)
-    kept = [each for each in unpacked if each.combination.version not in without]
-    if not kept:
-        raise matrix.Unmeasurable("no release has a wheel for every Python")
-    bounds = ",".join(f"!={version}" for version in without)
-    return dataclasses.replace(asked, packages=(f"{asked.packages[0]}{bounds}",)), kept
 
 
 def raced(asked: matrix.Matrix, unpacked: Sequence[Unpacked], arguments: argparse.Namespace, directory: Path) -> Race:

@@ -1,0 +1,82 @@
+"""The processes of a running session as /proc shows them: its workers, what they started, and what all of them hold."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+__all__ = ["Tree", "entries", "look", "mounts"]
+
+WORKER = "sys.stdin.readline"
+"""Part of the command line with which execnet starts a worker."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """A session at one moment: ``servers`` are what workers started themselves, ``others`` what stems from those."""
+
+    controller: psutil.Process
+    workers: tuple[psutil.Process, ...]
+    servers: tuple[psutil.Process, ...]
+    others: tuple[psutil.Process, ...]
+    zombies: int
+
+    def lasting(self, seconds: float) -> tuple[psutil.Process, ...]:
+        """Return the servers that live for so long already."""
+        return tuple(each for each in self.servers if _age(each) > seconds)
+
+
+def look(pid: int) -> Tree | None:
+    """Return the session whose controller this is, ``None`` when it ended."""
+    try:
+        controller = psutil.Process(pid)
+        everyone = controller.children(recursive=True)
+        workers = [each for each in controller.children() if _is_worker(each)]
+    except psutil.NoSuchProcess:
+        return None
+    below = {each.pid: each for worker in workers for each in _children(worker, recursive=True)}
+    servers = [each for worker in workers for each in _children(worker) if not _is_zombie(each)]
+    direct = {each.pid for each in servers}
+    others = [each for number, each in below.items() if number not in direct and not _is_zombie(each)]
+    return Tree(controller, tuple(workers), tuple(servers), tuple(others), sum(map(_is_zombie, everyone)))
+
+
+def mounts(pid: int) -> int:
+    """Return how many mounts the process sees."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/mounts").read_bytes().count(b"\n")
+    return 0
+
+
+def entries(directory: Path) -> int:
+    """Return how many files and directories lie below the directory."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(directory))
+
+
+def _children(process: psutil.Process, *, recursive: bool = False) -> Iterator[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        yield from process.children(recursive=recursive)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(WORKER in word for word in process.cmdline())
+    return False
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return False
+
+
+def _age(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return time.time() - process.create_time()
+    return 0.0

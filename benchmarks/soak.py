@@ -1,0 +1,210 @@
+"""Watches what a long session holds on to: ``python -m benchmarks.soak``.
+
+Many releases of a generated package, some of which leave files, threads, descriptors and processes behind, or die. The
+exit status is 1 when the last tenth holds more than the first, 2 when there was nothing to measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks import matrix
+from benchmarks.copies import generated
+from benchmarks.processes import Tree, entries, look, mounts
+from benchmarks.tables import say, table
+from benchmarks.wheels import NEWEST
+
+__all__ = ["main"]
+
+PACKAGE = "soakling"
+COMBINATIONS = 5000
+ODD = 25
+"""One release in so many misbehaves."""
+SETTLED = 2.0
+"""Seconds after which a process that a worker started is a fork server rather than a combination."""
+GROWTH = 1.05
+SLACK = 2.0
+"""What counts is a median of samples that fall at any moment of a combination."""
+
+PLAIN = "import json, decimal, threading, tempfile\nanswer = 42\n"
+MISCHIEF = (
+    "raise ImportError('not today')\n",
+    "import os, tempfile\nfor n in range(200): open(os.path.join(tempfile.gettempdir(), f'left-{n}'), 'w').write('x' * 999)\n",
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n",
+    "import subprocess\nsubprocess.Popen(['sleep', '600'])\n",
+    "import os\nleft = [os.dup(1) for _ in range(50)]\n",
+    "big = bytearray(30 << 20)\nbig[::4096] = b'x' * len(big[::4096])\n",
+    "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n",
+    "import os\nfor n in range(3):\n    if not os.fork(): os._exit(0)\n",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What a session held when so many combinations were done."""
+
+    done: int
+    held: Mapping[str, float]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the session, watch it, print the first tenth against the last and return the exit status."""
+    arguments = parsed(argv)
+    with matrix.workplace(arguments) as directory, tempfile.TemporaryDirectory(dir=arguments.ram) as ram:
+        asked = matrix.matrix_of(arguments).changed(f"--spip-ram={ram}")
+        releases = arguments.combinations // len(arguments.python.split(","))
+        with generated(asked, PACKAGE, dict(contents(releases)), directory) as many:
+            say(f"{releases} releases of {PACKAGE}; filling caches while at it")
+            samples, report = watched(many, directory / "run", Path(ram), arguments.period)
+    try:
+        rows = list(compared(samples, len(report.combinations)))
+    except matrix.Unmeasurable as failure:
+        say(str(failure))
+        return 2
+    print("\n".join(lines(rows, samples, report)))
+    return int(not all(row.flat for row in rows))
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = matrix.options("Watch what a long session holds on to.", [PACKAGE])
+    parser.set_defaults(python=NEWEST)
+    parser.add_argument("--combinations", type=int, default=COMBINATIONS, help=f"({COMBINATIONS})")
+    parser.add_argument("--period", type=float, default=1.0, help="seconds between two samples (1)")
+    parser.add_argument("--ram", default="/dev/shm", metavar="DIR", help="a tmpfs, for a directory whose entries count")
+    return parser.parse_args(argv)
+
+
+def contents(releases: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the releases by version; every so many of them one of those that misbehave."""
+    for number in range(releases):
+        code = MISCHIEF[number // ODD % len(MISCHIEF)] if number % ODD == ODD - 1 else PLAIN
+        yield f"1.{number}", {f"{PACKAGE}/__init__.py": code}
+
+
+def watched(many: matrix.Matrix, directory: Path, ram: Path, period: float) -> tuple[list[Sample], matrix.Report]:
+    """Run the matrix to its end and return what was seen meanwhile, and its report."""
+    samples = []
+    began = time.perf_counter()
+    session = matrix.started(many, directory)
+    while not _ended(session, period):
+        tree, done = look(session.pid), finished(directory)
+        if tree and tree.workers and done:
+            samples.append(Sample(done, held(tree, ram)))
+            if len(samples) % 10 == 0:
+                say(f"{done} done")
+    return samples, matrix.read(directory, time.perf_counter() - began)
+
+
+def _ended(session: subprocess.Popen[bytes], period: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        session.wait(period)
+    return session.returncode is not None
+
+
+def finished(directory: Path) -> int:
+    """Return how many verdicts the ledger of the running session holds."""
+    with contextlib.suppress(sqlite3.Error):
+        return int(matrix.database(directory, "SELECT count(*) FROM ledger")[0][0])
+    return 0
+
+
+def held(tree: Tree, ram: Path) -> dict[str, float]:
+    """Return what is held, by name: of several processes the mean."""
+    groups = {"worker": tree.workers, "fork server": tree.lasting(SETTLED), "controller": (tree.controller,)}
+    told = {f"{name}: descriptors": _mean(group, _descriptors) for name, group in groups.items() if group}
+    told |= {f"{name}: RSS, MiB": _mean(group, _rss) for name, group in groups.items() if group}
+    told |= {f"{name}: mounts": _mean(group, lambda one: mounts(one.pid)) for name, group in groups.items() if group}
+    return told | {"fork servers": len(groups["fork server"]), "zombies": tree.zombies, "tmpfs entries": entries(ram)}
+
+
+def _mean(group: Sequence[psutil.Process], figure: Callable[[psutil.Process], float]) -> float:
+    values = []
+    for one in group:
+        with contextlib.suppress(psutil.Error):
+            values.append(figure(one))
+    return statistics.mean(values) if values else 0.0
+
+
+def _descriptors(process: psutil.Process) -> float:
+    return process.num_fds()
+
+
+def _rss(process: psutil.Process) -> float:
+    return process.memory_info().rss / (1 << 20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Medians of the first and the last tenth of a figure; ``flat`` tells whether the growth is within bounds."""
+
+    name: str
+    first: float
+    last: float
+
+    @property
+    def judged(self) -> bool:
+        """The controller keeps every verdict, so it may grow."""
+        return not self.name.startswith("controller") or self.name.endswith("mounts")
+
+    @property
+    def flat(self) -> bool:
+        """Memory may grow by a twentieth, all else not at all."""
+        if not self.judged:
+            return True
+        return self.last <= (self.first * GROWTH if "RSS" in self.name else self.first + SLACK)
+
+
+def compared(samples: Sequence[Sample], total: int) -> Iterator[Row]:
+    """Yield a row for each figure; raises :class:`matrix.Unmeasurable` when the session was too short."""
+    first = [each for each in samples if each.done <= total / 10]
+    last = [each for each in samples if each.done >= total * 9 / 10]
+    if not first or not last:
+        raise matrix.Unmeasurable("too short a session: no sample in its first or last tenth")
+    for name in dict.fromkeys(name for each in (*first, *last) for name in each.held):
+        yield Row(name, _median(first, name), _median(last, name))
+
+
+def _median(samples: Sequence[Sample], name: str) -> float:
+    return statistics.median([each.held[name] for each in samples if name in each.held] or [0.0])
+
+
+def lines(rows: Sequence[Row], samples: Sequence[Sample], report: matrix.Report) -> Iterator[str]:
+    """Yield the table."""
+    yield f"{len(report.combinations)} combinations in {report.seconds:.0f} s, {len(samples)} samples, {report.how}"
+    outcomes = sorted({each.outcome for each in report.combinations})
+    counts = {word: sum(each.outcome == word for each in report.combinations) for word in outcomes}
+    yield ", ".join(f"{word} {count}" for word, count in counts.items())
+    head = ["", "first tenth", "last tenth", "growth", ""]
+    words = {True: "flat", False: "GROWS"}
+    yield from table(
+        [
+            head,
+            *(
+                [
+                    row.name,
+                    f"{row.first:.1f}",
+                    f"{row.last:.1f}",
+                    f"{row.last - row.first:+.1f}",
+                    words[row.flat] if row.judged else "-",
+                ]
+                for row in rows
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
