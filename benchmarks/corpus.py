@@ -70,7 +70,7 @@ RESTLESS = (  # patch, fork, start threads, trace or look around when they are i
     "eventlet",
     "freezegun",
     "future",
-    "gevent",
+    "gevent<26",
     "greenlet<3.2",
     "kombu",
     "multiprocess",
@@ -82,7 +82,7 @@ RESTLESS = (  # patch, fork, start threads, trace or look around when they are i
     "tqdm",
     "trio",
     "twisted",
-    "uvloop",
+    "uvloop>=0.21",
     "watchdog",
 )
 PACKAGES = (*PURE, *EXTENSIONS, *NAMESPACES, *HEAVY, *RESTLESS)
