@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import environment
+
 __all__ = [
     "Combination",
     "Matrix",
@@ -24,8 +25,8 @@ __all__ = [
     "Report",
     "Unmeasurable",
     "database",
-    "environment",
     "matrix_of",
+    "one_package",
     "options",
     "planned",
     "read",
@@ -157,6 +158,17 @@ def options(description: str, package: Sequence[str]) -> argparse.ArgumentParser
     return parser
 
 
+def one_package(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options for rivals that import one module: one package, ``--module`` and ``--rounds``."""
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--module", help="what to import (the package's name)")
+    arguments = parser.parse_args(argv)
+    if len(arguments.packages) != 1:
+        parser.error("--package: one package only")
+    arguments.module = arguments.module or arguments.packages[0].replace("-", "_")
+    return arguments
+
+
 def matrix_of(arguments: argparse.Namespace) -> Matrix:
     """Return the matrix that the options ask for."""
     return Matrix(
@@ -179,17 +191,6 @@ def workplace(arguments: argparse.Namespace) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
             yield Path(name)
-
-
-def environment(index_url: str) -> dict[str, str]:
-    """Return our environment with one index in it: the user's others would answer one tool and not the other."""
-    ours = {name: value for name, value in os.environ.items() if not _chooses_index(name)}
-    return {**ours, "UV_DEFAULT_INDEX": index_url, "UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull}
-
-
-def _chooses_index(name: str) -> bool:
-    """Tell whether the variable makes uv or pip look for packages elsewhere."""
-    return name.startswith(("UV_", "PIP_")) and ("INDEX" in name or "FIND_LINKS" in name)
 
 
 def started(matrix: Matrix, directory: Path) -> subprocess.Popen[bytes]:

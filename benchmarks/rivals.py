@@ -7,15 +7,13 @@ import dataclasses
 import functools
 import shlex
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import uv
-
-from benchmarks.matrix import Planned, Unmeasurable, environment
+from benchmarks.commands import UV, run, uv_environment
+from benchmarks.matrix import Planned, Unmeasurable
 from benchmarks.tables import say
 
 __all__ = ["Lap", "Nox", "Rival", "ToxUv", "UvRun", "UvVenv", "install_tools"]
@@ -85,25 +83,14 @@ class Rival:
 
     def command(self, *words: str, offline: bool) -> bool:
         """Run a command in the directory; tell whether it succeeded, and say how it failed."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            words,
-            cwd=self.directory,
-            env=self._env(offline=offline),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if done.returncode != 0:
-            say(f"{shlex.join(words)}: {' '.join(done.stdout.split())[-300:]}")
-        return done.returncode == 0
+        done = run(words, self.directory, self._env(offline=offline))
+        if done.status != 0:
+            say(f"{shlex.join(words)}: {' '.join(done.output.split())[-300:]}")
+        return done.status == 0
 
     def _env(self, *, offline: bool) -> Mapping[str, str]:
-        cache = {"UV_CACHE_DIR": str(self.directory.parent / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
-        return environment(self.index_url) | cache | ({"UV_OFFLINE": "1"} if offline else {})
+        env = uv_environment(self.index_url, self.directory.parent / "uv-cache")
+        return env | ({"UV_OFFLINE": "1"} if offline else {})
 
 
 class _OneByOne(Rival):
@@ -137,7 +124,7 @@ class UvRun(_OneByOne):
     def works(self, combination: Planned, *, offline: bool) -> bool:
         where = ["--isolated", "--no-project", *(["--offline"] if offline else []), "--python", str(combination.path)]
         what = ["--with", _requirement(combination), "python", "-c", f"import {self.module}"]
-        return self.command(uv.find_uv_bin(), "run", *where, *what, offline=offline)
+        return self.command(UV, "run", *where, *what, offline=offline)
 
 
 class UvVenv(_OneByOne):
@@ -158,10 +145,8 @@ class UvVenv(_OneByOne):
         python = str(venv / "bin" / "python")
         install = ["pip", "install", "-q", "--python", python, *(["--offline"] if offline else [])]
         return (
-            self.command(
-                uv.find_uv_bin(), "venv", "-q", "--clear", "--python", str(combination.path), str(venv), offline=offline
-            )
-            and self.command(uv.find_uv_bin(), *install, _requirement(combination), offline=offline)
+            self.command(UV, "venv", "-q", "--clear", "--python", str(combination.path), str(venv), offline=offline)
+            and self.command(UV, *install, _requirement(combination), offline=offline)
             and self.command(python, "-c", f"import {self.module}", offline=offline)
         )
 
@@ -237,10 +222,8 @@ class Nox(_Tool):
 def install_tools(directory: Path, index_url: str) -> Path:
     """Install tox, tox-uv and nox into an environment of their own and return where its programs are."""
     installer = Rival("", index_url, directory, 1)
-    made = installer.command(uv.find_uv_bin(), "venv", "-q", "--clear", "tools", offline=False)
-    if not made or not installer.command(
-        uv.find_uv_bin(), "pip", "install", "-q", "--python", "tools", *TOOLS, offline=False
-    ):
+    made = installer.command(UV, "venv", "-q", "--clear", "tools", offline=False)
+    if not made or not installer.command(UV, "pip", "install", "-q", "--python", "tools", *TOOLS, offline=False):
         raise Unmeasurable("tox, tox-uv and nox cannot be installed")
     return directory / "tools" / "bin"
 

@@ -72,19 +72,13 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; one package only, because the rivals import one module."""
     parser = matrix.options("Measure throughput and CPU against uv, tox and nox.", ["colorama"])
     parser.set_defaults(python=NEWEST)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--module", help="what to import (the package's name)")
     parser.add_argument(
         "--sample", type=int, default=20, help="combinations to start tox and nox for; 0 for neither (20)"
     )
     parser.add_argument(
         "--copies", type=int, default=20, help="of each release, for CPU and phases; 0 leaves that out (20)"
     )
-    arguments = parser.parse_args(argv)
-    if len(arguments.packages) != 1:
-        parser.error("--package: one package only")
-    arguments.module = arguments.module or arguments.packages[0].replace("-", "_")
-    return arguments
+    return matrix.one_package(parser, argv)
 
 
 def raced(asked: matrix.Matrix, unpacked: Sequence[Unpacked], arguments: argparse.Namespace, directory: Path) -> Race:

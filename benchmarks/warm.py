@@ -6,7 +6,6 @@ The exit status is 1 when a second run resolved, downloaded, built or filed anyt
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import statistics
 import sys
@@ -45,11 +44,10 @@ class Round:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fill the caches, measure the rounds, print them and return the exit status."""
-    arguments = parsed(argv)
+    arguments = matrix.one_package(matrix.options("Measure second runs against uv run.", ["colorama"]), argv)
     asked = matrix.matrix_of(arguments)
     with matrix.workplace(arguments) as directory:
-        module = arguments.module or asked.packages[0].replace("-", "_")
-        rival = UvRun(module, asked.index_url, directory / "uv-run", asked.workers)
+        rival = UvRun(arguments.module, asked.index_url, directory / "uv-run", asked.workers)
         say("filling run")
         try:
             filled = matrix.run(asked, directory)
@@ -60,17 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
     print("\n".join(lines(rounds, len(filled.combinations), len(common))))
     return int(any(each.work for each in rounds))
-
-
-def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; one package only, because the rival imports one module."""
-    parser = matrix.options("Measure second runs against uv run.", ["colorama"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--module", help="what to import (the package's name)")
-    arguments = parser.parse_args(argv)
-    if len(arguments.packages) != 1:
-        parser.error("--package: one package only")
-    return arguments
 
 
 def filling(rival: UvRun, filled: matrix.Report) -> list[matrix.Planned]:

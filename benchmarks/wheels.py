@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import uv
-
-from benchmarks.matrix import Matrix, Planned, Unmeasurable, environment, planned
+from benchmarks.commands import UV, run, uv_environment
+from benchmarks.matrix import Matrix, Planned, Unmeasurable, planned
 from benchmarks.tables import say
 from tests.support.interpreters import pythons
 
@@ -43,15 +41,12 @@ def with_wheels(asked: Matrix, directory: Path) -> tuple[Matrix, list[Unpacked]]
 
 def unpack(combinations: Sequence[Planned], directory: Path, index_url: str) -> list[Unpacked]:
     """Unpack the wheels of the combinations that have one, and leave the others out."""
-    env = environment(index_url) | {"UV_CACHE_DIR": str(directory.parent / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
+    env = uv_environment(index_url, directory.parent / "uv-cache")
     unpacked = []
     for each in combinations:
         site = directory / each.id
         how = ["--no-build", "--no-deps", "--compile-bytecode", "--python", str(each.path), "--target", str(site)]
-        what = f"{each.package}=={each.version}"
-        done = subprocess.run(
-            [uv.find_uv_bin(), "pip", "install", "-q", *how, what], env=env, capture_output=True, check=False
-        )
-        if done.returncode == 0:
+        command = [UV, "pip", "install", "-q", *how, f"{each.package}=={each.version}"]
+        if run(command, directory, env).status == 0:
             unpacked.append(Unpacked(each, site))
     return unpacked

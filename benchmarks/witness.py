@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import uv
-
-from benchmarks.matrix import Planned, environment
+from benchmarks.commands import UV, run, uv_environment
+from benchmarks.matrix import Planned
 from tests.support.oracle import public_modules
 
 __all__ = ["testimony"]
@@ -23,11 +21,11 @@ def testimony(combination: Planned, exclude_newer: str, index_url: str) -> str:
     """Install the combination into a new environment, import its modules one by one, and return what was said."""
     with tempfile.TemporaryDirectory(prefix="witness-") as name:
         room = Path(name)
-        env = environment(index_url) | {"UV_CACHE_DIR": str(room / "cache"), "UV_PYTHON_DOWNLOADS": "never"}
+        env = uv_environment(index_url, room / "cache")
         wanted = f"{combination.package}=={combination.version}"
         install = ["pip", "install", "-q", "--python", "venv", "--exclude-newer", exclude_newer, wanted]
-        said = [_said([uv.find_uv_bin(), "venv", "-q", "--python", str(combination.path), "venv"], room, env)]
-        said += [_said([uv.find_uv_bin(), *install], room, env)]
+        said = [_said([UV, "venv", "-q", "--python", str(combination.path), "venv"], room, env)]
+        said += [_said([UV, *install], room, env)]
         said += [_said([_python(room), "-c", f"import {each}"], room, env) for each in _modules(combination, room)]
         return "\n".join(said)
 
@@ -38,8 +36,7 @@ def _modules(combination: Planned, room: Path) -> Sequence[str]:
     found = next(iter(importlib.metadata.distributions(name=combination.package, path=places)), None)
     if found is None:
         return ()
-    suffixes = subprocess.run([_python(room), "-c", SUFFIXES], check=True, capture_output=True, text=True).stdout
-    return public_modules(found, json.loads(suffixes))
+    return public_modules(found, json.loads(run([_python(room), "-c", SUFFIXES], room, {}).output))
 
 
 def _python(room: Path) -> str:
@@ -47,18 +44,7 @@ def _python(room: Path) -> str:
 
 
 def _said(command: Sequence[str], room: Path, env: Mapping[str, str]) -> str:
-    """Return the command's last words, its exit status and the end of its output."""
-    done = subprocess.run(
-        command,
-        cwd=room,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return "\n".join(
-        [f"$ {Path(command[0]).name} {' '.join(command[1:])} -> {done.returncode}", *done.stdout.splitlines()[-6:]]
-    )
+    """Return the command, its exit status and the end of its output."""
+    done = run(command, room, env)
+    last = done.output.splitlines()[-6:]
+    return "\n".join([f"$ {Path(command[0]).name} {' '.join(command[1:])} -> {done.status}", *last])
