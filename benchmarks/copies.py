@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def generated(
 ) -> Iterator[Matrix]:
     """Yield the matrix over releases made of files, by version, with an index and a cache below the directory."""
     served = directory / "served"
-    served.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(served, ignore_errors=True)  # what an earlier measurement in a directory that is kept left there
+    served.mkdir(parents=True)
     for version, files in releases.items():
         wheel(served, package, version, files)
     with LocalIndex(served) as index:

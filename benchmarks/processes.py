@@ -16,6 +16,9 @@ __all__ = ["Tree", "entries", "look", "mounts"]
 WORKER = "sys.stdin.readline"
 """Part of the command line with which execnet starts a worker."""
 
+ENVIRONMENT = "pyvenv.cfg"
+"""The file that makes a directory a virtual environment (PEP 405)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
@@ -54,9 +57,10 @@ def mounts(pid: int) -> int:
     return 0
 
 
-def entries(directory: Path) -> int:
-    """Return how many files and directories lie below the directory."""
-    return sum(len(folders) + len(files) for _, folders, files in os.walk(directory))
+def entries(directory: Path) -> tuple[int, int]:
+    """Return how many files and directories lie below the directory, and how many environments are among them."""
+    found = [(len(folders) + len(files), ENVIRONMENT in files) for _, folders, files in os.walk(directory)]
+    return sum(count for count, _ in found), sum(marked for _, marked in found)
 
 
 def _children(process: psutil.Process, *, recursive: bool = False) -> Iterator[psutil.Process]:

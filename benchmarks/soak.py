@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -34,9 +35,11 @@ ODD = 25
 """One release in so many misbehaves."""
 SETTLED = 2.0
 """Seconds after which a process that a worker started is a fork server rather than a combination."""
+TENTHS = 10
 GROWTH = 1.05
 SLACK = 2.0
 """What counts is a median of samples that fall at any moment of a combination."""
+FREE = ("controller: descriptors", "controller: RSS, MiB", "worktrees", "fork servers")
 
 PLAIN = "import json, decimal, threading, tempfile\nanswer = 42\n"
 MISCHIEF = (
@@ -53,10 +56,11 @@ MISCHIEF = (
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a session held when so many combinations were done."""
+    """What was held when so many combinations were done: by the whole session, and by each process of a kind."""
 
     done: int
-    held: Mapping[str, float]
+    session: Mapping[str, float]
+    processes: Mapping[tuple[str, int], Mapping[str, float]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +86,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = matrix.options("Watch what a long session holds on to.", [PACKAGE])
     parser.set_defaults(python=NEWEST)
     parser.add_argument("--combinations", type=int, default=COMBINATIONS, help=f"({COMBINATIONS})")
-    parser.add_argument("--period", type=float, default=1.0, help="seconds between two samples (1)")
+    parser.add_argument("--period", type=float, default=0.25, help="seconds between two samples (0.25)")
     parser.add_argument("--ram", default="/dev/shm", metavar="DIR", help="a tmpfs, for a directory whose entries count")
     return parser.parse_args(argv)
 
@@ -102,8 +106,8 @@ def watched(many: matrix.Matrix, directory: Path, ram: Path, period: float) -> t
     while not _ended(session, period):
         tree, done = look(session.pid), finished(directory)
         if tree and tree.workers and done:
-            samples.append(Sample(done, held(tree, ram)))
-            if len(samples) % 10 == 0:
+            samples.append(Sample(done, held(tree, ram), dict(each_holds(tree))))
+            if len(samples) % 40 == 0:
                 say(f"{done} done")
     return samples, matrix.read(directory, time.perf_counter() - began)
 
@@ -122,46 +126,52 @@ def finished(directory: Path) -> int:
 
 
 def held(tree: Tree, ram: Path) -> dict[str, float]:
-    """Return what is held, by name: of several processes the mean."""
-    groups = {"worker": tree.workers, "fork server": tree.lasting(SETTLED), "controller": (tree.controller,)}
-    told = {f"{name}: descriptors": _mean(group, _descriptors) for name, group in groups.items() if group}
-    told |= {f"{name}: RSS, MiB": _mean(group, _rss) for name, group in groups.items() if group}
-    told |= {f"{name}: mounts": _mean(group, lambda one: mounts(one.pid)) for name, group in groups.items() if group}
-    return told | {"fork servers": len(groups["fork server"]), "zombies": tree.zombies, "tmpfs entries": entries(ram)}
+    """Return what the session holds. A worktree is made when its interpreter is first met, so each of them may stay."""
+    count, environments = entries(ram)
+    return {
+        "zombies": tree.zombies,
+        "controller: mounts": mounts(tree.controller.pid),
+        "tmpfs entries for each worktree": count / max(environments, 1),
+        "worktrees": environments,
+        "fork servers": len(tree.lasting(SETTLED)),
+    }
 
 
-def _mean(group: Sequence[psutil.Process], figure: Callable[[psutil.Process], float]) -> float:
-    values = []
-    for one in group:
-        with contextlib.suppress(psutil.Error):
-            values.append(figure(one))
-    return statistics.mean(values) if values else 0.0
-
-
-def _descriptors(process: psutil.Process) -> float:
-    return process.num_fds()
-
-
-def _rss(process: psutil.Process) -> float:
-    return process.memory_info().rss / (1 << 20)
+def each_holds(tree: Tree) -> Iterator[tuple[tuple[str, int], dict[str, float]]]:
+    """Yield what each process holds that lasts, with its kind."""
+    kinds = {"worker": tree.workers, "fork server": tree.lasting(SETTLED), "controller": (tree.controller,)}
+    for kind, processes in kinds.items():
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                rss = process.memory_info().rss / (1 << 20)
+                yield (kind, process.pid), {"descriptors": process.num_fds(), "RSS, MiB": rss}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Medians of the first and the last tenth of a figure; ``flat`` tells whether the growth is within bounds."""
+    """Medians of each tenth of a figure, of processes the means of their lives."""
 
     name: str
-    first: float
-    last: float
+    tenths: Sequence[float]
+
+    @property
+    def first(self) -> float:
+        """The first tenth."""
+        return self.tenths[0]
+
+    @property
+    def last(self) -> float:
+        """The last tenth."""
+        return self.tenths[-1]
 
     @property
     def judged(self) -> bool:
-        """The controller keeps every verdict, so it may grow."""
-        return not self.name.startswith("controller") or self.name.endswith("mounts")
+        """The controller keeps every verdict, so it may grow; worktrees and servers are as many as there are Pythons."""
+        return self.name not in FREE
 
     @property
     def flat(self) -> bool:
-        """Memory may grow by a twentieth, all else not at all."""
+        """Whether the growth is within bounds: memory may grow by a twentieth, all else not at all."""
         if not self.judged:
             return True
         return self.last <= (self.first * GROWTH if "RSS" in self.name else self.first + SLACK)
@@ -169,16 +179,31 @@ class Row:
 
 def compared(samples: Sequence[Sample], total: int) -> Iterator[Row]:
     """Yield a row for each figure; raises :class:`matrix.Unmeasurable` when the session was too short."""
-    first = [each for each in samples if each.done <= total / 10]
-    last = [each for each in samples if each.done >= total * 9 / 10]
-    if not first or not last:
+    if not samples or samples[0].done > total / 10 or samples[-1].done < total * 9 / 10:
         raise matrix.Unmeasurable("too short a session: no sample in its first or last tenth")
-    for name in dict.fromkeys(name for each in (*first, *last) for name in each.held):
-        yield Row(name, _median(first, name), _median(last, name))
+    for name in samples[0].session:
+        yield Row(name, tenths([each.session[name] for each in samples]))
+    kinds = dict.fromkeys(
+        (kind, name) for each in samples for (kind, _), held in each.processes.items() for name in held
+    )
+    for kind, name in kinds:
+        lives = [tenths(values) for values in series(samples, kind, name) if len(values) >= TENTHS]
+        if lives:
+            yield Row(f"{kind}: {name}", [statistics.mean(tenth) for tenth in zip(*lives, strict=True)])
 
 
-def _median(samples: Sequence[Sample], name: str) -> float:
-    return statistics.median([each.held[name] for each in samples if name in each.held] or [0.0])
+def series(samples: Sequence[Sample], kind: str, name: str) -> list[list[float]]:
+    """Return a figure of each process of a kind, as it went over that process's life."""
+    keys = dict.fromkeys(key for each in samples for key in each.processes if key[0] == kind)
+    return [[each.processes[key][name] for each in samples if key in each.processes] for key in keys]
+
+
+def tenths(values: Sequence[float]) -> list[float]:
+    """Return the medians of ten equal parts; raises :class:`matrix.Unmeasurable` when there are not enough values."""
+    if len(values) < TENTHS:
+        raise matrix.Unmeasurable(f"too short a session: {len(values)} samples")
+    bounds = [len(values) * number // TENTHS for number in range(TENTHS + 1)]
+    return [statistics.median(values[start:end]) for start, end in itertools.pairwise(bounds)]
 
 
 def lines(rows: Sequence[Row], samples: Sequence[Sample], report: matrix.Report) -> Iterator[str]:
@@ -204,6 +229,9 @@ def lines(rows: Sequence[Row], samples: Sequence[Sample], report: matrix.Report)
             ),
         ]
     )
+    for row in rows:
+        if not row.flat:
+            yield f"{row.name}, tenth by tenth: {' '.join(f'{each:.1f}' for each in row.tenths)}"
 
 
 if __name__ == "__main__":
