@@ -281,7 +281,10 @@ class Environment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Composed:
-    """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages."""
+    """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages.
+
+    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for.
+    """
 
     prefix: str
     python: str
@@ -290,6 +293,7 @@ class Composed:
     tmp: str
     cwd: str
     layers: tuple[str, ...] = ()
+    uncompiled: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
 
 

@@ -154,6 +154,7 @@ class Workbench:
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
                 result = self._judged(combo, environment, composed)
+                self._compile(combo, composed)
                 marks.append(time.perf_counter())
         except Exception as error:
             self._start_afresh()
@@ -178,6 +179,12 @@ class Workbench:
             self._telemetry.disagreement(Disagreement(combo.ordinal, _told(warm), _told(cold)))
             return cold
         return warm if passed else cold
+
+    def _compile(self, combo: Combo, composed: Composed) -> None:
+        """Have layers that are met again bear bytecode from now on."""
+        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
+        for layer in composed.uncompiled if bytecode else ():
+            self._layers.compile(layer, bytecode)
 
     def _is_sampled(self, combo: Combo) -> bool:
         return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.compose.worktree import library, shebang
@@ -14,6 +14,8 @@ from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, dige
 
 __all__ = ["Layers", "give_tree"]
 
+COMPILED = "c"
+"""Ends the names of layers with bytecode."""
 LAYOUT = 1
 """Raise it when what a layer holds changes."""
 _PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
@@ -30,6 +32,7 @@ class Layers:
         self._cache = cache
         self._owner = owner
         self._names: dict[tuple[str, ...], str] = {}
+        self._met_again: set[str] = set()
         self._scripts: dict[str, tuple[tuple[str, bytes], ...]] = {}
         self.root = cache.layers
         self.root.mkdir(parents=True, exist_ok=True)
@@ -37,11 +40,35 @@ class Layers:
     def name(self, wheels: tuple[StoredWheel, ...], interpreter: Interpreter) -> str:
         """Return the name, below :attr:`root`, of the layer that holds wheels for an interpreter; make it if need be."""
         key = (*(wheel.sha256 for wheel in wheels), library(interpreter))
-        if key not in self._names:
-            name = digest(LAYOUT, *key, self._owner)[:20]
-            self._cache.file(self.root / name, lambda aside: self._lay(wheels, library(interpreter), aside))
-            self._names[key] = name
-        return self._names[key]
+        known = self._names.get(key, "")
+        if not known:
+            known = self._names[key] = self._found_or_laid(wheels, key)
+        elif not known.endswith(COMPILED):
+            self._met_again.add(known)
+        return known
+
+    def _found_or_laid(self, wheels: tuple[StoredWheel, ...], key: tuple[str, ...]) -> str:
+        name = digest(LAYOUT, *key, self._owner)[:20]
+        if (self.root / f"{name}{COMPILED}").exists():
+            return f"{name}{COMPILED}"
+        if not self._cache.file(self.root / name, lambda aside: self._lay(wheels, key[-1], aside)):
+            self._met_again.add(name)
+        return name
+
+    def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
+        return tuple(name for name in names if name in self._met_again)
+
+    def compile(self, name: str, bytecode: Mapping[str, bytes]) -> None:
+        """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.
+
+        The layer itself stays as it is, for somebody may just be looking through it.
+        """
+        plain = self.root / name
+        known = {path: data for path, data in bytecode.items() if _has_source(plain, path)}
+        self._cache.file(self.root / f"{name}{COMPILED}", lambda aside: self._lay_compiled(plain, known, aside))
+        self._met_again.discard(name)
+        self._names = {key: f"{name}{COMPILED}" if known == name else known for key, known in self._names.items()}
 
     def scripts(self, wheel: StoredWheel, python: Path) -> tuple[tuple[str, str], ...]:
         """Return the wheel's Python scripts as pairs of path and text: they name their environment's interpreter.
@@ -62,6 +89,25 @@ class Layers:
             _lay_wheel(wheel, lib, target)
         if self._owner:
             give_tree(target, self._owner)
+
+    def _lay_compiled(self, plain: Path, bytecode: Mapping[str, bytes], target: Path) -> None:
+        target.mkdir()
+        _link_tree(plain, target)
+        for path, data in bytecode.items():
+            place = target / path
+            place.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                place.unlink()  # the wheel's own, and a link into the store
+            place.write_bytes(data)
+        if self._owner:
+            give_tree(target, self._owner)
+
+
+def _has_source(layer: Path, path: str) -> bool:
+    """Tell whether a layer has the source of what is to lie at a path: ``pkg/__pycache__/name.tag.pyc``."""
+    folder, _, name = path.rpartition("/__pycache__/")
+    source = layer / folder / f"{name.partition('.')[0]}.py"
+    return bool(folder) and "/" not in name and ".." not in folder.split("/") and source.is_file()
 
 
 def give_tree(top: Path, owner: int) -> None:

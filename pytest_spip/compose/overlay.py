@@ -46,4 +46,6 @@ class Overlay:
             )
         except OSError as error:
             raise HarnessProblem(f"cannot lay out an environment's wheels: {error}") from error
-        yield dataclasses.replace(self._bare, layers=layers, scripts=scripts)
+        yield dataclasses.replace(
+            self._bare, layers=layers, scripts=scripts, uncompiled=self._layers.uncompiled(layers)
+        )

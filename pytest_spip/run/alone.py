@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
@@ -40,6 +40,10 @@ class AloneRunner:
             )
 
         return import_result(combo, environment, limits, "cold", attempt)
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+        """Nothing is compiled beforehand here."""
+        return {}
 
     def forget(self) -> None:
         """Nothing is kept."""

@@ -12,23 +12,25 @@ from pytest_spip.model import Interpreter, digest
 __all__ = ["closures_path", "find_closures"]
 
 SCRIPT = Path(__file__).parent / "child" / "closures.py"
-# What packages import most; each brings its own closure along.
+# What packages import; each brings its own closure along.
 _WORDS = (
-    "abc argparse ast base64 bisect calendar codecs collections.abc configparser contextlib copy "
-    "csv ctypes dataclasses datetime decimal email.message enum errno fnmatch fractions functools "
-    "getpass gettext glob hashlib heapq hmac html http.client importlib importlib.metadata importlib.resources "
-    "importlib.util inspect io itertools json keyword linecache locale logging math numbers "
-    "operator pathlib pickle pkgutil platform pprint queue random re secrets select "
-    "shutil signal socket ssl stat string struct subprocess tempfile textwrap threading "
-    "time tokenize traceback types typing unittest urllib.parse urllib.request uuid warnings weakref "
-    "zipfile zlib "
+    "abc argparse array ast asyncio base64 binascii bisect bz2 calendar cmath cmd codecs collections.abc colorsys "
+    "concurrent.futures configparser contextlib contextvars copy csv ctypes ctypes.util dataclasses datetime decimal "
+    "difflib email.message email.utils enum errno fcntl fnmatch fractions ftplib functools getpass gettext glob grp gzip "
+    "hashlib heapq hmac html html.parser http.client http.cookiejar http.cookies importlib importlib.abc importlib.metadata "
+    "importlib.resources importlib.util inspect io ipaddress itertools json keyword linecache locale logging "
+    "logging.config logging.handlers lzma math mimetypes mmap multiprocessing numbers operator optparse pathlib pickle "
+    "pkgutil platform pprint pwd pydoc queue random re reprlib secrets select selectors shlex shutil signal site socket "
+    "sqlite3 ssl stat statistics string struct subprocess sysconfig tarfile tempfile textwrap threading time timeit token "
+    "tokenize traceback types typing unicodedata unittest unittest.mock urllib.parse urllib.request uuid warnings weakref "
+    "xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo"
 )
-PRELOADED = tuple(_WORDS.split())
+KNOWN = tuple(_WORDS.split())
 
 
 def closures_path(interpreter: Interpreter, cache: Cache) -> Path:
     """Return where an interpreter's closures are, or will be."""
-    key = digest(interpreter.id, interpreter.path, PRELOADED, SCRIPT.read_text("utf-8"))
+    key = digest(interpreter.id, interpreter.path, KNOWN, SCRIPT.read_text("utf-8"))
     return cache.interpreters / f"closures-{key[:32]}.json"
 
 
@@ -36,7 +38,7 @@ def find_closures(interpreter: Interpreter, cache: Cache) -> None:
     """See that an interpreter's closures are known; takes seconds the first time. Raises ``HarnessProblem``."""
 
     def ask(aside: Path) -> None:
-        command = [interpreter.path, "-I", "-B", str(SCRIPT), *PRELOADED]
+        command = [interpreter.path, "-I", "-B", str(SCRIPT), *KNOWN]
         with aside.open("wb") as stream:
             done = subprocess.run(
                 command,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
@@ -30,6 +31,7 @@ class ForkRunner:
         self._closures = closures
         self._limits = limits
         self._servers: dict[str, ForkServer] = {}
+        self._imported: tuple[str, ...] = ()
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
         """Tell whether a combination's interpreter can be forked; not before its closures are known."""
@@ -52,19 +54,31 @@ class ForkRunner:
             limits=limits,
             site=composed.site,
             modules=modules,
+            trace=f"{composed.prefix}/" if warm and composed.uncompiled else "",
             layers=composed.layers,
             scripts=composed.scripts,
             command=() if warm else cold,
             environment={} if warm else child_environment(composed, self._sandbox.passed),
         )
-        server = self._server(combo, composed)
+        ended = self._asked(combo, composed, request)
+        self._imported = _sources(ended.result) if request.trace else ()
+        return ended
+
+    def _asked(self, combo: Combo, composed: Composed, request: Request) -> Ended:
         try:
-            return server.run(request)
+            return self._server(combo, composed).run(request)
         except SandboxProblem:
             raise
         except HarnessProblem:
-            del self._servers[composed.prefix]
+            self._servers.pop(composed.prefix, None)
             raise
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+        """Have a child compile what the last warm run imported. Raises ``HarnessProblem``."""
+        if not self._imported:
+            return {}
+        request = Request(composed.cwd, limits, layers=composed.layers, sources=self._imported)
+        return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
 
     def _server(self, combo: Combo, composed: Composed) -> ForkServer:
         if composed.prefix not in self._servers:
@@ -92,3 +106,20 @@ class ForkRunner:
     def close(self) -> None:
         """End the servers."""
         self.forget()
+
+
+def _sources(result: bytes) -> tuple[str, ...]:
+    """Return the source files that a child says it imported; it may say what it likes."""
+    kind, *fields = result.split(b"\0")
+    names = fields[1] if kind == b"passed" and len(fields) == 4 else b""
+    return tuple(os.fsdecode(name) for name in names.split(b"\n") if name)
+
+
+def _bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path below the prefix and bytecode, as bytecode.py writes them; what was cut short is left out."""
+    while result:
+        path, _, rest = result.partition(b"\0")
+        size, _, rest = rest.partition(b"\0")
+        data, result = rest[: int(size)], rest[int(size) :]
+        if len(data) == int(size):
+            yield os.fsdecode(path).removeprefix(prefix), data

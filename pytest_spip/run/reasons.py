@@ -28,8 +28,10 @@ def import_verdict(ended: Ended, limits: Limits, modules: Sequence[str]) -> tupl
 def _fields(result: bytes) -> list[str]:
     """Return the child's fields; a result that was cut short, or that something else wrote, counts as none."""
     fields = [harmless(field) for field in result.decode("utf-8", "replace").split("\0")[:-1]]
-    wanted = {"passed": 2, "failed": 5}.get(fields[0] if fields else "")
-    return fields if wanted == len(fields) else ["", ""]
+    kind = fields[0] if fields else ""
+    if kind == "passed" and len(fields) in (2, 4):  # a warm child has more to tell, to others
+        return fields[:2]
+    return fields if kind == "failed" and len(fields) == 5 else ["", ""]
 
 
 def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, modules: Sequence[str]) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result
@@ -17,6 +18,9 @@ class Runner(Protocol):
 
     def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool) -> Result:
         """Run the check of one combination. The result carries verdict, times, peak memory and output."""
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+        """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""
 
     def forget(self) -> None:
         """Give up what is kept between combinations: after a fault nobody knows what it is worth."""

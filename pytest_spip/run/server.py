@@ -65,12 +65,14 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What one child is to do; ``command`` is empty for a warm one."""
+    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``."""
 
     cwd: str
     limits: Limits
     site: str = ""
     modules: tuple[str, ...] = ()
+    trace: str = ""
+    sources: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
@@ -83,6 +85,8 @@ class Request:
             "cwd": self.cwd,
             "site": self.site,
             "modules": self.modules,
+            "trace": self.trace,
+            "sources": self.sources,
             "layers": self.layers,
             "scripts": self.scripts,
             "command": self.command,

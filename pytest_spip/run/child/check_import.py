@@ -4,7 +4,7 @@
 
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
 descriptor NONCE when everything is over, unless that is -1.
-    "passed" PEAK_RSS                            all modules were imported
+    "passed" PEAK_RSS                            all modules were imported; who calls ``run`` may have more to tell
     "failed" PEAK_RSS TYPE MESSAGE TRACEBACK     one was not; the traceback begins below this file
 Message and traceback are cut, so that all fields together stay below what the reader keeps. PEAK_RSS is in bytes.
 Standard library only, syntax of Python 3.7; the fork server loads this file by path, and nothing but what it must import is
@@ -18,13 +18,12 @@ import sys
 def peak_rss():
     """Peak resident size in bytes. What wait4 tells would include the worker we were forked from."""
     try:
-        with open("/proc/self/status") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
+        status = os.open("/proc/self/status", os.O_RDONLY)
     except OSError:
-        pass
-    return 0
+        return 0
+    text = os.read(status, 4096)
+    os.close(status)
+    return int(text.partition(b"VmHWM:")[2].split()[0]) * 1024
 
 
 def write(descriptor, nonce, *fields):
@@ -72,10 +71,12 @@ def tell_failure(descriptor, nonce, error):
     write(descriptor, nonce, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
 
 
-def run(result, nonce, modules):
-    """Import every module; a module that exits is a module that failed."""
+def run(result, nonce, modules, more=tuple):
+    """Import every module; a module that exits is a module that failed. ``more`` returns fields that a pass bears too."""
     process = os.getpid()
-    reserve = bytearray(4 << 20)  # given back to tell of a MemoryError; untouched, so it costs no memory
+    reserve = bytes(
+        4 << 20
+    )  # given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory
     for module in modules:
         try:
             __import__(module)
@@ -85,7 +86,7 @@ def run(result, nonce, modules):
                 tell_failure(result, nonce, error)
             return
     if os.getpid() == process:
-        write(result, nonce, "passed", peak_rss())
+        write(result, nonce, "passed", peak_rss(), *more())
 
 
 def main(result, nonce, *modules):

@@ -10,9 +10,10 @@ big-endian 32 bit numbers, then the parts. The first part is JSON, what follows 
     worker: {request}               "layers", "scripts"    of the environment, see Sandbox.compose
                                     "cwd", "site"          where the child works; its site-packages
                                     "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
-                                    "modules"              to import, and
+                                    "modules"              to import; "trace", a directory: tell what was imported of it
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors
+                                    "sources"              to compile instead of all that, see bytecode.py
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
             check says why in error. RESULT is what check_import.py tells, without the nonce, OUTPUT the tail of the rest.
@@ -37,10 +38,11 @@ import socket  # noqa: E402
 import struct  # noqa: E402
 import time  # noqa: E402
 import types  # noqa: E402
+from importlib.machinery import PathFinder  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEPT = 64 << 10
-RESULT_LIMIT = 1 << 20
+RESULT_LIMIT, BYTECODE_LIMIT = 1 << 20, 64 << 20
 FIRST_LOOK, LOOK = 0.1, 0.2
 """Seconds after which a child's processes are looked at, and then again: most are gone before that."""
 PROCESSES = 256
@@ -99,6 +101,7 @@ class Child:
         os.close(self.theirs[3])
         self.theirs = (*self.theirs[:3], nonce)
         self.texts = {self.result: bytearray(), self.output: bytearray(), self.fault: bytearray()}
+        self.result_limit = BYTECODE_LIMIT if request["sources"] else RESULT_LIMIT
         self.said = 0
         self.cut = self.evidence = ""
         self.spent, self.active = 0.0, 0.0
@@ -136,7 +139,7 @@ class Child:
         data = os.read(descriptor, 1 << 16)
         text = self.texts[descriptor]
         if descriptor != self.output:
-            text += data[: RESULT_LIMIT - len(text)]
+            text += data[: self.result_limit - len(text)]
             return len(data)
         self.said += len(data)
         self.active = time.monotonic()
@@ -233,11 +236,7 @@ def kill_rest(first, but=0):
 
 def children(pid):
     """Return a process's children; orphans are ours, for we are their reaper."""
-    try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as stream:
-            return [int(word) for word in stream.read().split()]
-    except OSError:
-        return []
+    return [int(word) for word in words_of(pid, "task/%d/children" % pid)]
 
 
 def descendants(pid):
@@ -253,7 +252,7 @@ def descendants(pid):
 def words_of(pid, name):
     """Return the words of a file below /proc/PID, none when the process is gone."""
     try:
-        with open("/proc/%d/%s" % (pid, name)) as stream:
+        with open("/proc/%d/%s" % (pid, name), "rb", 0) as stream:
             return stream.read().split()
     except OSError:
         return []
@@ -268,7 +267,7 @@ def anonymous_memory(pid):
 def proportional_memory(pid):
     """Return a process's share of memory in bytes, shared pages counted in parts: exact, and slow."""
     words = words_of(pid, "smaps_rollup")
-    return sum(int(words[words.index(name) + 1]) * 1024 for name in ("Pss_Anon:", "Pss_Shmem:") if name in words)
+    return sum(int(words[words.index(name) + 1]) * 1024 for name in (b"Pss_Anon:", b"Pss_Shmem:") if name in words)
 
 
 def cpu_seconds(pid):
@@ -280,7 +279,7 @@ def cpu_seconds(pid):
 # -- in the child ---------------------------------------------------------------------------------------------------------
 
 
-def be_child(sandbox, request, descriptors):
+def be_child(sandbox, shelf, request, descriptors):
     """Be one combination's process: close the sandbox around it, then run the check here or in a new program."""
     result, output, fault, nonce = descriptors
     try:
@@ -297,11 +296,14 @@ def be_child(sandbox, request, descriptors):
         SANDBOX.limit(request["memory"], request["file_size"])
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
+        if request["sources"]:
+            BYTECODE.tell(result, nonce, request["sources"])
+            os._exit(0)
     except BaseException as error:
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
         os._exit(70)
     os.close(fault)
-    run_warm(request, result, nonce)
+    run_warm(shelf, request, result, nonce)
 
 
 def start_program(request, names):
@@ -313,22 +315,29 @@ def start_program(request, names):
     os.execve(command[0], command, request["environment"])
 
 
-def run_warm(request, result, nonce):
+def sources_below(directory):
+    """Return the files of modules that were imported from below a directory, one a line; none for no directory."""
+    kind = type(sys)
+    modules = [module for module in list(sys.modules.values()) if directory and isinstance(module, kind)]
+    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
+    return "\n".join(
+        file for file in files if type(file) is str and file.startswith(directory) and file.endswith(".py")
+    )
+
+
+def run_warm(shelf, request, result, nonce):
     """Run the check in an interpreter that looks as if it had just been started."""
-    gc.unfreeze()
     gc.enable()
     main = types.ModuleType("__main__")
     main.__builtins__ = __builtins__
     sys.modules["__main__"] = main
-    for finder in list(sys.path_importer_cache.values()):
-        if hasattr(finder, "invalidate_caches"):
-            finder.invalidate_caches()
     site.addsitedir(request["site"])
     if "sitecustomize" not in sys.modules:
         site.execsitecustomize()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # what was said before a crash counts
-    CHECK.run(result, nonce, request["modules"])
+    trace = request["trace"]
+    CHECK.run(result, nonce, request["modules"], lambda: (sources_below(trace), "\n".join(shelf.missed())))
     leave()
 
 
@@ -349,8 +358,8 @@ def leave():
 # -- the server -------------------------------------------------------------------------------------------------------------
 
 
-def serve(channel, sandbox, request):
-    """Fork for a request, see the child to its end, and answer."""
+def serve(channel, sandbox, shelf, request):
+    """Fork for a request, see the child to its end, answer, and learn from it."""
     child = Child(request, channel, sandbox.level >= 3)
     pid = os.fork()
     if pid == 0:
@@ -358,7 +367,7 @@ def serve(channel, sandbox, request):
             channel.socket.close()
             for descriptor in child.texts:
                 os.close(descriptor)
-            be_child(sandbox, request, child.theirs)
+            be_child(sandbox, shelf, request, child.theirs)
         finally:
             os._exit(70)  # whatever went wrong, the child must not become a second server
     child.watch(pid)
@@ -368,7 +377,18 @@ def serve(channel, sandbox, request):
         raise SystemExit
     told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
-    channel.send(told, child.proven_result(), bytes(child.texts[child.output][-KEPT:]))
+    result = child.proven_result()
+    channel.send(told, result, bytes(child.texts[child.output][-KEPT:]))
+    learn(shelf, result)
+
+
+def learn(shelf, result):
+    """Import for later children what this one had to import by itself; it may say what it likes, and get no more than that."""
+    kind, *fields = result.split(b"\0")
+    if kind == b"passed" and len(fields) == 4 and fields[2]:
+        shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
+        gc.collect()
+        gc.freeze()
 
 
 def own_places():
@@ -381,6 +401,14 @@ def own_places():
 def can_fork(closures):
     """Tell whether this interpreter can be copied as it is: CPython, one thread, and known closures."""
     return bool(closures) and sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1
+
+
+def look_around(prefix):
+    """Have the import system know what lies in the library's directories; of the environment's it must know nothing."""
+    sys.path_importer_cache.clear()
+    PathFinder.find_spec(" ")
+    for path in [path for path in sys.path_importer_cache if path.startswith(prefix)]:
+        del sys.path_importer_cache[path]
 
 
 def main(control):
@@ -401,12 +429,11 @@ def main(control):
         channel.send({"error": str(error)})
         return
     os.chdir("/")
-    if can_fork(closures):
-        shelf = SHELF.Shelf(closures, BASELINE)
-        shelf.fill()
-        sys.meta_path.insert(0, shelf)
+    shelf = SHELF.Shelf(closures, BASELINE)
+    shelf.hide()
+    sys.meta_path.insert(0, shelf)
     sys.argv[:] = ["-c"]
-    sys.path_importer_cache.clear()
+    look_around(setup["prefix"])
     gc.disable()
     gc.freeze()
     channel.send({"warm": can_fork(closures)})
@@ -414,12 +441,12 @@ def main(control):
         request = channel.receive()
         if request is None:
             return
-        serve(channel, sandbox, request)
+        serve(channel, sandbox, shelf, request)
 
 
 KERNEL = load("kernel")
 SANDBOX = load("sandbox")
-SECCOMP, SHELF, CHECK = load("seccomp"), load("shelf"), load("check_import")
+SECCOMP, SHELF, CHECK, BYTECODE = load("seccomp"), load("shelf"), load("check_import"), load("bytecode")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
 main(*sys.argv[1:])

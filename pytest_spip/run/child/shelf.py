@@ -5,25 +5,52 @@ pulls into a fresh interpreter (``closures``: module -> names, in order), and no
 """
 
 import importlib
+import os
 import sys
 from importlib.machinery import ModuleSpec  # by name: attributes of modules come and go here
 
 
 class Shelf:
-    """A finder and loader that hands out what it holds; ``baseline`` are the names that a fresh interpreter has."""
+    """A finder and loader that hands out what it holds; ``baseline`` are the names that a fresh interpreter has.
+
+    It holds what children turned out to need: to import everything would cost a server's start, and every fork.
+    """
 
     def __init__(self, closures, baseline):
         self.closures = closures
         self.baseline = baseline
+        self.path = list(sys.path)
         self.modules = {}
+        self.at_fork = {}
 
-    def fill(self):
-        """Import all that the closures know, and take everything but the baseline out of sight."""
-        for name in self.closures:
-            try:
+    def missed(self):
+        """Return what a package imported of the standard library that was not here, in the order of its imports."""
+        return [name for name in list(sys.modules) if name in self.closures and name not in self.modules]
+
+    def learn(self, names):
+        """Import modules, as far as the closures know them, and take everything but the baseline out of sight."""
+        names = [name for name in names if name in self.closures and name not in self.modules]
+        if not names:
+            return
+        self.show()
+        register, os.register_at_fork = os.register_at_fork, self.note_at_fork
+        try:
+            for name in names:
                 importlib.import_module(name)
-            except Exception:  # an optional part of the library; importing it fails again when somebody tries
-                continue
+        except Exception:  # somebody imported an optional part of the library, which is not there, or says so
+            pass
+        finally:
+            os.register_at_fork = register
+            self.hide()
+
+    def show(self):
+        """Put all that is here where an import puts it."""
+        sys.modules.update(self.modules)
+        for name, module in self.modules.items():
+            set_child(name, module)
+
+    def hide(self):
+        """Take all that a fresh interpreter would not have out of sight."""
         for name in [name for name in sys.modules if name not in self.baseline]:
             module = sys.modules.pop(name)
             parent, _, child = name.rpartition(".")
@@ -32,12 +59,18 @@ class Shelf:
                 delattr(above, child)
             self.modules[name] = module
 
+    def note_at_fork(self, **functions):
+        """Keep what a module wants called around forks until it is handed out: most forks never need it, and all would pay."""
+        self.at_fork.setdefault(sys._getframe(1).f_globals["__name__"], []).append(functions)
+
     def find_spec(self, name, path=None, target=None):
-        """Return a module's own spec, but for the loader."""
+        """Return a module's own spec, but for the loader; nothing where another of that name may come first."""
         module = self.modules.get(name)
-        if module is None or name not in self.closures or getattr(module, "__spec__", None) is None:
+        if module is None or name not in self.closures or sys.path[: len(self.path)] != self.path:
             return None
-        own = module.__spec__
+        own = getattr(module, "__spec__", None)
+        if own is None:
+            return None
         spec = ModuleSpec(name, self, origin=own.origin, loader_state=own.loader_state)
         spec.submodule_search_locations = own.submodule_search_locations
         spec.cached = own.cached
@@ -57,6 +90,15 @@ class Shelf:
         for name in fresh:
             sys.modules[name] = self.modules[name]
         for name in fresh:  # children may stand before their parents
-            parent, _, child = name.rpartition(".")
-            if parent in sys.modules:
-                setattr(sys.modules[parent], child, self.modules[name])
+            set_child(name, self.modules[name])
+        for name in (module.__name__, *fresh):
+            for functions in self.at_fork.pop(name, ()):
+                functions.get("after_in_child", int)()
+                os.register_at_fork(**functions)
+
+
+def set_child(name, module):
+    """Make a module an attribute of its parent, as its import would have."""
+    parent, _, child = name.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], child, module)
