@@ -38,7 +38,7 @@ def find_closures(interpreter: Interpreter, cache: Cache) -> None:
     """See that an interpreter's closures are known; takes seconds the first time. Raises ``HarnessProblem``."""
 
     def ask(aside: Path) -> None:
-        command = [interpreter.path, "-I", "-B", str(SCRIPT), *KNOWN]
+        command = [interpreter.path, "-I", "-S", "-B", str(SCRIPT), *KNOWN]
         with aside.open("wb") as stream:
             done = subprocess.run(
                 command,

@@ -25,7 +25,8 @@ class Shelf:
 
     def missed(self):
         """Return what a package imported of the standard library that was not here, in the order of its imports."""
-        return [name for name in list(sys.modules) if name in self.closures and name not in self.modules]
+        here = self.baseline.union(self.modules)
+        return [name for name in list(sys.modules) if name in self.closures and name not in here]
 
     def learn(self, names):
         """Import modules, as far as the closures know them, and take everything but the baseline out of sight."""
