@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags, generic_tags
@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytest_spip.model import DistFile, Interpreter
 
-__all__ = ["accepts_python", "best_wheel", "pick_file", "supported_tags", "usable_files"]
+__all__ = ["accepts_python", "best_wheel", "pick_file", "supported_tags", "tags_among", "usable_files"]
 
 
 @functools.lru_cache(maxsize=64)
@@ -41,6 +41,13 @@ def _wheel_tags(filename: str) -> frozenset[Tag]:
         return parse_wheel_filename(filename)[3]
     except (InvalidWheelFilename, InvalidVersion):
         return frozenset()
+
+
+def tags_among(filenames: Iterable[str], interpreter: Interpreter) -> Sequence[Tag]:
+    """Return those of the interpreter's tags that files bear, best first: of its thousand, those that can matter."""
+    ranks = _ranks(interpreter)
+    borne = frozenset().union(*map(_wheel_tags, filenames))
+    return sorted((tag for tag in borne if tag in ranks), key=ranks.__getitem__)
 
 
 def _rank(filename: str, interpreter: Interpreter) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectError, PylockValidationError
 
-from pytest_spip.compat import supported_tags
+from pytest_spip.compat import tags_among
 from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
@@ -100,7 +100,8 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
     """
     try:
         lock = Pylock.from_dict(tomllib.loads(text))
-        chosen = list(lock.select(environment=dict(interpreter.markers), tags=supported_tags(interpreter)))  # type: ignore[arg-type]  # our markers are complete
+        tags = tags_among((wheel.filename for package in lock.packages for wheel in package.wheels or ()), interpreter)
+        chosen = list(lock.select(environment=dict(interpreter.markers), tags=tags))  # type: ignore[arg-type]  # our markers are complete
         return tuple(
             Locked(package.name, _file(package.name, str(package.version), source)) for package, source in chosen
         )
