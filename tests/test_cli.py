@@ -1,0 +1,57 @@
+"""The command ``pytest-spip``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_spip import cli
+from pytest_spip.run import levels
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a cache of one's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_names_what_is_there() -> None:
+    """Each level, the places, the tools and the Pythons have a line; one level is the one that runs use."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_spip.cli", "doctor"], capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    told = {line[6:].partition(" (")[0].partition(":")[0] for line in lines if re.match("  (ok|--)  ", line)}
+    assert {"sandbox level 3", "sandbox level 2", "sandbox level 1", "warm interpreters"} <= told
+    assert {"environments", "cache", "git", "uv", "Pythons"} <= told
+    assert done.stdout.count("runs use it") == 1
+    assert sum(line.startswith("  --") for line in lines) == sum("mend: " in line for line in lines)
+    assert done.returncode == int("  --" in done.stdout)
+    assert done.stderr == ""
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_has_a_mend_for_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level that does not hold and a program that is not there are told with the mend; the status says so."""
+    monkeypatch.setattr(cli, "try_level", lambda level: "not permitted" if level == 3 else "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert f"not permitted\n      mend: {levels.MENDS[3]}\n" in text
+    assert "sandbox level 2 (Landlock, a system call filter): works, and runs use it\n" in text
+    assert "  --  git: not found on PATH\n      mend: install git" in text
+
+
+def test_command_without_a_word_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names no command gets the usage and status 2."""
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([])
+    assert "usage: pytest-spip" in capsys.readouterr().err
