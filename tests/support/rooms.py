@@ -86,10 +86,17 @@ def environment(*wheels: StoredWheel) -> Environment:
     return Environment(tuple(wheels), "fingerprint of " + " ".join(each.sha256 for each in wheels))
 
 
-def combo(ordinal: int = 0, package: str = "demo", version: str = "1.0", label: str = "py312", **more: object) -> Combo:
-    """Return a combination on a CPython that its label names."""
-    dotted = f"{label[2]}.{label[3:]}"
-    return Combo(ordinal, package, version, f"cpython-{dotted}.0-linux", label, **more)  # type: ignore[arg-type]  # passed on
+def combo(
+    ordinal: int = 0,
+    package: str = "demo",
+    version: str = "1.0",
+    label: str = "py312",
+    python: Interpreter | None = None,
+    **more: object,
+) -> Combo:
+    """Return a combination on an interpreter, or on a CPython that its label names."""
+    name, label = (python.id, python.label) if python else (f"cpython-{label[2]}.{label[3:]}.0-linux", label)
+    return Combo(ordinal, package, version, name, label, **more)  # type: ignore[arg-type]  # passed on
 
 
 def plan(*combos: Combo, pythons: tuple[Interpreter, ...] = ()) -> Plan:

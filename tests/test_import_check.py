@@ -1,4 +1,4 @@
-"""The cold runner: what importing in a fresh interpreter shows, on every Python."""
+"""The import check: what it shows is the same in every way to run it, on every Python."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.metadata import metadata_problem
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
+from tests.support.ways import WAYS, Way, must_work, shared_way
 
 LIMITS = Limits(timeout=60, memory=256 << 20, file_size=1 << 20, output=1 << 20)
 LATEST = list(pythons())[-1]
+NUMBERS = itertools.count(1)
 Try = Callable[..., Result]
 
 
@@ -33,18 +35,31 @@ def adopted() -> Iterator[None]:
     yield from adopting()
 
 
+@pytest.fixture(params=WAYS)
+def way(tmp_path_factory: pytest.TempPathFactory, adopted: None, request: pytest.FixtureRequest) -> Way:
+    """Go each way; its servers are ended when the session is."""
+    must_work(int(request.param.partition("-")[2] or 1))
+    return shared_way(tmp_path_factory.getbasetemp(), request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield
+    for name in WAYS:
+        shared_way(tmp_path_factory.getbasetemp(), name).runner.close()
+
+
 @pytest.fixture
-def attempt(bases: Bases, adopted: None) -> Try:
+def attempt(bases: Bases, way: Way) -> Try:
     """Return a function that runs the import check of a project with some modules."""
-    numbers = itertools.count(1)
 
     def attempt(*codes: str, python: str = LATEST, limits: Limits = LIMITS, name: str = "demo") -> Result:
-        version = f"1.{next(numbers)}"
+        version = f"1.{next(NUMBERS)}"
         names = [name] if len(codes) == 1 else [f"{name}{number}" for number in range(len(codes))]
         files = {f"{module}.py": textwrap.dedent(code) for module, code in zip(names, codes, strict=True)}
         wheel = filed(bases.cache, "demo", version, files)
-        with bases.worktree(python).composed(environment(wheel)) as composed:
-            return AloneRunner(Sandbox(1)).run(combo(version=version), environment(wheel), composed, limits)
+        with way.composed(python, environment(wheel)) as composed:
+            return way.run(combo(python=bases.pythons[python], version=version), environment(wheel), composed, limits)
 
     return attempt
 
@@ -91,7 +106,7 @@ def test_syntax_error_is_shown(attempt: Try, python: str) -> None:
 
 
 @pytest.mark.parametrize("python", every_python())
-def test_environment_is_its_own(bases: Bases, adopted: None, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_its_own(bases: Bases, way: Way, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefix, path, HOME, TMPDIR and directory are the combination's, and no variable is the user's."""
     for name in ("SECRET_TOKEN", "PYTHONPATH", "PYTHONSTARTUP", "GIT_DIR", "VIRTUAL_ENV"):
         monkeypatch.setenv(name, "/the/user's")
@@ -104,8 +119,8 @@ def test_environment_is_its_own(bases: Bases, adopted: None, python: str, monkey
         raise SystemExit(json.dumps(told))
     """
     wheel = filed(bases.cache, "asking", "1.0", {"asking.py": textwrap.dedent(code)})
-    with bases.worktree(python).composed(environment(wheel)) as composed:
-        result = AloneRunner(Sandbox(1)).run(combo(package="asking"), environment(wheel), composed, LIMITS)
+    with way.composed(python, environment(wheel)) as composed:
+        result = way.run(combo(python=bases.pythons[python], package="asking"), environment(wheel), composed, LIMITS)
     told = json.loads(result.output.partition("SystemExit: ")[2])
     assert "/the/user's" not in told["variables"].values()
     assert told["variables"].pop("PATH").startswith(f"{composed.prefix}/bin:/")
@@ -306,19 +321,19 @@ def test_modules_are_imported_in_order_up_to_the_first_that_fails(attempt: Try) 
     assert result.output.startswith("first\nsecond\nTraceback")
 
 
-def test_wheel_without_modules_passes(bases: Bases, adopted: None) -> None:
+def test_wheel_without_modules_passes(bases: Bases, way: Way) -> None:
     """A wheel that installs nothing to import passes, and the detail says so."""
     wheel = filed(bases.cache, "empty", "1.0", {})
-    with bases.worktree(LATEST).composed(environment(wheel)) as composed:
-        result = AloneRunner(Sandbox(1)).run(combo(package="Empty"), environment(wheel), composed, LIMITS)
+    with way.composed(LATEST, environment(wheel)) as composed:
+        result = way.run(combo(python=bases.pythons[LATEST], package="Empty"), environment(wheel), composed, LIMITS)
     assert summary(result) == (Outcome.PASSED, None, "it installs no public module")
 
 
-def test_wrong_metadata_fail_before_anything_runs(bases: Bases, adopted: None) -> None:
+def test_wrong_metadata_fail_before_anything_runs(bases: Bases, way: Way) -> None:
     """An environment whose metadata name another version fails as bad metadata; nothing is imported."""
     wheel = filed(bases.cache, "demo", "2.0", {"demo.py": "print('imported')"})
-    with bases.worktree(LATEST).composed(environment(wheel)) as composed:
-        result = AloneRunner(Sandbox(1)).run(combo(version="2.1"), environment(wheel), composed, LIMITS)
+    with way.composed(LATEST, environment(wheel)) as composed:
+        result = way.run(combo(python=bases.pythons[LATEST], version="2.1"), environment(wheel), composed, LIMITS)
     assert summary(result) == (
         Outcome.FAILED,
         Reason.BAD_METADATA,
