@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,11 @@ class Way:
         if self.level >= 3:
             return Overlay(path, interpreter, self._layers, OWNER)
         return Worktree(path, interpreter, replica.restore)
+
+    def compile(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
+        """Have the layers bear bytecode."""
+        for layer in composed.uncompiled:
+            self._layers.compile(layer, bytecode)
 
     def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> Result:
         """Run a check, and see that it was run so."""

@@ -94,8 +94,16 @@ class Shelf:
             set_child(name, self.modules[name])
         for name in (module.__name__, *fresh):
             for functions in self.at_fork.pop(name, ()):
-                functions.get("after_in_child", int)()
+                for moment in ("before", "after_in_child"):  # as if the fork came only now
+                    functions.get(moment, int)()
                 os.register_at_fork(**functions)
+        if "threading" in (module.__name__, *fresh):
+            put_thread_right(self.modules["threading"])
+
+
+def put_thread_right(threading):
+    """Give the main thread its number: it bears that of the server, who imported the module."""
+    getattr(threading.main_thread(), "_set_native_id", int)()
 
 
 def set_child(name, module):

@@ -1,0 +1,178 @@
+"""Warm children: they look like a fresh interpreter, whatever their server has learned from those before them."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.model import Limits, Outcome, Result
+from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
+from tests.support.ways import Way, must_work, shared_way
+
+LIMITS = Limits(timeout=60, memory=512 << 20)
+STATE = """
+    import sys
+    modules = sorted(sys.modules)
+    import json, os, signal, threading, warnings
+    told = {
+        "modules": modules,
+        "argv": sys.argv,
+        "path": sys.path,
+        "finders": [str(finder) for finder in sys.meta_path if type(finder).__name__ != "Shelf"],
+        "hooks": len(sys.path_hooks),
+        "flags": [name + str(getattr(sys.flags, name)) for name in ("isolated", "no_site", "hash_randomization")],
+        "main": sys.modules["__main__"].__name__,
+        "filters": [str(one) for one in warnings.filters],
+        "signals": [str(signal.getsignal(number)) for number in range(1, 32) if number not in (9, 19)],
+        "masked": sorted(map(str, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
+        "threads": [thread.name for thread in threading.enumerate()],
+        "main thread": threading.main_thread() is threading.current_thread(),
+        "native": getattr(threading.main_thread(), "native_id", os.getpid()) == os.getpid(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "session": os.getsid(0) == os.getpid(),
+        "directory": os.getcwd(),
+        "umask": os.umask(0o22),
+        "variables": dict(os.environ),
+        "recursion": sys.getrecursionlimit(),
+        "tracing": [sys.gettrace(), sys.getprofile()],
+        "streams": [sys.stdin.encoding, sys.stdout.encoding, sys.stdout.errors, sys.stderr.errors, sys.stdout.isatty()],
+        "names": [sys.stdin.name, sys.stdout.name, sys.stderr.name],
+        "executable": sys.executable,
+    }
+    raise SystemExit(json.dumps(told))
+"""
+Try = Callable[..., Result]
+
+
+@pytest.fixture
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Know every Python."""
+    return shared_bases(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(autouse=True)
+def adopted() -> Iterator[None]:
+    """Be a worker, who is given the orphans."""
+    yield from adopting()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield
+    for name in ("warm-1", "cold-1", "warm-3", "cold-3"):
+        shared_way(tmp_path_factory.getbasetemp(), name).runner.close()
+
+
+@pytest.fixture
+def attempt(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> Try:
+    """Return a function that imports a module in some way."""
+
+    def attempt(code: str, python: str, way: str = "warm-1", files: dict[str, str] | None = None) -> Result:
+        chosen: Way = shared_way(tmp_path_factory.getbasetemp(), way)
+        must_work(chosen.level)
+        wheel = filed(bases.cache, "demo", "1.0", {"demo.py": textwrap.dedent(code), **(files or {})})
+        with chosen.composed(python, environment(wheel)) as composed:
+            return chosen.run(combo(python=bases.pythons[python]), environment(wheel), composed, LIMITS)
+
+    return attempt
+
+
+def told(result: Result) -> dict[str, object]:
+    """Return what a module told as it exited."""
+    found = result.output.partition("SystemExit: ")[2]
+    assert found, result.verdict.detail + result.output
+    plain: dict[str, object] = json.loads(found)
+    return plain
+
+
+@pytest.mark.parametrize("level", [1, 3])
+@pytest.mark.parametrize("python", every_python())
+def test_a_warm_child_looks_like_a_fresh_interpreter(attempt: Try, python: str, level: int) -> None:
+    """After others have imported much, a module sees the modules, handlers, threads and settings of a cold start."""
+    attempt("import json, logging, random, tempfile, threading, unittest", python, f"warm-{level}")
+    warm, cold = (told(attempt(STATE, python, f"{kind}-{level}")) for kind in ("warm", "cold"))
+    own = {"variables", "path", "directory", "executable"}  # the two run in environments of their own
+    for key in own:
+        assert str(warm.pop(key)).replace(f"warm-{level}", f"cold-{level}") == str(cold.pop(key))
+    assert warm == cold
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_a_forgotten_import_fails_warm_too(attempt: Try, python: str) -> None:
+    """What another package imported is not there for one that forgot to: neither module nor attribute."""
+    assert attempt("import unittest.mock, logging.handlers", python).verdict.outcome is Outcome.PASSED
+    for code in ("import logging; logging.handlers", "import sys; sys.modules['logging']", "unittest"):
+        assert attempt(code, python).verdict.outcome is Outcome.FAILED, code
+    assert attempt("import logging.handlers; logging.handlers.RotatingFileHandler", python).verdict.detail == ""
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_learned_modules_work(attempt: Try, python: str) -> None:
+    """Modules that a server learned work in the next child as they do in a fresh interpreter, threads and forks included."""
+    code = """
+        import json, logging, os, random, tempfile, threading, unittest
+        assert json.loads("[1]") == [1]
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        child = os.fork()
+        if not child:
+            os._exit(threading.active_count() - 1)
+        assert os.waitpid(child, 0)[1] == 0
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x")
+        logging.getLogger("x").warning("said")
+        raise SystemExit(json.dumps({"drawn": random.random()}))
+    """
+    drawn = {str(told(attempt(code, python))["drawn"]) for _ in range(4)}
+    assert len(drawn) == 4, "children draw the same numbers"
+
+
+def test_a_module_of_ones_own_comes_first_where_it_does_cold(attempt: Try) -> None:
+    """A package that puts a directory before the library's gets its own module, though the server knows the library's."""
+    files = {"_vendored/json.py": "mine = True\n", "_vendored/__init__.py": ""}
+    code = """
+        import os, sys
+        sys.path.insert(0, os.path.join(os.path.dirname(__file__), "_vendored"))
+        import json
+        assert json.mine
+    """
+    newest = list(every_python())[-1]
+    attempt("import json", newest)
+    for way in ("warm-1", "cold-1"):
+        assert attempt(code, newest, way, files).verdict.outcome is Outcome.PASSED
+
+
+def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
+    """Names that a package puts into sys.modules are not imported by the server for the next one."""
+    newest = list(every_python())[-1]
+    spoiled = "import sys, types; sys.modules['antigravity'] = sys.modules['json'] = types.ModuleType('json')"
+    attempt(spoiled, newest)
+    code = "import sys; assert 'antigravity' not in sys.modules; import json; json.loads"
+    assert attempt(code, newest).verdict.outcome is Outcome.PASSED
+
+
+def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The second time a wheel is met, what it imports is compiled beside it; from the third on it is used; results agree."""
+    must_work(3)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
+    newest = list(every_python())[-1]
+    wheel = filed(bases.cache, "bytes", "1.0", {"compiled/__init__.py": "made = 1\n", "compiled/idle.py": ""})
+    states = []
+    for _ in range(3):
+        with way.composed(newest, environment(wheel)) as composed:
+            made = combo(package="bytes", python=bases.pythons[newest])
+            assert way.run(made, environment(wheel), composed, LIMITS).verdict.outcome is Outcome.PASSED
+            bytecode = way.runner.bytecode(made, composed, LIMITS)
+            states.append((bool(composed.uncompiled), sorted(bytecode), composed.layers))
+            way.compile(composed, bytecode)
+    (first, none, _), (second, some, plain), (third, nothing, compiled) = states
+    assert (first, none) == (False, [])
+    assert second
+    assert [Path(path).name.partition(".")[0] for path in some] == ["__init__"]
+    assert (third, nothing) == (False, [])
+    assert compiled == (f"{plain[0]}c",)
