@@ -32,6 +32,7 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.record.rundb import RunWriter
+from pytest_spip.run.closures import SCRIPT
 from pytest_spip.workbench import BenchSpec, Workbench
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, environment, filed, shared_bases, tree_of
@@ -307,3 +308,70 @@ def test_full_disk_is_told_apart(tmp_path: Path) -> None:
     if "unshare failed" in done.stderr and not os.environ.get("SPIP_MUST_WORK"):
         pytest.skip("no user namespaces here")
     assert (done.stdout.splitlines(), done.stderr) == (["error no-space", "passed None"], "")
+
+
+# -- warm and cold --------------------------------------------------------------------------------------------------------
+
+ONLY_WARM = "import sys\nassert not any(type(finder).__name__ == 'Shelf' for finder in sys.meta_path), 'warm'\n"
+"""Fails in a warm child, and tells so."""
+
+
+def warm_bench(bases: Bases, root: Path, codes: Mapping[str, str], runner: str = "auto") -> Bench:
+    """Return a bench that can run warm."""
+    bench = Bench(bases, root, codes)
+    closures = root / "closures.json"
+    with closures.open("wb") as out:
+        command = [bench.interpreter.path, "-I", "-S", "-B", str(SCRIPT), "json"]
+        subprocess.run(command, check=True, stdout=out, env={})
+    known = {bench.interpreter.id: str(closures)}
+    bench.spec = dataclasses.replace(bench.spec, runner=runner, closures=known)
+    return bench
+
+
+def disagreements(bench: Bench) -> list[tuple[int, str, str]]:
+    """Return what the worker's telemetry tells of warm and cold verdicts that differ."""
+    with contextlib.closing(sqlite3.connect(bench.workers / "gw0.sqlite")) as telemetry:
+        return list(telemetry.execute("SELECT ordinal, warm, cold FROM disagreement"))
+
+
+def test_what_fails_warm_is_tried_cold(bases: Bases, tmp_path: Path) -> None:
+    """The cold verdict counts; where the two differ, the difference is an event of its own."""
+    bench = warm_bench(bases, tmp_path, {"good": GOOD, "bad": BAD, "odd": ONLY_WARM})
+    results = bench.results()
+    assert [(one.verdict.outcome, one.runner) for one in results] == [
+        (Outcome.PASSED, "warm"),
+        (Outcome.FAILED, "cold"),
+        (Outcome.PASSED, "cold"),
+    ]
+    assert disagreements(bench) == [(2, "failed (import-error): AssertionError: warm", "passed")]
+
+
+def test_a_sample_of_passes_is_tried_cold(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes warm only, and is among the sample, is found out."""
+    monkeypatch.setattr("pytest_spip.workbench.SAMPLE", 1)
+    bench = warm_bench(bases, tmp_path, {"good": GOOD, "odd": ONLY_WARM.replace("not any", "any")})
+    assert [(one.verdict.outcome, one.runner) for one in bench.results()] == [
+        (Outcome.PASSED, "warm"),
+        (Outcome.FAILED, "cold"),
+    ]
+    assert disagreements(bench) == [(1, "passed", "failed (import-error): AssertionError: warm")]
+
+
+@pytest.mark.parametrize(("runner", "outcome"), [("warm", Outcome.FAILED), ("cold", Outcome.PASSED)])
+def test_runner_as_wished(bases: Bases, tmp_path: Path, runner: str, outcome: Outcome) -> None:
+    """Who wishes for one runner gets its verdict alone."""
+    bench = warm_bench(bases, tmp_path, {"odd": ONLY_WARM}, runner)
+    assert [(one.verdict.outcome, one.runner) for one in bench.results()] == [(outcome, runner)]
+    assert disagreements(bench) == []
+
+
+def test_whoever_is_killed_from_outside_has_another_try(bases: Bases, tmp_path: Path) -> None:
+    """A child that SIGKILL ended once passes at the next try; one that dies so each time crashed."""
+    once = f"import os, signal\nif not os.path.exists({str(tmp_path / 'was')!r}):\n    open({str(tmp_path / 'was')!r}, 'w')\n"
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    codes = {"once": f"{once}    {kill}\n", "always": f"import os, signal\n{kill}\n"}
+    results = Bench(bases, tmp_path, codes).results()
+    assert [(one.verdict.outcome, one.verdict.reason) for one in results] == [
+        (Outcome.PASSED, None),
+        (Outcome.CRASHED, Reason.SIGKILL),
+    ]
