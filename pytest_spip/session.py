@@ -18,6 +18,7 @@ import platformdirs
 from packaging.requirements import Requirement
 
 from pytest_spip.compose.base import BaseRepository, check_git
+from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
 from pytest_spip.disk import open_cache
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
@@ -216,7 +217,14 @@ class Run:
         """How combinations are run, for the header."""
         runner = self.settings.runner if has_fork_servers() else "cold"
         warning = "" if self._planner.sandbox.level >= 2 else "; package code can read your files and use the network"
-        return f"runner {runner}, sandbox {self._planner.sandbox.summary}{warning}"
+        return f"runner {runner}, sandbox {self._planner.sandbox.summary}, {self._composition}{warning}"
+
+    @property
+    def _composition(self) -> str:
+        if self._planner.sandbox.level >= 3:
+            return "environments overlaid"
+        copies = find_copy(self._planner.cache.root, self.root.path) is copy_bytes
+        return f"environments {'copied' if copies else 'reflinked'}"
 
     def bench_spec(self) -> BenchSpec:
         """Return what workers need."""

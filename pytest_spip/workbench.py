@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.compose.base import Replica
+from pytest_spip.compose.copying import find_copy
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
@@ -103,6 +104,7 @@ class Workbench:
         self.combos = self._reader.combos()
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
+        self._copy = find_copy(Path(spec.cache), Path(spec.room))
         self._owner = STRANGER if os.getuid() == 0 else 0
         self._cache = Cache(Path(spec.cache))
         self._layers = Layers(self._cache, self._owner)
@@ -209,7 +211,7 @@ class Workbench:
             self._worktrees[interpreter.id] = (
                 Overlay(path, interpreter, self._layers, self._owner)
                 if self._spec.sandbox.level >= 3
-                else Worktree(path, interpreter, self._replica.restore)
+                else Worktree(path, interpreter, self._replica.restore, self._copy)
             )
         return self._worktrees[interpreter.id]
 

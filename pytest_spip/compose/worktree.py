@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pytest_spip.compose.copying import Copy, copy_bytes
 from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
@@ -24,12 +24,15 @@ SHEBANG_LIMIT = 127
 class Worktree:
     """A bare environment that is used again and again: what a combination brings or leaves is taken out after it.
 
-    ``restore`` checks the base environment out anew at a path where nothing is.
+    ``restore`` checks the base environment out anew at a path where nothing is; ``copy`` copies one file.
     """
 
-    def __init__(self, path: Path, interpreter: Interpreter, restore: Callable[[Path], None]) -> None:
+    def __init__(
+        self, path: Path, interpreter: Interpreter, restore: Callable[[Path], None], copy: Copy = copy_bytes
+    ) -> None:
         self.path = path
         self._restore = restore
+        self._copy = copy
         self._python = path / "bin" / "python"
         self._library = path / "lib" / library(interpreter)
         self._site = self._library / "site-packages"
@@ -58,21 +61,42 @@ class Worktree:
     def _install(self, wheel: StoredWheel) -> None:
         """Copy a wheel into place. Never a link: who writes to a link writes to the store."""
         root = Path(wheel.root)
-        _copy_tree(root / "purelib", self._site)
-        _copy_tree(root / "platlib", self._site)
-        _copy_tree(root / "data", self.path)
-        _copy_tree(root / "headers", self.path / "include" / "site" / self._library.name / wheel.name)
+        self._copy_tree(root / "purelib", self._site)
+        self._copy_tree(root / "platlib", self._site)
+        self._copy_tree(root / "data", self.path)
+        self._copy_tree(root / "headers", self.path / "include" / "site" / self._library.name / wheel.name)
         for script in sorted((root / "scripts").iterdir()):
             self._install_script(script)
 
     def _install_script(self, script: Path) -> None:
         target = self.path / "bin" / script.name
-        _copy_file(script, target)
+        self._copy_file(script, target)
         target.chmod(0o755)
         placeholder = f"#!{PYTHON_PLACEHOLDER}".encode()
         with script.open("rb") as stream:
             if stream.read(len(placeholder)) == placeholder:  # else a program, which may be large
                 target.write_bytes(shebang(self._python) + stream.read())
+
+    def _copy_tree(self, source: Path, target: Path) -> None:
+        """Copy a tree into one that may exist. Contents and the executable bit are copied, times and owners are not."""
+        with os.scandir(source) as entries:
+            found = list(entries)
+        if found:
+            target.mkdir(parents=True, exist_ok=True)
+        for entry in found:
+            aim = target / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                self._copy_tree(Path(entry.path), aim)
+            else:
+                self._copy_file(Path(entry.path), aim)
+                if entry.stat().st_mode & 0o100:
+                    aim.chmod(0o755)
+
+    def _copy_file(self, source: Path, target: Path) -> None:
+        """Copy a file, in place of one that is there, never through a link: ``bin/python`` leads to the user's interpreter."""
+        with contextlib.suppress(FileNotFoundError):
+            target.unlink()
+        self._copy(source, target)
 
     def clear(self) -> None:
         """Take out all that is not the base environment, or make it anew where a combination changed that itself.
@@ -139,29 +163,6 @@ def composed_at(prefix: Path, lib: Path) -> Composed:
     """Return the description of an environment at a path."""
     home, tmp, cwd = (str(prefix / name) for name in HOUSE)
     return Composed(str(prefix), str(prefix / "bin" / "python"), str(lib / "site-packages"), home, tmp, cwd)
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    """Copy a tree into one that may exist. Contents and the executable bit are copied, times and owners are not."""
-    with os.scandir(source) as entries:
-        found = list(entries)
-    if found:
-        target.mkdir(parents=True, exist_ok=True)
-    for entry in found:
-        aim = target / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            _copy_tree(Path(entry.path), aim)
-        else:
-            _copy_file(Path(entry.path), aim)
-            if entry.stat().st_mode & 0o100:
-                aim.chmod(0o755)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file, in place of one that is there. Never through a link: ``bin/python`` leads to the user's interpreter."""
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
-    shutil.copyfile(source, target)
 
 
 def _remove(path: Path) -> None:
