@@ -49,7 +49,7 @@ from pytest_spip.run.text import harmless
 
 __all__ = ["MAIN", "BenchSpec", "Workbench"]
 
-ATTEMPTS = 3
+ATTEMPTS = 5
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
@@ -243,9 +243,12 @@ class Workbench:
 
 
 def _run_cold(run: Callable[..., Result]) -> Result:
-    """Run cold. SIGKILL may have come from anybody on this machine, so what it ended runs once more."""
-    result = run(warm=False)
-    return run(warm=False) if result.verdict.reason is Reason.SIGKILL else result
+    """Run cold. SIGKILL may have come from anybody on this machine, so it counts only when it comes each time."""
+    for _ in range(ATTEMPTS):
+        result = run(warm=False)
+        if result.verdict.reason is not Reason.SIGKILL:
+            break
+    return result
 
 
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:

@@ -33,7 +33,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.run.closures import SCRIPT
-from pytest_spip.workbench import BenchSpec, Workbench
+from pytest_spip.workbench import ATTEMPTS, BenchSpec, Workbench
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, environment, filed, shared_bases, tree_of
 
@@ -214,12 +214,12 @@ def test_telemetry_has_every_phase(bases: Bases, tmp_path: Path) -> None:
 # -- after a fault ------------------------------------------------------------------------------------------------------
 
 
-def test_wheel_that_is_gone_is_tried_twice(bases: Bases, tmp_path: Path) -> None:
+def test_wheel_that_is_gone_is_tried_again(bases: Bases, tmp_path: Path) -> None:
     """A fault of ours is tried once more before it is a verdict; the next combination is not touched by it."""
     bench = Bench(bases, tmp_path, {"lost": GOOD, "good": GOOD})
     shutil.rmtree(next(bench.cache.wheels.glob("*/*/purelib/lost.py")).parents[1])
     lost, good = bench.results()
-    assert outcomes([lost, good]) == [(Outcome.ERROR, 3), (Outcome.PASSED, 1)]
+    assert outcomes([lost, good]) == [(Outcome.ERROR, ATTEMPTS), (Outcome.PASSED, 1)]
     assert (lost.verdict.phase, lost.verdict.reason) == (Phase.INSTALL, Reason.INTERNAL)
     assert lost.verdict.detail.startswith("HarnessProblem: cannot compose an environment in ")
 
@@ -229,7 +229,7 @@ def test_interpreter_that_is_gone_is_an_error_of_ours(bases: Bases, tmp_path: Pa
     bench = Bench(bases, tmp_path, {"good": GOOD})
     subprocess.run(["git", "-C", bench.room / "base.git", "config", "core.bare", "nonsense"], check=True)
     (result,) = bench.results()
-    assert outcomes([result]) == [(Outcome.ERROR, 3)]
+    assert outcomes([result]) == [(Outcome.ERROR, ATTEMPTS)]
     assert "git cannot copy" in result.verdict.detail
 
 
