@@ -32,7 +32,6 @@ import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
-import signal  # noqa: E402
 import site  # noqa: E402
 import socket  # noqa: E402
 import struct  # noqa: E402
@@ -45,7 +44,6 @@ KEPT = 64 << 10
 RESULT_LIMIT, BYTECODE_LIMIT = 1 << 20, 64 << 20
 FIRST_LOOK, LOOK = 0.1, 0.2
 """Seconds after which a child's processes are looked at, and then again: most are gone before that."""
-PROCESSES = 256
 
 
 def load(name):
@@ -152,18 +150,18 @@ class Child:
 
     def look(self, now):
         """Look at the child's processes: at their number, their memory, and whether they do anything."""
-        family = descendants(os.getpid())
-        if len(family) >= PROCESSES:
+        family = FAMILY.descendants(os.getpid())
+        if len(family) >= FAMILY.MANY:
             self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(family)
-        memory = sum(anonymous_memory(pid) for pid in family)
+        memory = sum(FAMILY.anonymous_memory(pid) for pid in family)
         if memory > self.request["memory"]:
-            memory = sum(proportional_memory(pid) for pid in family)
+            memory = sum(FAMILY.proportional_memory(pid) for pid in family)
         if memory > self.request["memory"]:
             self.cut, self.evidence = (
                 self.cut or "out-of-memory",
                 "%d MiB in %d processes" % (memory >> 20, len(family)),
             )
-        spent = sum(cpu_seconds(pid) for pid in family)
+        spent = sum(FAMILY.cpu_seconds(pid) for pid in family)
         if spent > self.spent:
             self.spent, self.active = spent, now
         if self.request["inactivity"] and now - self.active > self.request["inactivity"]:
@@ -177,18 +175,18 @@ class Child:
         if self.texts[self.result][-1:] != b"\0" and not self.cut:
             self.count_left()
         if not self.first:
-            kill(-pid)  # not reaped yet, so the number still means its group
-        kill_rest(self.first, pid)
+            FAMILY.kill(-pid)  # not reaped yet, so the number still means its group
+        FAMILY.kill_rest(self.first, pid)
         _, status, usage = os.wait4(pid, 0)
         seconds = time.monotonic() - self.start
-        kill_rest(self.first)
+        FAMILY.kill_rest(self.first)
         status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return status, usage.ru_utime + usage.ru_stime, seconds
 
     def count_left(self):
         """Count what runs beside a child that ended badly: one that could not fork any more dies of that."""
-        left = len(descendants(os.getpid())) if self.first else 0
-        if left >= PROCESSES:
+        left = len(FAMILY.descendants(os.getpid())) if self.first else 0
+        if left >= FAMILY.MANY:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
 
     def close(self):
@@ -207,73 +205,6 @@ class Child:
         """Return the result without the nonce; nothing if it does not bear it."""
         nonce, _, rest = bytes(self.texts[self.result]).partition(b"\0")
         return rest if nonce == self.nonce else b""
-
-
-def kill(pid):
-    """Kill, if there is anybody."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def kill_rest(first, but=0):
-    """Kill and reap all that is left below us. The first process of a pid namespace says so once, and all are dead."""
-    if first:
-        kill(-1)
-    for _ in range(100):  # a daemon may fork faster than we look
-        rest = [] if first and but else [pid for pid in children(os.getpid()) if pid != but]
-        for pid in rest:
-            kill(pid)
-        for pid in rest:
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
-        if not rest:
-            return
-
-
-def children(pid):
-    """Return a process's children; orphans are ours, for we are their reaper."""
-    return [int(word) for word in words_of(pid, "task/%d/children" % pid)]
-
-
-def descendants(pid):
-    """Return all processes below one."""
-    found, waiting = [], [pid]
-    while waiting and len(found) <= PROCESSES:
-        below = children(waiting.pop())
-        found += below
-        waiting += below
-    return found
-
-
-def words_of(pid, name):
-    """Return the words of a file below /proc/PID, none when the process is gone."""
-    try:
-        with open("/proc/%d/%s" % (pid, name), "rb", 0) as stream:
-            return stream.read().split()
-    except OSError:
-        return []
-
-
-def anonymous_memory(pid):
-    """Return the bytes that a process has to itself or shares by fork; what it maps of files does not count."""
-    words = words_of(pid, "statm")
-    return (int(words[1]) - int(words[2])) * PAGE if words else 0
-
-
-def proportional_memory(pid):
-    """Return a process's share of memory in bytes, shared pages counted in parts: exact, and slow."""
-    words = words_of(pid, "smaps_rollup")
-    return sum(int(words[words.index(name) + 1]) * 1024 for name in (b"Pss_Anon:", b"Pss_Shmem:") if name in words)
-
-
-def cpu_seconds(pid):
-    """Return the CPU time of a process."""
-    words = words_of(pid, "stat")
-    return (int(words[-39]) + int(words[-38])) / TICK if len(words) > 40 else 0.0
 
 
 # -- in the child ---------------------------------------------------------------------------------------------------------
@@ -445,8 +376,7 @@ def main(control):
 
 
 KERNEL = load("kernel")
+FAMILY = load("family")
 SANDBOX = load("sandbox")
 SECCOMP, SHELF, CHECK, BYTECODE = load("seccomp"), load("shelf"), load("check_import"), load("bytecode")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-TICK = os.sysconf("SC_CLK_TCK")
 main(*sys.argv[1:])

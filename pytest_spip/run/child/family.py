@@ -1,0 +1,76 @@
+"""A child's family: the processes below a fork server, what they use, and their end. Loaded by path, see forkserver.py."""
+
+import os
+import signal
+
+MANY = 256
+"""A child that has so many processes has too many."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def kill(pid):
+    """Kill, if there is anybody."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def kill_rest(first, but=0):
+    """Kill and reap all that is left below us. The first process of a pid namespace says so once, and all are dead."""
+    if first:
+        kill(-1)
+    for _ in range(100):  # a daemon may fork faster than we look
+        rest = [] if first and but else [pid for pid in children(os.getpid()) if pid != but]
+        for pid in rest:
+            kill(pid)
+        for pid in rest:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+        if not rest:
+            return
+
+
+def children(pid):
+    """Return a process's children; orphans are ours, for we are their reaper."""
+    return [int(word) for word in words_of(pid, "task/%d/children" % pid)]
+
+
+def descendants(pid):
+    """Return all processes below one."""
+    found, waiting = [], [pid]
+    while waiting and len(found) <= MANY:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def words_of(pid, name):
+    """Return the words of a file below /proc/PID, none when the process is gone."""
+    try:
+        with open("/proc/%d/%s" % (pid, name), "rb", 0) as stream:
+            return stream.read().split()
+    except OSError:
+        return []
+
+
+def anonymous_memory(pid):
+    """Return the bytes that a process has to itself or shares by fork; what it maps of files does not count."""
+    words = words_of(pid, "statm")
+    return (int(words[1]) - int(words[2])) * PAGE if words else 0
+
+
+def proportional_memory(pid):
+    """Return a process's share of memory in bytes, shared pages counted in parts: exact, and slow."""
+    words = words_of(pid, "smaps_rollup")
+    return sum(int(words[words.index(name) + 1]) * 1024 for name in (b"Pss_Anon:", b"Pss_Shmem:") if name in words)
+
+
+def cpu_seconds(pid):
+    """Return the CPU time of a process."""
+    words = words_of(pid, "stat")
+    return (int(words[-39]) + int(words[-38])) / TICK if len(words) > 40 else 0.0
