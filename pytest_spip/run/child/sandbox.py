@@ -223,10 +223,6 @@ class Sandbox:
         kernel, prefix = self.kernel, self.setup["prefix"]
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
         size = self.setup["size"]
-        try:
-            self.write("/proc/sys/kernel/shmall", str(size // resource.getpagesize()))  # segments nobody has attached
-        except OSError:  # before Linux 5.19 only the system's root may
-            pass
         room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
         os.chdir(HIDDEN)
         kernel.mount("tmpfs", "ram", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, room)
