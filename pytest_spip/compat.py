@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytest_spip.model import DistFile, Interpreter
 
-__all__ = ["accepts_python", "best_wheel", "pick_file", "supported_tags", "tags_among", "usable_files"]
+__all__ = ["accepts_python", "best_wheel", "is_new_enough", "pick_file", "supported_tags", "tags_among", "usable_files"]
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,6 +83,22 @@ def accepts_python(requires_python: str, version: str) -> bool:
         return SpecifierSet(requires_python).contains(Version(version).base_version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
+
+
+@functools.lru_cache(maxsize=4096)
+def is_new_enough(requires_python: str, version: str) -> bool:
+    """Tell whether a full Python version meets the lower bounds of Requires-Python: uv looks at no others of a dependency."""
+    try:
+        known = Version(Version(version).base_version)
+        for bound in SpecifierSet(requires_python):
+            lowest = Version(bound.version.removesuffix(".*"))
+            if bound.operator in (">=", "~=", "==", "===") and known < lowest:
+                return False
+            if bound.operator == ">" and known <= lowest:
+                return False
+    except (InvalidSpecifier, InvalidVersion):
+        return True
+    return True
 
 
 def usable_files(files: Sequence[DistFile], interpreter: Interpreter) -> tuple[DistFile, ...]:

@@ -50,6 +50,7 @@ from pytest_spip.record.telemetry import cpu_times
 from pytest_spip.report.analysis import Summary, summarise
 from pytest_spip.report.progress import Progress
 from pytest_spip.run.closures import closures_path, find_closures
+from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.web import Web, redact
@@ -95,6 +96,12 @@ class Planner:
         return dataclasses.replace(
             draft, combos=tuple(dataclasses.replace(combo, ordinal=n) for n, combo in enumerate(combos))
         )
+
+    def considered(self, project: str) -> Sequence[Release]:
+        """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
+        releases = list_project(project, self.indexes, self.web, self.cache).releases
+        date = self.settings.exclude_newer
+        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
 
     def close(self) -> None:
         """Give connections and the cache's workshop back."""
@@ -256,6 +263,8 @@ class Run:
             self._planner.cache,
             self._planner.web,
             self._planner.indexes,
+            BuildSandboxes(self._planner.sandbox, self.root.path / "build-view"),
+            self._planner.considered,
             check=CHECK,
             locks=self.directory.locks,
             on_ready=self._provisioned,

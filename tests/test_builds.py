@@ -15,7 +15,9 @@ import pytest
 
 from pytest_spip.errors import HashMismatch, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason
-from pytest_spip.provision.builds import Builder, BuiltWheel, is_plain
+from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.plain import is_plain
+from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.uv import Failure
 from tests.support import backend
 from tests.support.distributions import Content, builds, metadata_text, sdist, simple_sdist, wheel

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import Reason
-from pytest_spip.provision.builds import BuiltWheel
 from pytest_spip.provision.locks import Lock, Locker, selected
+from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.uv import Failure
 from tests.support.distributions import wheel
 from tests.support.index import Fault, LocalIndex
@@ -141,7 +141,7 @@ def test_stale_lock_of_a_session_that_ends(supply: Supply) -> None:
     uv = supply.uv()
     uv.stop()
     with pytest.raises(HarnessProblem):
-        lock(supply, Locker(supply.cache, uv, supply.indexes(), ""))
+        lock(supply, Locker(supply.cache, uv, supply.builder(uv=uv).resolver, supply.indexes(), ""))
     assert kept.exists()
 
 

@@ -56,7 +56,17 @@ def provisioner(
     indexes = indexes or supply.indexes()
     locks = supply.root / "kept"
     locks.mkdir(exist_ok=True)
-    return Provisioner(plan, supply.cache, supply.web(**web), indexes, check="import", locks=locks, on_ready=on_ready)
+    return Provisioner(
+        plan,
+        supply.cache,
+        supply.web(**web),
+        indexes,
+        supply.confine(),
+        supply.releases(indexes),
+        check="import",
+        locks=locks,
+        on_ready=on_ready,
+    )
 
 
 def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **web: object) -> Made:

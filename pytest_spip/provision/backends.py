@@ -1,98 +1,109 @@
-"""Build environments that are kept: what setuptools needs to build, once per interpreter, its bytecode compiled.
+"""Build environments: what backends need, once per interpreter and set of requirements, with bytecode, and kept.
 
-An isolated build installs its backend anew and runs it without bytecode, which takes three times as long as the build. That
-matters for setuptools, which nearly every release of the first fifteen years builds with; everything else stays isolated.
+A fresh one for every build takes three times as long as the build, and nobody can mark one that builds may only read.
 """
 
 from __future__ import annotations
 
-import tarfile
+import subprocess
 import time
-import tomllib
-import zipfile
 from pathlib import Path
 
 from packaging.version import Version
 
-from pytest_spip.disk import Cache, remove_tree
+from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Interpreter, digest
-from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.resolver import Resolver, Work
+from pytest_spip.provision.sdists import BuildSystem, build_failed
+from pytest_spip.provision.uv import Failure, Uv
 
-__all__ = ["Backends", "kept_requirements", "top_files"]
+__all__ = ["Backends", "asks_for_more"]
 
-LEGACY = ("setuptools>=40.8.0",)
-"""What PEP 517 prescribes for a project without a build-system table."""
 WITHOUT_WHEEL = Version("70.1")
 """The first setuptools that builds wheels without the project wheel; until then it asks for that at every build."""
 UNDATED_KEPT = 86400.0
 """Seconds an environment serves when no date pins the index: backends have new releases."""
+COMPILING = 300.0
+"""Seconds that it may take to compile an environment."""
 
 
 class Backends:
     """The kept environments of a run's interpreters."""
 
-    def __init__(self, cache: Cache, uv: Uv, exclude_newer: str) -> None:
+    def __init__(self, cache: Cache, uv: Uv, resolver: Resolver, exclude_newer: str) -> None:
         self._cache = cache
         self._uv = uv
+        self._resolver = resolver
         self._exclude_newer = exclude_newer
 
-    def python(self, archive: Path, interpreter: Interpreter) -> str:
-        """Return the Python of the environment to build an sdist in; nothing where only an isolated build is faithful."""
-        requires = kept_requirements(archive)
-        if not requires:
-            return ""
+    def environment(self, requires: tuple[str, ...], interpreter: Interpreter) -> Path:
+        """Return an environment that holds build requirements.
+
+        Raises ``Failure`` where these cannot be had, and what resolving raises for reasons of the network or the machine.
+        """
         period = "" if self._exclude_newer else str(int(time.time() // UNDATED_KEPT))
-        key = digest(interpreter.id, interpreter.path, requires, self._exclude_newer, period)[:40]
+        wanted = sorted(set(requires))
+        key = digest(interpreter.id, interpreter.path, wanted, self._exclude_newer, period, self._uv.places)[:40]
         place = self._cache.builds / "environments" / key
+        if not place.exists():
+            with self._cache.workshop() as workshop:
+                lock = self._locked(wanted, interpreter, workshop / "pylock.toml")
+                self._cache.file(place, lambda aside: self._make(interpreter, lock, aside))
+        return place
+
+    def _locked(self, requires: list[str], interpreter: Interpreter, lock: Path) -> Path | None:
+        """Resolve before anything is locked: what the requirements need may have to be built, and need others."""
+        if not requires:
+            return None
         try:
-            self._cache.file(place, lambda aside: self._make(interpreter, requires, aside))
-        except HarnessProblem:
-            return ""  # the isolated build will say better what is wrong
-        python = place / "bin" / "python"
-        return str(python) if python.exists() else ""
+            self._resolver.resolve(requires, interpreter, lock, Work())
+        except Failure as failure:
+            detail = f"its build requirements cannot be had: {failure.verdict.detail}"
+            raise build_failed(detail, failure.output) from failure
+        return lock
 
-    def _make(self, interpreter: Interpreter, requires: tuple[str, ...], place: Path) -> None:
-        """Make the environment, or an empty directory where it would lack what setuptools asks for only at the build."""
-        self._uv.make_environment(interpreter, requires, place)
-        infos = place.glob("lib/*/site-packages/setuptools-*.dist-info")
-        found = [info.name.removeprefix("setuptools-").removesuffix(".dist-info") for info in infos]
-        if not found or Version(found[0]) < WITHOUT_WHEEL:
-            remove_tree(place)
-            place.mkdir()
+    def _make(self, interpreter: Interpreter, lock: Path | None, place: Path) -> None:
+        self._uv.make_environment(interpreter, lock, place)
+        if lock:
+            _compile(interpreter, place)
 
 
-def kept_requirements(archive: Path) -> tuple[str, ...]:
-    """Return the static build requirements of an sdist that builds with setuptools and asks for nothing more.
-
-    ``setup_requires`` is one of two ways by which setuptools asks for more (``get_requires_for_build_wheel``).
-    """
+def _compile(interpreter: Interpreter, place: Path) -> None:
+    """Compile with the interpreter itself: the environment's own would run what its wheels brought."""
+    packages = [str(path) for path in place.glob("lib/*/site-packages")]
+    command = [interpreter.path, "-I", "-S", "-m", "compileall", "-q", *packages]
     try:
-        files = top_files(archive, ("setup.py", "setup.cfg", "pyproject.toml"))
-        if any("setup_requires" in files.get(name, "") for name in ("setup.py", "setup.cfg")):
-            return ()
-        system = tomllib.loads(files.get("pyproject.toml", "")).get("build-system", {})
-        if not str(system.get("build-backend", "setuptools")).startswith("setuptools") or "backend-path" in system:
-            return ()
-        return tuple(sorted(system.get("requires", LEGACY)))
-    except Exception:  # an archive that cannot be read: the build will say what is wrong with it
-        return ()
+        # What does not compile, as tests of compilers do not, is not compiled: the status says no more than that.
+        subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            timeout=COMPILING,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HarnessProblem(f"no bytecode for {interpreter.label}: {error}") from error
 
 
-def top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the texts of files in an archive's one top directory, those that are there and are UTF-8."""
-    if archive.name.endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            return {_leaf(path): opened.read(path).decode() for path in opened.namelist() if _is_top(path, names)}
-    with tarfile.open(archive) as tar:
-        wanted = [member for member in tar.getmembers() if member.isfile() and _is_top(member.name, names)]
-        return {_leaf(member.name): stream.read().decode() for member in wanted if (stream := tar.extractfile(member))}
+def asks_for_more(source: Path, system: BuildSystem, environment: Path) -> bool:
+    """Tell whether a backend may ask for more than the table requires, so that it must be asked.
+
+    setuptools does for projects with ``setup_requires``, and for the project wheel while it needed it.
+    """
+    if system.path or not system.backend.startswith("setuptools."):
+        return True
+    if any("setup_requires" in _text(source / name) for name in ("setup.py", "setup.cfg")):
+        return True
+    infos = environment.glob("lib/*/site-packages/setuptools-*.dist-info")
+    found = [info.name.removeprefix("setuptools-").removesuffix(".dist-info") for info in infos]
+    return not found or Version(found[0]) < WITHOUT_WHEEL
 
 
-def _is_top(path: str, names: tuple[str, ...]) -> bool:
-    parts = path.removeprefix("./").split("/")
-    return len(parts) == 2 and parts[1] in names
-
-
-def _leaf(path: str) -> str:
-    return path.rpartition("/")[2]
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace") if path.is_file() and not path.is_symlink() else ""
+    except OSError:
+        return ""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
+import os
 import threading
 import time
-import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from pytest_spip.compat import best_wheel
 from pytest_spip.disk import Cache
 from pytest_spip.errors import IndexProblem, NetworkProblem
 from pytest_spip.model import (
@@ -31,29 +29,20 @@ from pytest_spip.model import (
     verdict_from_plain,
     verdict_to_plain,
 )
-from pytest_spip.provision.backends import Backends, top_files
+from pytest_spip.provision.backends import Backends, asks_for_more
+from pytest_spip.provision.chain import Chain
+from pytest_spip.provision.confined import Confine
+from pytest_spip.provision.hooks import Hooks, Yard
+from pytest_spip.provision.plain import is_plain
+from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
+from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path, redact
 
-__all__ = ["Builder", "BuiltWheel", "is_plain", "refuse_unchecked"]
+__all__ = ["Builder", "refuse_unchecked"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may mend it."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BuiltWheel:
-    """A wheel built here. ``builder`` is the interpreter's id, ``fresh`` tells whether it was built just now."""
-
-    path: Path
-    sha256: str
-    builder: str
-    fresh: bool
-
-    def serves(self, interpreter: Interpreter) -> bool:
-        """Tell whether the wheel is good for an interpreter, built by it or by another."""
-        universal = self.path.name.endswith("-none-any.whl")
-        return _accepts(self.path.name, interpreter) and (universal or self.builder == interpreter.id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,25 +56,41 @@ class _FailedBuild:
 
 
 class Builder:
-    """Builds sdists under look, lock, look again. ``slots`` bounds how many build at once."""
+    """Builds sdists in sandboxes, under look, lock, look again. ``slots`` bounds how many build at once."""
 
-    def __init__(self, cache: Cache, web: Web, uv: Uv, *, exclude_newer: str, slots: int) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        web: Web,
+        uv: Uv,
+        confine: Confine,
+        releases: Releases,
+        *,
+        exclude_newer: str,
+        slots: int,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._cache = cache
         self._web = web
         self._uv = uv
-        self._backends = Backends(cache, uv, exclude_newer)
+        self._confine = confine
+        self._environ = environ
+        self.resolver = Resolver(uv, releases, self.wheel)
+        self._backends = Backends(cache, uv, self.resolver, exclude_newer)
         self._exclude_newer = exclude_newer
         self._slots = threading.BoundedSemaphore(slots)
+        self._chain = Chain()
 
     def wheel(self, project: str, sdist: DistFile, interpreter: Interpreter) -> BuiltWheel:
         """Return the sdist's wheel for an interpreter; raises ``Failure``, also a remembered one, and ``NetworkProblem``."""
         sdist, archive = self._fetch(sdist)
-        for scope in ("any", interpreter.id) if is_plain(archive) else (interpreter.id,):
-            match self._built(project, archive, sdist, interpreter, scope):
-                case BuiltWheel() as built if built.serves(interpreter):
-                    return built
-                case _FailedBuild(builder=interpreter.id) as failed:
-                    raise Failure(failed.verdict, failed.output, fresh=failed.fresh)
+        with self._chain.waiting_for(sdist.sha256, sdist.filename):
+            for scope in ("any", interpreter.id) if is_plain(archive) else (interpreter.id,):
+                match self._built(project, archive, sdist, interpreter, scope):
+                    case BuiltWheel() as built if built.serves(interpreter):
+                        return built
+                    case _FailedBuild(builder=interpreter.id) as failed:
+                        raise Failure(failed.verdict, failed.output, fresh=failed.fresh)
         raise AssertionError("what an interpreter built itself serves it, or failed on it")
 
     def _fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
@@ -100,7 +105,7 @@ class Builder:
     def _built(
         self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, scope: str
     ) -> BuiltWheel | _FailedBuild:
-        place = self._cache.builds / digest(sdist.sha256, scope, self._exclude_newer)[:40]
+        place = self._cache.builds / digest(sdist.sha256, scope, self._exclude_newer, self._confine.level)[:40]
         fresh = self._cache.file(
             place, lambda aside: self._make(project, archive, sdist, interpreter, aside), stale=self._is_stale
         )
@@ -121,15 +126,37 @@ class Builder:
         place.mkdir()
         outcome: dict[str, object] = {"builder": interpreter.id, "places": self._uv.places}
         try:
-            with self._slots:
-                kept = self._backends.python(archive, interpreter)
-                wheel = self._uv.build(archive, interpreter, place, kept=kept)
+            wheel = self._build(archive, interpreter, place)
             _check_identity(wheel.name, project, sdist, interpreter)
             outcome |= {"wheel": wheel.name, "sha256": _sha256(wheel)}
         except Failure as failure:
             (place / "build.log").write_text(failure.output, "utf-8")
             outcome |= {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
         (place / "build.json").write_text(json.dumps(outcome), "utf-8")
+
+    def _build(self, archive: Path, interpreter: Interpreter, target: Path) -> Path:
+        """Build a wheel into a directory, with a yard beside it that goes with the workshop."""
+        yard = Yard(target.parent / "yard")
+        source = unpack_sdist(archive, yard.tree / "source")
+        system = build_system(source)
+        environment = self._backends.environment(system.requires, interpreter)
+        if asks_for_more(source, system, environment):
+            with self._hooks(source, system, yard, environment, interpreter) as hooks:
+                more = hooks.requires()
+                if not more:
+                    return hooks.wheel(target)
+            environment = self._backends.environment((*system.requires, *more), interpreter)
+        with self._hooks(source, system, yard, environment, interpreter) as hooks:
+            return hooks.wheel(target)
+
+    @contextlib.contextmanager
+    def _hooks(
+        self, source: Path, system: BuildSystem, yard: Yard, environment: Path, interpreter: Interpreter
+    ) -> Iterator[Hooks]:
+        """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
+        place = environment.resolve()
+        with self._slots, self._confine(interpreter.path, read=[str(place)], write=yard.writable) as run:
+            yield Hooks(source, system, yard, str(place / "bin" / "python"), run, environ=self._environ)
 
 
 def refuse_unchecked(file: DistFile) -> None:
@@ -160,72 +187,9 @@ def _check_identity(filename: str, project: str, sdist: DistFile, interpreter: I
         raise _bad_metadata(detail) from None
     if (name, version) != (canonicalize_name(project), Version(sdist.version)):
         raise _bad_metadata(detail)
-    if not _accepts(filename, interpreter):
+    if not accepts(filename, interpreter):
         raise _bad_metadata(f"{detail}, which does not fit {interpreter.label}")
 
 
 def _bad_metadata(detail: str) -> Failure:
     return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BAD_METADATA, detail), detail)
-
-
-def _accepts(filename: str, interpreter: Interpreter) -> bool:
-    return best_wheel([DistFile(filename, "", "wheel", "")], interpreter) is not None
-
-
-# -- is one build enough? -----------------------------------------------------------------------------------------------
-
-_PLAIN_IMPORTS = frozenset(
-    {"setuptools", "distutils", "distutils.core", "os", "os.path", "io", "codecs", "glob", "pathlib", "__future__"}
-)
-_TELLTALES = frozenset(
-    {"sys", "platform", "exec", "execfile", "eval", "compile", "__import__", "use_2to3", "ext_modules", "cmdclass"}
-)
-_TELLTALES |= {"version_info", "hexversion", "setup_requires"}
-_TELLTALES_CFG = ("cmdclass", "setup_requires", "use_2to3")
-_DECLARATIVE = frozenset({"flit_core.buildapi", "hatchling.build", "poetry.core.masonry.api", "setuptools.build_meta"})
-_HOOKS = {"hatch": "hooks", "poetry": "build", "setuptools": "cmdclass"}
-"""Keys below ``tool.NAME`` that make a declarative project run code of its own."""
-
-
-@functools.lru_cache(maxsize=4096)  # an archive's path holds its hash: it never changes
-def is_plain(archive: Path) -> bool:
-    """Tell whether an sdist builds the same on every interpreter, so that one universal wheel may serve all.
-
-    pip keeps built wheels per Python version because setup scripts decide by it (pip ``cache.py``, ``_cache_key_parts``).
-    A declarative project, or a setup script that only reads files and calls ``setup`` with nothing that could ask which
-    Python it is, cannot. Where in doubt: no.
-    """
-    try:
-        files = top_files(archive, ("setup.py", "setup.cfg", "pyproject.toml"))
-        project = tomllib.loads(files.get("pyproject.toml", ""))
-        system = project.get("build-system", {})
-        backend = system.get("build-backend", "setuptools.build_meta:__legacy__")
-        if "backend-path" in system or any(word in files.get("setup.cfg", "") for word in _TELLTALES_CFG):
-            return False
-        if "setup.py" in files and backend.startswith("setuptools.build_meta"):
-            return _is_plain_script(files["setup.py"])
-        return backend in _DECLARATIVE and _is_plain_table(project)
-    except Exception:  # an archive or a script that cannot be read: the build will say what is wrong with it
-        return False
-
-
-def _is_plain_table(project: dict[str, Any]) -> bool:
-    hooked = any(word in _keys(project.get("tool", {}).get(name, {})) for name, word in _HOOKS.items())
-    return not hooked and not set(project["project"].get("dynamic", ())) & {"dependencies", "optional-dependencies"}
-
-
-def _keys(table: object) -> set[str]:
-    return {*table, *(key for below in table.values() for key in _keys(below))} if isinstance(table, dict) else set()
-
-
-def _is_plain_script(text: str) -> bool:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import) and not {alias.name for alias in node.names} <= _PLAIN_IMPORTS:
-            return False
-        if isinstance(node, ast.ImportFrom) and (node.level or node.module not in _PLAIN_IMPORTS):
-            return False
-        if isinstance(node, ast.Try):
-            return False
-        if {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "arg", None)} & _TELLTALES:
-            return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import time
 import tomllib
 from pathlib import Path
@@ -15,22 +16,25 @@ from pytest_spip.compat import tags_among
 from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
-from pytest_spip.provision.builds import BuiltWheel
+from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
 from pytest_spip.provision.uv import Failure, Uv
 
 __all__ = ["Lock", "Locked", "Locker", "selected"]
 
+OFFERED = "built.txt"
+"""Beside a lock that names wheels built here: where they are."""
 UNDATED_KEPT = 86400.0
 """Seconds a resolution counts when no date pins the index: new releases of dependencies appear."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lock:
-    """A resolution's file and text. ``fresh`` tells whether uv was asked just now."""
+    """A resolution's file and text. ``fresh`` tells whether uv was asked just now, ``work`` what was built for it."""
 
     path: Path
     text: str
     fresh: bool
+    work: Work
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,24 +48,26 @@ class Locked:
 class Locker:
     """Asks uv at most once for each requirement, interpreter, set of indexes and date."""
 
-    def __init__(self, cache: Cache, uv: Uv, indexes: Indexes, exclude_newer: str) -> None:
+    def __init__(self, cache: Cache, uv: Uv, resolver: Resolver, indexes: Indexes, exclude_newer: str) -> None:
         self._cache = cache
         self._uv = uv
+        self._resolver = resolver
         self._indexes = indexes
         self._exclude_newer = exclude_newer
 
     def lock(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> Lock:
         """Return the lock; raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``."""
+        work = Work()
         place = self._cache.locks / (key := self._key(requirement, interpreter, wheel))[:2] / key
         try:
             fresh = self._cache.file(
-                place, lambda aside: self._resolve(requirement, interpreter, wheel, aside), stale=self._is_stale
+                place, lambda aside: self._resolve(requirement, interpreter, wheel, aside, work), stale=self._is_stale
             )
         except NetworkProblem:
             if not place.exists():
                 raise
             fresh = False  # an old answer is better than none
-        return self._cache.read(place, lambda place: _kept(place, fresh))
+        return self._cache.read(place, lambda place: _kept(place, fresh, work))
 
     def _key(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> str:
         """Credentials do not count: a token of today resolves as yesterday's did."""
@@ -69,27 +75,36 @@ class Locker:
         return digest(requirement, interpreter.id, interpreter.platforms[:1], places, date, built)[:40]
 
     def _is_stale(self, place: Path) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            if not all(map(os.path.exists, (place / OFFERED).read_text("utf-8").splitlines())):
+                return True  # somebody cleared away what was built
         if self._exclude_newer or self._indexes.offline:
             return False
         with contextlib.suppress(FileNotFoundError):
             return time.time() - place.stat().st_mtime > UNDATED_KEPT
         return False
 
-    def _resolve(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None, place: Path) -> None:
+    def _resolve(
+        self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None, place: Path, work: Work
+    ) -> None:
         place.mkdir()
+        lock = place / "pylock.toml"
         try:
-            self._uv.resolve(requirement, interpreter, place / "pylock.toml", wheel=wheel.path if wheel else None)
+            self._resolver.resolve((requirement,), interpreter, lock, work, wheel)
+            built = [path for path in map(str, work.offered) if path in lock.read_text("utf-8")]
+            if built:
+                (place / OFFERED).write_text("\n".join(built), "utf-8")
         except Failure as failure:
             plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
             (place / "failure.json").write_text(json.dumps(plain), "utf-8")
 
 
-def _kept(place: Path, fresh: bool) -> Lock:
+def _kept(place: Path, fresh: bool, work: Work) -> Lock:
     with contextlib.suppress(FileNotFoundError):
         plain = json.loads((place / "failure.json").read_text("utf-8"))
         raise Failure(verdict_from_plain(plain["verdict"]), plain["output"], fresh=fresh)
     path = place / "pylock.toml"
-    return Lock(path, path.read_text("utf-8"), fresh)
+    return Lock(path, path.read_text("utf-8"), fresh, work)
 
 
 def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:

@@ -31,11 +31,13 @@ from pytest_spip.model import (
     Verdict,
     digest,
 )
-from pytest_spip.provision.builds import Builder, BuiltWheel, refuse_unchecked
-from pytest_spip.provision.locks import Locked, Locker, selected
+from pytest_spip.provision.builds import Builder, refuse_unchecked
+from pytest_spip.provision.confined import Confine
+from pytest_spip.provision.locks import Lock, Locked, Locker, selected
+from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv import Failure, Uv
-from pytest_spip.web import Web
+from pytest_spip.web import Web, file_url_to_path
 
 __all__ = ["Provisioner"]
 
@@ -55,6 +57,8 @@ class Provisioner:
         cache: Cache,
         web: Web,
         indexes: Indexes,
+        confine: Confine,
+        releases: Releases,
         *,
         check: str,
         locks: Path,
@@ -69,8 +73,10 @@ class Provisioner:
         self._web = web
         self._uv = Uv(indexes, plan.exclude_newer)
         self._store = WheelStore(cache)
-        self._locker = Locker(cache, self._uv, indexes, plan.exclude_newer)
-        self._builder = Builder(cache, web, self._uv, exclude_newer=plan.exclude_newer, slots=cores)
+        self._confine = confine
+        self._builds = (cache.builds, cache.builds.resolve())
+        self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
+        self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer)
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision"
         )
@@ -87,6 +93,7 @@ class Provisioner:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._web.stop()
         self._uv.stop()
+        self._confine.stop()
         self._pool.shutdown(wait=True)
 
     def _urgency(self, combo: Combo) -> tuple[object, ...]:
@@ -124,15 +131,15 @@ class Provisioner:
         own = self._own_wheel(job, interpreter)
         with job.timed(Phase.RESOLVE):
             lock = self._locker.lock(combo.requirement, interpreter, own)
-            job.work["resolved"] += lock.fresh
+            job.resolved(lock)
             (self._locks / f"{combo.package}-{combo.version}-{combo.label}.toml").write_text(lock.text, "utf-8")
             chosen = selected(lock.text, interpreter)
-        wheels = tuple(self._wheel(job, item, interpreter, own) for item in chosen)
+        wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
         fingerprint = digest(interpreter.id, sorted(wheel.sha256 for wheel in wheels), self._check, HARNESS_VERSION)
         return Environment(wheels=wheels, fingerprint=fingerprint, lock=str(lock.path))
 
     def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
-        """Build the pinned release where it offers no wheel; doing it before resolving lets uv run no setup script."""
+        """Build the pinned release where it offers no wheel, before it is resolved."""
         file = pick_file(self._files(job.combo), interpreter)
         if file is None:
             return None
@@ -144,29 +151,29 @@ class Provisioner:
             job.work["built"] += built.fresh
             return built
 
-    def _wheel(self, job: _Job, item: Locked, interpreter: Interpreter, own: BuiltWheel | None) -> StoredWheel:
+    def _wheel(self, job: _Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
         if item.file.kind == "sdist":
             return self._dependency(job, item, interpreter)
-        if own and item.file.sha256 == own.sha256:
-            return self._built_wheel(job, own)
+        if item.file.url.startswith("file:"):
+            path = file_url_to_path(item.file.url)
+            if any(path.is_relative_to(place) for place in self._builds):
+                return self._built_wheel(job, path, item.file.sha256)
         return self._listed_wheel(job, item)
 
     def _dependency(self, job: _Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
+        """Build what uv takes for an sdist with a wheel that fits, and we do not."""
         with job.timed(Phase.BUILD):
             try:
                 built = self._builder.wheel(item.name, item.file, interpreter)
             except Failure as failure:
-                own = failure.verdict
-                detail = f"{item.name} {item.file.version}: {own.detail}"
-                verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail)
-                raise Failure(verdict, failure.output, fresh=failure.fresh) from failure
+                raise of_dependency(failure, item.name, item.file.version) from failure
             job.work["built"] += built.fresh
-        return self._built_wheel(job, built)
+        return self._built_wheel(job, built.path, built.sha256)
 
-    def _built_wheel(self, job: _Job, built: BuiltWheel) -> StoredWheel:
+    def _built_wheel(self, job: _Job, built: Path, sha256: str) -> StoredWheel:
         with job.timed(Phase.INSTALL):
-            job.work["filed"] += self._store.file(built.sha256, built.path.name, lambda path: _copy(built.path, path))
-        return self._stored(built.sha256)
+            job.work["filed"] += self._store.file(sha256, built.name, lambda path: _copy(built, path))
+        return self._stored(sha256)
 
     def _listed_wheel(self, job: _Job, item: Locked) -> StoredWheel:
         def fetch(path: Path) -> None:
@@ -200,6 +207,14 @@ class _Job:
             yield
         finally:
             self.phases[phase.value] += time.perf_counter() - start  # type: ignore[assignment]  # seconds, not counts
+
+    def resolved(self, lock: Lock) -> None:
+        """Count a resolution, and apart from it what was built for it."""
+        self.work["resolved"] += lock.fresh
+        self.work["built"] += lock.work.built
+        if lock.work.seconds:
+            self.phases[Phase.BUILD.value] += lock.work.seconds  # type: ignore[assignment]  # seconds, not counts
+            self.phases[Phase.RESOLVE.value] -= lock.work.seconds  # type: ignore[assignment]
 
     def done(
         self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = ""

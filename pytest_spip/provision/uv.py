@@ -1,8 +1,9 @@
-"""uv, the program: resolves, builds, installs interpreters. The only module that knows its flags and its words."""
+"""uv, the program: resolves, unpacks, installs interpreters; it never builds. The only module that knows its flags and words."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -20,10 +21,9 @@ from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
 from pytest_spip.web import redact
 
-__all__ = ["Failure", "Uv", "find_uv", "last_words"]
+__all__ = ["Attempt", "Failure", "Uv", "build_error", "find_uv", "is_without_room", "last_words"]
 
-# What a build must not see of the user's environment: all but these.
-_BUILD_KEEPS = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "CC", "CXX", "AR", "LD", "CFLAGS", "CXXFLAGS", "LDFLAGS")
+_KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 _TRANSPORT_KEEPS: tuple[str, ...] = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -60,7 +60,22 @@ _NETWORK_WORDS = re.compile(
 _BUILD_WORDS = re.compile(
     r"Failed to (?:download and )?build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)"
 )
+_LOG = "uv_resolver::candidate_selector=trace,uv_resolver::resolver=debug"
+"""What uv is to tell of its way to a resolution: which versions it looked at."""
+_LOG_LINE = re.compile(r"^(?:TRACE|DEBUG|INFO|WARN) +(.*)$", re.MULTILINE)
 _NO_SPACE_WORDS = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """How a resolution went. ``problem`` is what kept uv from one: what ``raise`` takes, or nothing.
+
+    ``passed_over`` are projects and versions that it could not use though they were its choice, in the order of its looks:
+    for want of a wheel, or because they are yanked or for another Python. What follows the first is a second-best way.
+    """
+
+    passed_over: tuple[tuple[str, str], ...]
+    problem: Exception | None
 
 
 class Failure(Exception):
@@ -107,68 +122,49 @@ class Uv:
         return [redact(place) for place in (*self._indexes.urls, *self._indexes.find_links)]
 
     def resolve(
-        self, requirement: str, interpreter: Interpreter, lock: Path, *, wheel: Path | None = None, timeout: float = 120
-    ) -> None:
-        """Write the ``pylock.toml`` of a requirement for an interpreter to ``lock``.
+        self,
+        requirements: Sequence[str],
+        interpreter: Interpreter,
+        lock: Path,
+        *,
+        wheels: Sequence[Path] = (),
+        timeout: float = 120,
+    ) -> Attempt:
+        """Write the ``pylock.toml`` of requirements for an interpreter to ``lock``, out of wheels alone.
 
-        ``wheel`` is a wheel built here of the pinned project: it is offered, and the project's sdist is not considered.
-        Raises ``Failure`` for an answer that says something about the package, ``NetworkProblem`` for one that does not.
+        ``wheels`` are wheels built here: they are offered beside those of the indexes.
         """
-        name = re.split(r"[\[=<>!~; ]", requirement, maxsplit=1)[0]
-        own = ["--find-links", str(wheel.parent), "--only-binary", name] if wheel else []
-        arguments = [
-            "pip",
-            "compile",
-            "-",
-            "--format",
-            "pylock.toml",
-            "--python",
-            interpreter.path,
-            "--no-header",
-            "--quiet",
-        ]
-        arguments += ["--no-python-downloads", *self._options(), *own, "--output-file", str(lock)]
-        status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
+        links = [word for wheel in wheels for word in ("--find-links", str(wheel.parent))]
+        arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--python", interpreter.path, "--no-header"]
+        arguments += ["--quiet", "--no-build", "--no-python-downloads", *self._options(), *links]
+        arguments += ["--output-file", str(lock)]
+        asked = "\n".join(requirements)
+        status, output = self._run(arguments, self._logging(), timeout, stdin=asked, cwd=lock.parent)
+        name = re.split(r"[\[=<>!~; @]", requirements[0], maxsplit=1)[0] if requirements else ""
         if status and re.search(rf"no version of {re.escape(name)}\b", output) and not self._indexes.offline:
             # The plan has just seen that version: what uv kept of the listing is older.
             arguments += ["--refresh-package", name]
-            status, output = self._run(arguments, self._environment(), timeout, stdin=requirement, cwd=lock.parent)
-        if status != 0:
-            raise _resolution_failure(output, status, name)
+            status, output = self._run(arguments, self._logging(), timeout, stdin=asked, cwd=lock.parent)
+        log, said = _parted(output)
+        return Attempt(_passed_over(log), _resolution_failure(said, status, name) if status != 0 else None)
 
-    def build(
-        self, sdist: Path, interpreter: Interpreter, target: Path, *, kept: str = "", timeout: float = 600
-    ) -> Path:
-        """Build a wheel of an sdist into the directory ``target`` and return its path; raises like :meth:`resolve`.
+    def make_environment(self, interpreter: Interpreter, lock: Path | None, target: Path) -> None:
+        """Make a virtual environment that holds what a lock names. Raises like :meth:`resolve`.
 
-        ``kept`` is the Python of an environment that holds the build requirements; without it the build is isolated.
+        No program of it is run: what the wheels bring could be run with it.
         """
-        home = target.parent / "home"
-        home.mkdir(exist_ok=True)
-        arguments = ["build", "--wheel", str(sdist), "--out-dir", str(target), "--python", kept or interpreter.path]
-        arguments += ["--no-python-downloads", *self._options()]
-        arguments += ["--no-build-isolation"] if kept else []
-        environment = self._environment(_BUILD_KEEPS) | {"HOME": str(home), "TMPDIR": str(home)} | self._netrc()
-        status, output = self._run(arguments, environment, timeout, cwd=home)
-        if status is None:
-            detail = f"the build did not end within {timeout:.0f} s"
-            raise Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output)
-        wheels = list(target.glob("*.whl"))
-        if status != 0 or len(wheels) != 1:
-            raise _build_failure(output, status)
-        return wheels[0]
-
-    def make_environment(self, interpreter: Interpreter, requires: Sequence[str], target: Path) -> None:
-        """Make a virtual environment that holds some requirements, with their bytecode. Raises ``HarnessProblem``."""
         venv = ["venv", "--quiet", "--relocatable", "--python", interpreter.path, str(target)]
         python = str(target / "bin" / "python")
-        install = ["pip", "install", "--quiet", "--compile-bytecode", "--python", python, *self._options(), *requires]
-        for arguments in (venv, install):
+        sync = ["pip", "sync", "--quiet", "--no-build", "--python", python, *self._options(), str(lock)]
+        for arguments in (venv, *([sync] if lock else [])):
             status, output = self._run(
                 [*arguments, "--no-python-downloads"], self._environment(), 300, cwd=target.parent
             )
             if status != 0:
-                raise HarnessProblem(f"no build environment for {interpreter.label}: {_causes(output)}")
+                words = " ".join(output.split())
+                raise _problem(output, words, status) or HarnessProblem(
+                    f"no build environment for {interpreter.label}: {_causes(output)}"
+                )
 
     def install_python(self, version: str, *, timeout: float = 600) -> bool:
         """Have uv download an interpreter; tell whether it did."""
@@ -201,15 +197,11 @@ class Uv:
             file.flush()
             yield file.name
 
-    def _netrc(self) -> dict[str, str]:
-        """Tell uv where the user's netrc is, which it would otherwise look for under the HOME that builds do not see."""
-        usual = Path(self._environ.get("HOME") or Path.home()) / ".netrc"
-        return {"NETRC": str(usual)} if "NETRC" not in self._environ and usual.is_file() else {}
+    def _logging(self) -> dict[str, str]:
+        return self._environment() | {"RUST_LOG": _LOG}
 
-    def _environment(
-        self, keeps: Sequence[str] = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-    ) -> dict[str, str]:
-        wanted = (*keeps, *_TRANSPORT_KEEPS, *_UV_KEEPS)
+    def _environment(self) -> dict[str, str]:
+        wanted = (*_KEEPS, *_TRANSPORT_KEEPS, *_UV_KEEPS)
         kept = {name: self._environ[name] for name in wanted if name in self._environ}
         return kept | {
             "UV_CACHE_DIR": str(uv_cache(self._environ)),
@@ -321,20 +313,36 @@ def _is_bad(name: str, words: str) -> bool:
     return bool(re.search(rf"{own}|metadata name `[^`]+` does not match given name", words))
 
 
-def _build_failure(output: str, status: int | None) -> Exception:
-    words = " ".join(output.split())
-    if problem := _problem(output, words, status):
-        return problem
-    if status != 0 and not _BUILD_WORDS.search(words):
-        return HarnessProblem(f"uv: {_causes(output)}")
-    if disagreement := _first(r"(The source distribution declares \w+ \S+, but the wheel declares \w+ \S+)", words):
-        return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BAD_METADATA, disagreement), last_words(output))
-    return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, build_error(output)), last_words(output))
+def _parted(output: str) -> tuple[list[str], str]:
+    """Return the log's lines, and what uv said beside them."""
+    return _LOG_LINE.findall(output), _LOG_LINE.sub("", output).lstrip("\n")
+
+
+def _passed_over(log: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read a resolver's log; other threads log what they look at ahead of it, so project and range tell what was when."""
+    asked: list[tuple[str, str]] = []
+    found: dict[tuple[str, str], str] = {}
+    unusable: dict[tuple[str, str], str] = {}
+    for line in log:
+        if match := re.match(r"Searching for a compatible version of ([\w.-]+).* \(([^()]*)\)$", line):
+            asked.append((match[1], match[2]))  # extras and markers, which may follow the name, share its versions
+        elif match := re.match(
+            r"Found candidate for package (\S+) with range (.*) after \d+ steps: (\S+) version", line
+        ):
+            found[match[1], match[2]] = match[3]
+        elif match := re.match(r"Returning incompatible candidate for package (\S+) with range (.*) after", line):
+            unusable[match[1], match[2]] = found.get((match[1], match[2]), "")
+    return tuple(dict.fromkeys((name, unusable[name, wanted]) for name, wanted in asked if (name, wanted) in unusable))
+
+
+def is_without_room(output: str) -> bool:
+    """Tell whether a program ended for want of room on a disk."""
+    return bool(_NO_SPACE_WORDS.search(output))
 
 
 def _problem(output: str, words: str, status: int | None) -> Exception | None:
     """Return what says nothing about any package: no room, no network, or uv itself killed."""
-    if _NO_SPACE_WORDS.search(words):
+    if is_without_room(words):
         return OSError(errno.ENOSPC, _causes(output))
     if status is not None and status < 0:
         return HarnessProblem(f"uv was ended by signal {-status}")

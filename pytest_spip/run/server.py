@@ -152,6 +152,11 @@ class ForkServer:
             peak_rss=0,
         )
 
+    def hang_up(self) -> None:
+        """Have the server kill what runs, and end; who waits for it in another thread learns that it died."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Hang up: the server kills what runs, and ends."""
         self._socket.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 import shutil
@@ -15,11 +16,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pytest_spip.disk import Cache
-from pytest_spip.model import DistFile, Indexes, Interpreter, Release
+from pytest_spip.model import DistFile, Indexes, Interpreter, Release, Sandbox
+from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import probe
+from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.locks import Locker
+from pytest_spip.provision.resolver import Releases
 from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.web import Web
 from tests.support.index import LocalIndex
 from tests.support.interpreters import pythons
@@ -141,11 +146,35 @@ class Supply:
         """Return uv with some index settings."""
         return Uv(indexes or self.indexes(), date, environ={**self.environ, **environ})
 
-    def builder(self, indexes: Indexes | None = None, date: str = "") -> Builder:
+    def confine(self, level: int = 1) -> BuildSandboxes:
+        """Return sandboxes for builds; on level 1 these can count themselves in a file of the test's."""
+        return BuildSandboxes(Sandbox(level), self.root / "view")
+
+    def releases(self, indexes: Indexes | None = None, date: str = "") -> Releases:
+        """Return what lists the releases that may be chosen."""
+
+        def listed(project: str) -> tuple[Release, ...]:
+            web = self.web(offline=bool(indexes and indexes.offline))
+            known = list_project(project, indexes or self.indexes(), web, Cache(self.root / "listings")).releases
+            return as_of(known, datetime.datetime.fromisoformat(date)) if date else known
+
+        return listed
+
+    def builder(self, indexes: Indexes | None = None, date: str = "", uv: Uv | None = None, level: int = 1) -> Builder:
         """Return a builder."""
-        return Builder(self.cache, self.web(), self.uv(indexes, date), exclude_newer=date, slots=2)
+        return Builder(
+            self.cache,
+            self.web(),
+            uv or self.uv(indexes, date),
+            self.confine(level),
+            self.releases(indexes, date),
+            exclude_newer=date,
+            slots=2,
+            environ=self.environ,
+        )
 
     def locker(self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE) -> Locker:
         """Return a locker."""
         indexes = indexes or self.indexes()
-        return Locker(self.cache, self.uv(indexes, date, environ), indexes, date)
+        uv = self.uv(indexes, date, environ)
+        return Locker(self.cache, uv, self.builder(indexes, date, uv).resolver, indexes, date)

@@ -229,15 +229,34 @@ class Sandbox:
         for name in ("w", "tmp", "shm", *(("u", *("u/" + name for name in HOUSE)) if prefix else ())):
             os.mkdir("ram/" + name, 0o700)
             self.hand_over("ram/" + name)
+        covered = [(path, os.open(path, os.O_PATH)) for path in self.shown_in_scratch()]
         for target, source in SCRATCH:
             kernel.mount(source, target, None, kernel.MS_BIND)
             if prefix.startswith(target + "/"):  # which is now out of sight
                 os.makedirs(source + prefix[len(target) :])
+        for path, descriptor in covered:
+            self.show_again(path, descriptor)
         if prefix:
             for path, text in scripts:
                 self.add_script("ram/u/" + path, text)
             lower = ":".join(["l/" + name for name in layers] + ["base"])
             kernel.mount("overlay", prefix, "overlay", 0, "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower)
+
+    def shown_in_scratch(self):
+        """Return what can be read and written of the places that a child's own scratch directories cover."""
+        shown = self.setup["read"] + self.setup["write"]
+        return [path for path in shown if path.startswith(("/tmp/", "/dev/shm/")) and os.path.exists(path)]
+
+    def show_again(self, path, descriptor):
+        """Let a path appear over the scratch directory that covers it, as writable as it was."""
+        source = "/proc/self/fd/%d" % descriptor
+        if not os.path.isdir(source):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o644))
+        else:
+            os.makedirs(path, exist_ok=True)
+        self.kernel.mount(source, path, None, self.kernel.MS_BIND | self.kernel.MS_REC)
+        os.close(descriptor)
 
     def add_script(self, path, text):
         """Write a script, and the directories above it, into the upper layer."""

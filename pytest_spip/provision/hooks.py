@@ -1,0 +1,169 @@
+"""The hooks of a build backend (PEP 517), called in a sandbox; what comes back of it is checked before anybody believes it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyproject_hooks import BackendUnavailable, BuildBackendHookCaller
+
+from pytest_spip.disk import remove_tree
+from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
+from pytest_spip.provision.confined import Confined, End
+from pytest_spip.provision.sdists import BuildSystem, build_failed, open_plain, read_plain
+from pytest_spip.provision.uv import Failure, build_error, is_without_room, last_words
+
+__all__ = ["LIMITS", "Hooks", "Yard"]
+
+LIMITS = Limits(timeout=600.0, memory=8 << 30, file_size=4 << 30, output=64 << 20)
+"""Bounds of one hook's program."""
+KEEPS = ("LANG", "LC_ALL", "TERM", "TZ", "CC", "CXX", "AR", "LD", "CFLAGS", "CXXFLAGS", "LDFLAGS")
+"""What a build may see of the user's environment, beside PATH."""
+ANSWER_LIMIT = 1 << 20
+
+
+class Yard:
+    """The directories of one build. Its programs own what lies in ``tree``, ``out`` and ``control``, but not these."""
+
+    def __init__(self, root: Path) -> None:
+        root = root.resolve()
+        self.tree, self.out, self.control = root / "tree", root / "out", root / "control"
+        self.home, self.tmp = self.tree / "home", self.tree / "tmp"
+        for directory in (self.tree, self.out, self.control, self.home, self.tmp):
+            directory.mkdir(parents=True)
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """What a sandbox must let its programs write."""
+        return str(self.tree), str(self.out), str(self.control)
+
+
+class Hooks:
+    """The hooks of one source tree. ``python`` is the program of the environment with its build requirements.
+
+    Each raises ``Failure`` when the backend fails, and ``OSError`` when the disk is full.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        system: BuildSystem,
+        yard: Yard,
+        python: str,
+        run: Confined,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._yard = yard
+        self._run = run
+        self._limits = limits
+        self._environment = _environment(environ, yard, Path(python).parent)
+        self._output = ""
+        try:
+            self._caller = BuildBackendHookCaller(
+                str(source), system.backend, system.path or None, self._called, python
+            )
+        except ValueError as error:
+            raise build_failed(f"pyproject.toml: backend-path: {error}") from error
+
+    def requires(self) -> tuple[str, ...]:
+        """Return what the backend requires beyond the table (``get_requires_for_build_wheel``)."""
+        with self._explained():
+            told = self._caller.get_requires_for_build_wheel()
+        return _texts(told, self._output)
+
+    def wheel(self, target: Path) -> Path:
+        """Build the wheel, copy it into a directory and return its path."""
+        with self._explained():
+            name: object = self._caller.build_wheel(str(self._yard.out))
+        if not isinstance(name, str) or os.path.basename(name) != name or not name.endswith(".whl"):
+            raise build_failed(f"build_wheel returns {name!r}, which is no wheel's name", self._output)
+        try:
+            made = open_plain(self._yard.out / name)
+        except ValueError as error:
+            raise build_failed(f"build_wheel returns {name!r}, which it has not made", self._output) from error
+        with made, (target / name).open("xb") as copy:
+            shutil.copyfileobj(made, copy)
+        return target / name
+
+    def _called(
+        self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Run the library's script for a hook: ``PYTHON SCRIPT HOOK DIRECTORY``, question and answer in the directory."""
+        python, script, hook, directory = cmd
+        control = self._yard.control
+        for left in control.iterdir():  # an earlier hook may have laid a link where we write
+            remove_tree(left)
+        for path in (Path(script), Path(directory, "input.json")):
+            with (control / path.name).open("xb") as copy:
+                copy.write(path.read_bytes())
+        environment = self._environment | dict(extra_environ or {})
+        asked = [python, str(control / Path(script).name), hook, str(control)]
+        ended = self._run(asked, environment=environment, cwd=str(cwd), limits=self._limits)
+        self._output = ended.output
+        if ended.cut or ended.status:
+            raise _failure(ended, hook, self._limits)
+        Path(directory, "output.json").write_text(json.dumps(self._answer(control / "output.json")), "utf-8")
+
+    def _answer(self, path: Path) -> dict[str, Any]:
+        """Return what the script wrote; a stranger's warnings go nowhere."""
+        try:
+            told = json.loads(read_plain(path, ANSWER_LIMIT))
+            return {key: told.get(key) for key in ("return_val", "no_backend", "traceback", "backend_error")}
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise build_failed("the backend ended without an answer", self._output) from error
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BackendUnavailable as error:
+            raise build_failed(build_error(str(error)), last_words(f"{self._output}\n{error}")) from error
+
+
+def _texts(told: object, output: str) -> tuple[str, ...]:
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        raise build_failed("get_requires_for_build_wheel does not return a list of strings", output)
+    return tuple(told)
+
+
+def _environment(environ: Mapping[str, str], yard: Yard, programs: Path) -> dict[str, str]:
+    kept = {name: environ[name] for name in KEEPS if name in environ}
+    return kept | {
+        "PATH": f"{programs}:{environ.get('PATH') or os.defpath}",
+        "HOME": str(yard.home),
+        "TMPDIR": str(yard.tmp),
+        "VIRTUAL_ENV": str(programs.parent),
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
+
+
+def _failure(ended: End, hook: str, limits: Limits) -> Exception:
+    """Return what the end of a hook's program says: of the machine where it has no room, of the sdist elsewhere."""
+    output = last_words(ended.output)
+    if ended.cut == Reason.TIMEOUT:
+        detail = f"the build did not end within {limits.timeout:g} s"
+        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output)
+    if ended.cut:
+        detail = f"the build was killed: {ended.evidence or ended.cut}"
+        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason(ended.cut), detail), output)
+    if is_without_room(ended.output):
+        return OSError(errno.ENOSPC, build_error(ended.output))
+    how = f"signal {_signal_name(-ended.status)}" if ended.status < 0 else f"status {ended.status}"
+    said = build_error(ended.output) if re.search(r"\S", ended.output) else f"{hook} ended with {how}"
+    return build_failed(said if ended.status >= 0 else f"{hook} ended with {how}", output)
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return str(number)

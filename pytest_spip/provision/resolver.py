@@ -1,0 +1,143 @@
+"""Resolutions out of wheels alone: what offers none is built here, offered, and the resolution made again.
+
+uv never builds for us: it passes over a release that offers only an sdist. Its log says which it passed over, in the order of
+its looks. The first of them that could have been built is where uv, left to itself, would have built; what it did after that
+was second best. So that one is built, and uv asked again, until it passes over nothing that could have been built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pytest_spip.compat import best_wheel, is_new_enough
+from pytest_spip.errors import HarnessProblem, UnknownPackage
+from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Verdict
+from pytest_spip.provision.uv import Failure, Uv
+
+__all__ = ["BuiltWheel", "Releases", "Resolver", "Work", "accepts", "of_dependency"]
+
+ROUNDS = 64
+"""Attempts at one resolution: one more than there may be sdists in it that nobody has met before."""
+
+Releases = Callable[[str], Sequence[Release]]
+"""Returns the releases of a project that are to be considered; raises ``UnknownPackage`` and ``IndexProblem``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuiltWheel:
+    """A wheel built here. ``builder`` is the interpreter's id, ``fresh`` tells whether it was built just now."""
+
+    path: Path
+    sha256: str
+    builder: str
+    fresh: bool
+
+    def serves(self, interpreter: Interpreter) -> bool:
+        """Tell whether the wheel is good for an interpreter, built by it or by another."""
+        universal = self.path.name.endswith("-none-any.whl")
+        return accepts(self.path.name, interpreter) and (universal or self.builder == interpreter.id)
+
+
+def accepts(filename: str, interpreter: Interpreter) -> bool:
+    """Tell whether an interpreter can use a wheel, by its tags."""
+    return best_wheel([DistFile(filename, "", "wheel", "")], interpreter) is not None
+
+
+@dataclasses.dataclass(slots=True)
+class Work:
+    """What a resolution had to build: wheels, seconds, and where all wheels that were offered are."""
+
+    built: int = 0
+    seconds: float = 0.0
+    offered: tuple[Path, ...] = ()
+
+
+class Resolver:
+    """Resolves with wheels that ``build`` makes of sdists: those of one resolution are offered to the next as well."""
+
+    def __init__(self, uv: Uv, releases: Releases, build: Callable[[str, DistFile, Interpreter], BuiltWheel]) -> None:
+        self._uv = uv
+        self._releases = releases
+        self._build = build
+        self._known: defaultdict[str, dict[tuple[str, str], BuiltWheel]] = defaultdict(dict)
+
+    def resolve(
+        self,
+        requirements: Sequence[str],
+        interpreter: Interpreter,
+        lock: Path,
+        work: Work,
+        own: BuiltWheel | None = None,
+    ) -> None:
+        """Write a lock, and what that took to ``work``.
+
+        Raises ``Failure``, also of a build that the resolution needs, and what ``build`` raises.
+        """
+        known, refused = self._known[interpreter.id], set[tuple[str, str]]()
+        for _ in range(ROUNDS):
+            offered = {**known} if own is None else {**known, ("", ""): own}
+            work.offered = tuple(wheel.path for wheel in offered.values())
+            lock.unlink(missing_ok=True)  # uv would keep to what is locked already
+            attempt = self._uv.resolve(requirements, interpreter, lock, wheels=work.offered)
+            if attempt.problem and not isinstance(attempt.problem, Failure):
+                raise attempt.problem
+            refused |= offered.keys()
+            wanted = self._buildable(attempt.passed_over, interpreter, refused)
+            if wanted is None:
+                if attempt.problem:
+                    raise attempt.problem
+                return
+            name, sdist = wanted
+            known[name, sdist.version] = self._dependency(name, sdist, interpreter, work)
+        raise HarnessProblem(f"{', '.join(requirements)}: no resolution after {ROUNDS} rounds")
+
+    def _buildable(
+        self, passed_over: Sequence[tuple[str, str]], interpreter: Interpreter, refused: Collection[tuple[str, str]]
+    ) -> tuple[str, DistFile] | None:
+        """Return the first sdist that could have been used; what was offered and is passed over still is good for nothing."""
+        for name, version in passed_over:
+            sdist = self._sdist(name, version, interpreter)
+            if sdist and (name, sdist.version) not in refused:
+                return name, sdist
+        return None
+
+    def _sdist(self, name: str, version: str, interpreter: Interpreter) -> DistFile | None:
+        try:
+            releases = self._releases(name)
+        except UnknownPackage:
+            return None
+        files = [file for release in releases if _equal(release.version, version) for file in release.files]
+        sdists = (file for file in files if file.kind == "sdist" and not file.yanked)
+        return next((file for file in sdists if is_new_enough(file.requires_python, interpreter.version)), None)
+
+    def _dependency(self, name: str, sdist: DistFile, interpreter: Interpreter, work: Work) -> BuiltWheel:
+        start = time.perf_counter()
+        try:
+            built = self._build(name, sdist, interpreter)
+        except Failure as failure:
+            raise of_dependency(failure, name, sdist.version) from failure
+        finally:
+            work.seconds += time.perf_counter() - start
+        work.built += built.fresh
+        return built
+
+
+def of_dependency(failure: Failure, name: str, version: str) -> Failure:
+    """Return the failure of a dependency's build as that of the one who needs it."""
+    detail = f"{canonicalize_name(name)} {version}: {failure.verdict.detail}"
+    verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail)
+    return Failure(verdict, failure.output, fresh=failure.fresh)
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other

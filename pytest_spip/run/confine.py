@@ -1,0 +1,87 @@
+"""Sandboxes for builds: a fork server each, that sees what it is told, has no network and ends with its build."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.errors import HarnessProblem
+from pytest_spip.model import Limits, Sandbox
+from pytest_spip.run.check import SYSTEM_PATH
+from pytest_spip.run.plain import PlainProgram
+from pytest_spip.run.process import Ended
+from pytest_spip.run.server import ForkServer, Request, Setup, has_fork_servers
+
+__all__ = ["BuildSandboxes"]
+
+_ENVIRONMENT = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
+_Server = ForkServer | PlainProgram
+
+
+class BuildSandboxes:
+    """Opens sandboxes of the run's level. ``view`` is an empty directory that they build their views over."""
+
+    def __init__(self, sandbox: Sandbox, view: Path) -> None:
+        self._sandbox = sandbox
+        self._view = view
+        self._lock = threading.Lock()
+        self._open: set[_Server] = set()
+        self._stopped = False
+
+    @property
+    def level(self) -> int:
+        """How strong they are."""
+        return self._sandbox.level
+
+    @contextlib.contextmanager
+    def __call__(self, python: str, *, read: Sequence[str], write: Sequence[str]) -> Iterator[_Confined]:
+        """Open a sandbox; ``write`` are directories that its programs come to own."""
+        self._view.mkdir(parents=True, exist_ok=True)
+        setup = Setup(self.level, str(self._view), _ENVIRONMENT, read=tuple(read), write=tuple(write))
+        if setup.stranger:
+            for directory in write:
+                _hand_over(directory, setup.stranger)
+        with self._kept(ForkServer(python, setup) if has_fork_servers() else PlainProgram()) as server:
+            yield _Confined(server)
+
+    @contextlib.contextmanager
+    def _kept(self, server: _Server) -> Iterator[_Server]:
+        """Have :meth:`stop` know a server while it runs."""
+        with contextlib.closing(server):
+            with self._lock:
+                self._open.add(server)
+            try:
+                if self._stopped:
+                    raise HarnessProblem("the session is ending")
+                yield server
+            finally:
+                with self._lock:
+                    self._open.discard(server)
+
+    def stop(self) -> None:
+        """Kill what runs, and refuse to open more."""
+        self._stopped = True
+        with self._lock:
+            for server in self._open:
+                server.hang_up()
+
+
+class _Confined:
+    """Runs programs by one server."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    def __call__(self, command: Sequence[str], *, environment: Mapping[str, str], cwd: str, limits: Limits) -> Ended:
+        return self._server.run(Request(cwd, limits, command=tuple(command), environment=environment))
+
+
+def _hand_over(directory: str, stranger: int) -> None:
+    """Give a tree to the user that programs in the sandbox run as."""
+    os.chown(directory, stranger, stranger)
+    for path, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            os.chown(os.path.join(path, name), stranger, stranger, follow_symlinks=False)

@@ -1,0 +1,101 @@
+"""Programs on systems without fork servers: a session of their own, limits, and no sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+from pytest_spip.errors import HarnessProblem
+from pytest_spip.model import Limits
+from pytest_spip.run.process import KEPT, Ended
+from pytest_spip.run.server import Request
+from pytest_spip.run.text import harmless
+
+__all__ = ["PlainProgram"]
+
+_BOUND = """\
+import os, resource, sys
+for what, most in ((resource.RLIMIT_DATA, int(sys.argv[1])), (resource.RLIMIT_FSIZE, int(sys.argv[2]))):
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
+os.execve(sys.argv[3], sys.argv[3:], os.environ)
+"""
+"""Bounds itself, then becomes the program; between fork and exec of a process with threads nothing of ours may run."""
+
+
+class PlainProgram:
+    """Runs one program at a time."""
+
+    def __init__(self) -> None:
+        self._gone = False
+        self._pid = 0
+
+    def run(self, request: Request) -> Ended:
+        """Run a request's command to its end. Raises ``HarnessProblem`` when it was hung up on."""
+        limits, start = request.limits, time.monotonic()
+        bounds = [sys.executable, "-I", "-S", "-c", _BOUND, str(limits.memory), str(limits.file_size)]
+        with subprocess.Popen(
+            [*bounds, *request.command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(request.environment),
+            cwd=request.cwd,
+            start_new_session=True,
+        ) as process:
+            self._pid = process.pid
+            try:
+                cut, tail = _watch(process, limits, start + limits.timeout)
+            finally:
+                self._kill()
+                status = process.wait()
+                self._pid = 0
+        if self._gone:
+            raise HarnessProblem("the session is ending")
+        output = harmless(tail.decode("utf-8", "replace"))
+        return Ended(status, cut, output, b"", time.monotonic() - start, 0.0, 0)
+
+    def hang_up(self) -> None:
+        """Kill what runs."""
+        self._gone = True
+        self._kill()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _kill(self) -> None:
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+
+
+def _watch(process: subprocess.Popen[bytes], limits: Limits, until: float) -> tuple[str, bytes]:
+    """Read the output to its end, and return why it had to be cut short, if it had, and its tail."""
+    assert process.stdout is not None, "it is a pipe"
+    descriptor, tail, said = process.stdout.fileno(), b"", 0
+    while (left := until - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            return _awaited(process, left), tail
+        said += len(data)
+        tail = (tail + data)[-KEPT:]
+        if said > limits.output:
+            return "log-limit", tail
+    return "timeout", tail
+
+
+def _awaited(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Wait for a program that has nothing more to say; say why it had to be cut short, if it had."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    return ""
