@@ -157,18 +157,22 @@ def test_plain_but_failing(supply: Supply, counter: Path) -> None:
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools>=1"]\nbuild-backend = "setuptools.build_meta"\n'
 
 
-@pytest.mark.parametrize(("version", "kept"), [("80.0", True), ("65.5.0", False)])
-def test_kept_environment(supply: Supply, counter: Path, version: str, kept: bool) -> None:
-    """setuptools is installed once for all builds of an interpreter, unless it is so old that it would ask for more."""
+@pytest.mark.parametrize(("version", "environments"), [("80.0", 1), ("65.5.0", 2)])
+def test_kept_environment(supply: Supply, counter: Path, version: str, environments: int) -> None:
+    """Requirements are installed once for all builds of an interpreter, beside those of a setuptools that asks for more."""
     serve_backend(supply, "setuptools", "setuptools.build_meta", version)
+    wheel(supply.files, "wheel", "1.0", {"wheel.py": ""})
     prefixes = supply.root / "prefixes"
-    hook = f"open({str(prefixes)!r}, 'a').write(sys.prefix + chr(10))"
+    hook = f"open({str(prefixes)!r}, 'a').write(sys.prefix + chr(10))\n"
+    hook += "def get_requires_for_build_wheel(settings=None): return ['wheel']\n"
     for name in ("demo", "other"):
         file = listed(supply, described(supply, counter, SETUPTOOLS, hook, name=name))
         supply.builder().wheel(name, file, supply.here())
     used = set(prefixes.read_text().split())
-    assert kept == (len(used) == 1)
-    assert kept == all(prefix.startswith(str(supply.cache.builds / "environments")) for prefix in used)
+    kept = supply.cache.builds / "environments"
+    assert {str(path) for path in kept.iterdir()} == used
+    assert len(used) == environments
+    assert all(list(Path(prefix).glob("lib/*/site-packages/setuptools/__pycache__/*.pyc")) for prefix in used)
 
 
 # -- failures -----------------------------------------------------------------------------------------------------------
@@ -222,13 +226,10 @@ def test_network_failure_is_not_kept(supply: Supply, counter: Path) -> None:
 
 @pytest.mark.parametrize(
     ("how", "detail"),
-    [
-        ({"built_name": "other"}, r"declares name demo, but the wheel declares name other|builds other-1\.0"),
-        ({"built_version": "2.0"}, r"declares version 1\.0, but the wheel declares version 2\.0|builds demo-2\.0"),
-    ],
+    [({"built_name": "other"}, r"builds other-1\.0"), ({"built_version": "2.0"}, r"builds demo-2\.0")],
 )
 def test_another_project(supply: Supply, counter: Path, how: Mapping[str, str], detail: str) -> None:
-    """An sdist that builds a wheel of another name or version is bad, says uv or say we, and is not built again."""
+    """An sdist that builds a wheel of another name or version is bad, and is not built again."""
     path = simple_sdist(supply.root, "demo", "1.0", GOOD, counter=counter, **how)  # type: ignore[arg-type]  # passed on
     file = listed(supply, path)
     for _ in range(2):

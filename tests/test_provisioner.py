@@ -287,7 +287,7 @@ FAILED, SKIPPED, ERROR = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
         (
             break_metadata_of_dependency,
             (FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED),
-            "dep==1.0: RuntimeError: no compiler",
+            "dep 1.0: RuntimeError: no compiler",
         ),
         (break_requirements, (SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION), "absent was not found"),
         (break_wheel, (FAILED, Phase.INSTALL, Reason.BAD_METADATA), "demo-1.0-py3-none-any.whl: Attempting to write"),

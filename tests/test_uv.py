@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import json
 import os
 import signal
 import sys
@@ -12,21 +10,21 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Outcome, Phase, Reason
-from pytest_spip.provision.uv import Failure, Uv, build_error, find_uv, last_words
-from tests.support.distributions import PYPROJECT, sdist, simple_sdist, wheel
+from pytest_spip.provision.uv import Attempt, Failure, Uv, build_error, find_uv, last_words
+from tests.support.distributions import simple_sdist, wheel
 from tests.support.index import Answer, Fault, LocalIndex
 from tests.support.machine import eventually
 from tests.support.rooms import alive
 from tests.support.supply import Supply
 
 GOOD = {"demo.py": ""}
-NEEDS_MISSING = '[build-system]\nrequires = ["missing"]\nbuild-backend = "missing"\n'
 
 
 @pytest.fixture
@@ -37,25 +35,13 @@ def supply(tmp_path: Path) -> Iterator[Supply]:
         yield Supply(tmp_path, index)
 
 
-def resolve(supply: Supply, requirement: str = "demo==1.0", uv: Uv | None = None, **how: Path | None) -> str:
+def resolve(supply: Supply, requirement: str = "demo==1.0", uv: Uv | None = None, **how: Any) -> str:
     """Resolve a requirement for the running interpreter and return the lock's text."""
     lock = Path(tempfile.mkdtemp(dir=supply.root)) / "pylock.toml"  # uv would keep to what is locked already
-    (uv or supply.uv()).resolve(requirement, supply.here(), lock, **how)  # type: ignore[arg-type]  # passed on
+    attempt = (uv or supply.uv()).resolve((requirement,), supply.here(), lock, **how)
+    if attempt.problem:
+        raise attempt.problem
     return lock.read_text()
-
-
-def build(supply: Supply, source: Path, uv: Uv | None = None, **how: float) -> Path:
-    """Build an sdist with the running interpreter and return the wheel."""
-    target = supply.root / "work" / "out"
-    target.mkdir(parents=True, exist_ok=True)
-    return (uv or supply.uv()).build(source, supply.here(), target, **how)  # type: ignore[arg-type]  # passed on
-
-
-def scripted(supply: Supply, body: str, name: str = "demo") -> Path:
-    """Write an sdist whose build runs a script."""
-    code = "import os, sys\n\ndef build_wheel(directory, settings=None, metadata=None):\n"
-    code += "".join(f"    {line}\n" for line in body.splitlines())
-    return sdist(supply.root, name, "1.0", {"backend.py": code}, pyproject=PYPROJECT)
 
 
 # -- the program --------------------------------------------------------------------------------------------------------
@@ -117,7 +103,7 @@ def test_resolve_with_a_wheel_built_here(supply: Supply, tmp_path: Path) -> None
     built = wheel(tmp_path / "built", "demo", "1.0", GOOD, requires=["dep"])
     wheel(tmp_path / "links", "dep", "3.0", {"dep.py": ""})
     uv = supply.uv(supply.indexes(find_links=[tmp_path / "links"]), "2024-01-01T00:00:00Z")
-    text = resolve(supply, uv=uv, wheel=built)
+    text = resolve(supply, uv=uv, wheels=(built,))
     assert built.as_uri() in text
     assert (tmp_path / "links" / "dep-3.0-py3-none-any.whl").as_uri() in text
     assert not counter.exists()
@@ -239,173 +225,63 @@ def test_dependency_with_bad_metadata(supply: Supply) -> None:
     assert failure.value.verdict.reason is Reason.NO_SOLUTION
 
 
-def test_dependency_whose_build_fails(supply: Supply) -> None:
-    """A dependency that must be built to be understood, and cannot be, is named with the reason."""
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_resolve_by_an_index_in_trouble(supply: Supply, status: int) -> None:
+    """An index that refuses to answer is the network's fault."""
     need(supply, "dep")
-    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""}, fails="no compiler")
-    with pytest.raises(Failure) as failure:
-        resolve(supply)
-    verdict = failure.value.verdict
-    assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, Reason.DEPENDENCY_BUILD_FAILED)
-    assert verdict.detail == "dep==1.0: RuntimeError: no compiler"
-    assert "no compiler" in failure.value.output
-
-
-def test_dependency_whose_build_requirement_is_missing(supply: Supply) -> None:
-    """A dependency whose build requirements do not exist cannot be built, and that is its own fault."""
-    need(supply, "dep")
-    sdist(supply.files, "dep", "1.0", {}, pyproject=NEEDS_MISSING)
-    with pytest.raises(Failure) as failure:
-        resolve(supply)
-    assert failure.value.verdict.reason is Reason.DEPENDENCY_BUILD_FAILED
-    assert "missing was not found" in failure.value.verdict.detail
-
-
-@pytest.mark.parametrize(("project", "status"), [("dep", 500), ("missing", 401), ("missing", 403), ("missing", 500)])
-def test_resolve_by_an_index_in_trouble(supply: Supply, project: str, status: int) -> None:
-    """An index that refuses to answer is the network's fault, for a dependency as for what builds it."""
-    need(supply, "dep")
-    sdist(supply.files, "dep", "1.0", {}, pyproject=NEEDS_MISSING)
-    supply.index.inject(supply.index.page_path(project), Fault(status=status))
-    with pytest.raises(NetworkProblem, match=rf"{project}|{supply.index.url}"):
+    supply.index.inject(supply.index.page_path("dep"), Fault(status=status))
+    with pytest.raises(NetworkProblem, match=rf"dep|{supply.index.url}"):
         resolve(supply)
 
 
 def test_resolve_for_no_interpreter(supply: Supply) -> None:
     """What uv cannot do for reasons of ours says nothing about the package."""
-    lock = supply.root / "pylock.toml"
-    with pytest.raises(HarnessProblem, match="uv: "):
-        supply.uv().resolve("demo==1.0", dataclasses.replace(supply.here(), path="/missing/python"), lock)
+    nobody = dataclasses.replace(supply.here(), path="/missing/python")
+    attempt = supply.uv().resolve(("demo==1.0",), nobody, supply.root / "pylock.toml")
+    assert isinstance(attempt.problem, HarnessProblem)
+    assert str(attempt.problem).startswith("uv: ")
 
 
 def test_resolve_takes_too_long(supply: Supply) -> None:
     """An index that does not answer in time is the network's fault."""
     supply.index.inject(supply.index.page_path("demo"), Fault(stall=30.0))
     with pytest.raises(NetworkProblem, match="did not answer in time"):
-        supply.uv().resolve("demo==1.0", supply.here(), supply.root / "pylock.toml", timeout=0.5)
+        resolve(supply, timeout=0.5)
 
 
-# -- building -----------------------------------------------------------------------------------------------------------
+def test_passed_over(supply: Supply) -> None:
+    """uv tells which versions it would have chosen, had they a wheel, in the order in which it came to them."""
+    need(supply, "dep<3")
+    wheel(supply.files, "dep", "1.0", {"dep.py": ""})
+    for version in ("2.0", "3.0"):
+        simple_sdist(supply.files, "dep", version, {"dep.py": ""})
+    lock = supply.root / "pylock.toml"
+    attempt = supply.uv().resolve(("demo==1.0",), supply.here(), lock)
+    assert attempt == Attempt((("dep", "2.0"),), None)
+    assert 'name = "dep"\nversion = "1.0"' in lock.read_text()
 
 
-def test_build(supply: Supply) -> None:
-    """An sdist becomes a wheel."""
-    built = build(supply, simple_sdist(supply.root, "demo", "1.0", GOOD))
-    assert built.name == "demo-1.0-py3-none-any.whl"
+def test_passed_over_without_a_solution(supply: Supply) -> None:
+    """uv tells what it passed over also when nothing was left, for extras and under markers too."""
+    wheel(supply.files, "demo", "1.0", GOOD, requires=['dep[more]>=1; python_version > "3"'])
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""})
+    attempt = supply.uv().resolve(("demo==1.0",), supply.here(), supply.root / "pylock.toml")
+    assert attempt.passed_over == (("dep", "1.0"),)
+    assert isinstance(attempt.problem, Failure)
+    assert attempt.problem.verdict.reason is Reason.NO_SOLUTION
+    assert "DEBUG" not in attempt.problem.output
 
 
-def test_build_with_requirements(supply: Supply) -> None:
-    """Build requirements come from the indexes of the run."""
-    wheel(
-        supply.files, "helper", "1.0", {"helper.py": "def build_wheel(d, s=None, m=None): raise RuntimeError('helped')"}
-    )
-    source = sdist(supply.root, "demo", "1.0", {}, pyproject=NEEDS_MISSING.replace("missing", "helper"))
-    with pytest.raises(Failure, match="RuntimeError: helped"):
-        build(supply, source)
+def test_nothing_is_passed_over(supply: Supply) -> None:
+    """Where every choice has a wheel, nothing is passed over, whatever else the index has."""
+    need(supply, "dep<2")
+    wheel(supply.files, "dep", "1.0", {"dep.py": ""})
+    for version in ("0.5", "2.0"):
+        simple_sdist(supply.files, "dep", version, {"dep.py": ""})
+    assert supply.uv().resolve(("demo==1.0",), supply.here(), supply.root / "pylock.toml") == Attempt((), None)
 
 
-def truncated(supply: Supply) -> Path:
-    """Write an sdist that ends in the middle."""
-    whole = simple_sdist(supply.root, "demo", "1.0", GOOD)
-    whole.write_bytes(whole.read_bytes()[:100])
-    return whole
-
-
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        pytest.param("raise ValueError('why')", "ValueError: why", id="exception"),
-        pytest.param("sys.exit('error: why')", "error: why", id="exit"),
-        pytest.param("raise OSError('error sending request')", "OSError: error sending request", id="network-words"),
-        pytest.param("os.kill(os.getpid(), 9)", "failed (signal: 9 (SIGKILL))", id="killed"),
-        pytest.param("return 'nothing.whl'", "failed (exit status: 0)", id="no-wheel"),
-    ],
-)
-def test_build_fails(supply: Supply, body: str, detail: str) -> None:
-    """A build that fails says why in one line, and in its output."""
-    with pytest.raises(Failure) as failure:
-        build(supply, scripted(supply, body))
-    verdict = failure.value.verdict
-    assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED)
-    assert detail in verdict.detail
-    assert "\n" not in verdict.detail
-
-
-def test_build_of_a_damaged_archive(supply: Supply) -> None:
-    """An archive that ends in the middle cannot be built."""
-    with pytest.raises(Failure) as failure:
-        build(supply, truncated(supply))
-    assert failure.value.verdict.reason is Reason.BUILD_FAILED
-
-
-@pytest.mark.parametrize("status", [401, 403, 500])
-def test_build_with_an_index_in_trouble(supply: Supply, status: int) -> None:
-    """A build requirement that cannot be fetched is the network's fault."""
-    supply.index.inject(supply.index.page_path("missing"), Fault(status=status))
-    with pytest.raises(NetworkProblem):
-        build(supply, sdist(supply.root, "demo", "1.0", {}, pyproject=NEEDS_MISSING))
-
-
-def test_build_without_room(supply: Supply) -> None:
-    """A full disk is the machine's fault."""
-    with pytest.raises(OSError, match="build backend returned an error") as problem:
-        build(supply, scripted(supply, "with open('/dev/full', 'w') as full: full.write('x')"))
-    assert problem.value.errno == errno.ENOSPC
-
-
-def test_build_that_uv_cannot_begin(supply: Supply) -> None:
-    """What uv cannot do for reasons of the machine says nothing about the package."""
-    (supply.root / "file").touch()
-    uv = supply.uv(environ={"UV_CACHE_DIR": str(supply.root / "file")})
-    with pytest.raises(HarnessProblem, match="Failed to initialize cache"):
-        build(supply, simple_sdist(supply.root, "demo", "1.0", GOOD), uv)
-
-
-def test_build_takes_too_long(supply: Supply) -> None:
-    """A build that does not end is killed, and that is its verdict."""
-    with pytest.raises(Failure) as failure:
-        build(supply, scripted(supply, "import time\nwhile True: time.sleep(60)"), timeout=0.5)
-    verdict = failure.value.verdict
-    assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT)
-
-
-# -- what a build sees --------------------------------------------------------------------------------------------------
-
-DUMP = """
-import json
-told = {"environ": dict(os.environ), "parent": open("/proc/%d/cmdline" % os.getppid()).read()}
-open(DUMP, "w").write(json.dumps(told))
-raise ValueError
-"""
-
-
-def seen(supply: Supply, indexes: Indexes, environ: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Return the environment that a build runs in, and its parent's command line."""
-    dump = supply.root / "dump"
-    with pytest.raises(Failure):
-        build(supply, scripted(supply, DUMP.replace("DUMP", repr(str(dump)))), supply.uv(indexes, environ=environ))
-    told = json.loads(dump.read_text())
-    return told["environ"], told["parent"]
-
-
-def test_build_sees_no_secrets(supply: Supply) -> None:
-    """A build has a home of its own, and sees neither the user's environment nor the credentials of the indexes."""
-    secret = supply.index.url.replace("//", "//user:hush@")
-    environ = {"AWS_SECRET": "hush", "UV_INDEX_URL": secret, "LANG": "C.UTF-8"}
-    found, parent = seen(supply, supply.indexes(secret), environ)
-    assert "hush" not in json.dumps(found)
-    assert "hush" not in parent
-    assert found["HOME"] not in (supply.environ["HOME"], os.environ["HOME"])
-    assert found["LANG"] == "C.UTF-8"
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_build_finds_netrc(supply: Supply, named: bool) -> None:
-    """uv finds the user's netrc, named or in the usual place, for what a build requires."""
-    usual = Path(supply.environ["HOME"]) / ".netrc"
-    usual.touch()
-    found, _ = seen(supply, supply.indexes(), {"NETRC": "/own/netrc"} if named else {})
-    assert found["NETRC"] == ("/own/netrc" if named else str(usual))
+# -- what uv sees -------------------------------------------------------------------------------------------------------
 
 
 def test_credentials(tmp_path: Path) -> None:
@@ -423,47 +299,37 @@ def test_credentials(tmp_path: Path) -> None:
 
 # -- the end ------------------------------------------------------------------------------------------------------------
 
-HANG = """
-with open(FIFO, "w") as fifo:
-    fifo.write(str(os.getpid()))
-import signal
-while True: signal.pause()
-"""
-
 
 @pytest.fixture
-def hanging(supply: Supply) -> Iterator[tuple[Uv, Future[Path], int]]:
-    """Yield uv, a build of it that hangs, and the process that does."""
-    fifo, uv = supply.root / "fifo", supply.uv()
-    os.mkfifo(fifo)
+def hanging(supply: Supply) -> Iterator[tuple[Uv, Future[str], psutil.Process]]:
+    """Yield uv, a resolution that waits for the index, and uv's process."""
+    supply.index.inject(supply.index.page_path("demo"), Fault(stall=60.0))
+    uv = supply.uv()
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(build, supply, scripted(supply, HANG.replace("FIFO", repr(str(fifo)))), uv)
-        yield uv, building, int(fifo.read_text())
+        resolving = pool.submit(resolve, supply, uv=uv)
+        assert eventually(lambda: bool(supply.index.requests))
+        (process,) = (child for child in psutil.Process().children() if child.name() == "uv")
+        yield uv, resolving, process
         uv.stop()
 
 
-def test_stop(supply: Supply, hanging: tuple[Uv, Future[Path], int]) -> None:
-    """A build that runs is killed with all its processes, and nothing begins afterwards."""
-    uv, building, pid = hanging
+def test_stop(supply: Supply, hanging: tuple[Uv, Future[str], psutil.Process]) -> None:
+    """What runs is killed, and nothing begins afterwards."""
+    uv, resolving, process = hanging
     uv.stop()
     with pytest.raises(HarnessProblem, match="the session is ending"):
-        building.result(30)
-    assert eventually(lambda: not alive(pid))
+        resolving.result(30)
+    assert not alive(process.pid)
     with pytest.raises(HarnessProblem, match="the session is ending"):
         resolve(supply, uv=uv)
 
 
-def test_uv_is_killed(hanging: tuple[Uv, Future[Path], int]) -> None:
-    """A build whose uv somebody killed, as Ctrl-C does, has no verdict."""
-    _, building, pid = hanging
-    uv_process = psutil.Process(pid).parent()
-    while uv_process is not None and uv_process.name() != "uv":
-        uv_process = uv_process.parent()
-    assert uv_process is not None
-    uv_process.send_signal(signal.SIGINT)
+def test_uv_is_killed(hanging: tuple[Uv, Future[str], psutil.Process]) -> None:
+    """A uv that somebody killed, as Ctrl-C does, has said nothing about the package."""
+    _, resolving, process = hanging
+    process.send_signal(signal.SIGINT)
     with pytest.raises(HarnessProblem, match="uv was ended by signal 2"):
-        building.result(30)
-    psutil.Process(pid).kill()
+        resolving.result(30)
 
 
 @pytest.mark.parametrize(("offline", "environ"), [(True, {}), (False, {"UV_PYTHON_DOWNLOADS": "never"})])

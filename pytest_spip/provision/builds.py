@@ -21,6 +21,7 @@ from pytest_spip.errors import IndexProblem, NetworkProblem
 from pytest_spip.model import (
     DistFile,
     Interpreter,
+    Limits,
     Outcome,
     Phase,
     Reason,
@@ -32,7 +33,7 @@ from pytest_spip.model import (
 from pytest_spip.provision.backends import Backends, asks_for_more
 from pytest_spip.provision.chain import Chain
 from pytest_spip.provision.confined import Confine
-from pytest_spip.provision.hooks import Hooks, Yard
+from pytest_spip.provision.hooks import LIMITS, Hooks, Yard
 from pytest_spip.provision.plain import is_plain
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
@@ -69,12 +70,14 @@ class Builder:
         exclude_newer: str,
         slots: int,
         environ: Mapping[str, str] = os.environ,
+        limits: Limits = LIMITS,
     ) -> None:
         self._cache = cache
         self._web = web
         self._uv = uv
         self._confine = confine
         self._environ = environ
+        self._limits = limits
         self.resolver = Resolver(uv, releases, self.wheel)
         self._backends = Backends(cache, uv, self.resolver, exclude_newer)
         self._exclude_newer = exclude_newer
@@ -156,7 +159,9 @@ class Builder:
         """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
         place = environment.resolve()
         with self._slots, self._confine(interpreter.path, read=[str(place)], write=yard.writable) as run:
-            yield Hooks(source, system, yard, str(place / "bin" / "python"), run, environ=self._environ)
+            yield Hooks(
+                source, system, yard, str(place / "bin" / "python"), run, environ=self._environ, limits=self._limits
+            )
 
 
 def refuse_unchecked(file: DistFile) -> None:

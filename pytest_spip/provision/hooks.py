@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,8 +59,8 @@ class Hooks:
         python: str,
         run: Confined,
         *,
-        environ: Mapping[str, str] = os.environ,
-        limits: Limits = LIMITS,
+        environ: Mapping[str, str],
+        limits: Limits,
     ) -> None:
         self._yard = yard
         self._run = run
@@ -158,9 +157,9 @@ def _failure(ended: End, hook: str, limits: Limits) -> Exception:
         return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason(ended.cut), detail), output)
     if is_without_room(ended.output):
         return OSError(errno.ENOSPC, build_error(ended.output))
-    how = f"signal {_signal_name(-ended.status)}" if ended.status < 0 else f"status {ended.status}"
-    said = build_error(ended.output) if re.search(r"\S", ended.output) else f"{hook} ended with {how}"
-    return build_failed(said if ended.status >= 0 else f"{hook} ended with {how}", output)
+    if ended.status < 0:
+        return build_failed(f"{hook} ended with signal {_signal_name(-ended.status)}", output)
+    return build_failed(build_error(ended.output, f"{hook} ended with status {ended.status}"), output)
 
 
 def _signal_name(number: int) -> str:

@@ -352,8 +352,8 @@ def _problem(output: str, words: str, status: int | None) -> Exception | None:
     return None
 
 
-def build_error(output: str) -> str:
-    """Return the line of a build log that says why: the last exception, else the last error, else uv's own words."""
+def build_error(output: str, otherwise: str = "") -> str:
+    """Return the line of a build log that says why: the last exception, else the last error, else other words, or uv's."""
     lines = [line.strip() for line in output.splitlines()]
     for pattern in (
         r"[\w.]+(?:Error|Exception|Exit)\b.*",
@@ -362,7 +362,7 @@ def build_error(output: str) -> str:
         said = [line for line in lines if re.match(pattern, line)]
         if said:
             return said[-1]
-    return _causes(output)
+    return otherwise or _causes(output)
 
 
 def _causes(output: str) -> str:

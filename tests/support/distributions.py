@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from tests.support import backend
 
-__all__ = ["Content", "builds", "sdist", "simple_sdist", "wheel"]
+__all__ = ["Content", "builds", "scripted", "sdist", "simple_sdist", "wheel"]
 
 Content = str | bytes
 
@@ -127,6 +127,14 @@ def simple_sdist(
         "backend.json": json.dumps(options),
     }
     return sdist(directory, name, version, {**files, **carried}, pyproject=PYPROJECT, requires_python=requires_python)
+
+
+def scripted(directory: Path, body: str, more: str = "", *, name: str = "demo", requires: Sequence[str] = ()) -> Path:
+    """Write an sdist whose build runs a script in ``build_wheel(directory)``; ``more`` stands beside that function."""
+    code = f"import os, sys\n\n{more}\ndef build_wheel(directory, settings=None, metadata=None):\n    pass\n"
+    code += "".join(f"    {line}\n" for line in body.splitlines())
+    pyproject = PYPROJECT.replace("[]", json.dumps(list(requires)))
+    return sdist(directory, name, "1.0", {"backend.py": code}, pyproject=pyproject)
 
 
 def builds(counter: Path) -> list[str]:

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pytest_spip.disk import Cache
-from pytest_spip.model import DistFile, Indexes, Interpreter, Release, Sandbox
+from pytest_spip.model import DistFile, Indexes, Interpreter, Limits, Release, Sandbox
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.confined import Confine
+from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.locks import Locker
 from pytest_spip.provision.resolver import Releases
 from pytest_spip.provision.uv import Uv, find_uv
@@ -160,17 +162,26 @@ class Supply:
 
         return listed
 
-    def builder(self, indexes: Indexes | None = None, date: str = "", uv: Uv | None = None, level: int = 1) -> Builder:
+    def builder(
+        self,
+        indexes: Indexes | None = None,
+        date: str = "",
+        uv: Uv | None = None,
+        confine: Confine | None = None,
+        limits: Limits = LIMITS,
+        environ: Mapping[str, str] = NONE,
+    ) -> Builder:
         """Return a builder."""
         return Builder(
             self.cache,
             self.web(),
             uv or self.uv(indexes, date),
-            self.confine(level),
+            confine or self.confine(),
             self.releases(indexes, date),
             exclude_newer=date,
             slots=2,
-            environ=self.environ,
+            environ={**self.environ, **environ},
+            limits=limits,
         )
 
     def locker(self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE) -> Locker:
