@@ -54,12 +54,13 @@ def _bad(archive: Path, what: str) -> Failure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Member:
-    """One file of an archive; ``link`` is where a symbolic link leads."""
+    """One file of an archive; ``link`` is where a symbolic link leads, ``twin`` the file that a hard link shares."""
 
     path: str
     size: int
     executable: bool = False
     link: str = ""
+    twin: str = ""
     content: Any = None
 
 
@@ -92,7 +93,9 @@ def _members(archive: Path, opened: tarfile.TarFile | zipfile.ZipFile) -> Iterat
     for member in opened.getmembers():
         if member.issym():
             yield _Member(member.name, 0, link=member.linkname)
-        elif member.isfile() or member.islnk():
+        elif member.islnk():
+            yield _Member(member.name, 0, twin=member.linkname)
+        elif member.isfile():
             yield _Member(member.name, member.size, bool(member.mode & 0o100), content=member)
         elif not member.isdir():
             raise _bad(archive, f"{member.name} is neither a file nor a directory")
@@ -105,11 +108,13 @@ def _write(archive: Path, members: list[_Member], opened: tarfile.TarFile | zipf
         raise _bad(archive, f"its files unpack to {size >> 20} MiB, the limit is {UNPACKED_LIMIT >> 20} MiB")
     for member in sorted(members, key=lambda member: bool(member.link)):
         path = _inside(archive, member.path, member.path)
-        place = target / path
         if member.link:
             _inside(archive, posixpath.join(posixpath.dirname(path), member.link), member.path)
+        twin = target / _inside(archive, member.twin, member.path) if member.twin else None
         try:
-            _write_one(member, opened, place)
+            _write_one(member, opened, target / path, twin)
+        except FileNotFoundError:
+            raise _bad(archive, f"{member.path} is a link to what is not there") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise _bad(archive, f"{member.path} lies where something else does") from None
 
@@ -122,14 +127,16 @@ def _inside(archive: Path, path: str, name: str) -> str:
     return normal
 
 
-def _write_one(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile, place: Path) -> None:
+def _write_one(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile, place: Path, twin: Path | None) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if member.link:
         if not os.path.lexists(place):
             place.symlink_to(member.link)
         return
-    stream = _stream(member, opened)
-    with stream, place.open("wb") as file:
+    if twin:
+        place.hardlink_to(twin)
+        return
+    with _stream(member, opened) as stream, place.open("wb") as file:
         shutil.copyfileobj(stream, file)
     if member.executable:
         place.chmod(place.stat().st_mode | 0o111)
@@ -138,7 +145,7 @@ def _write_one(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile, place
 def _stream(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile) -> IO[bytes]:
     if isinstance(opened, zipfile.ZipFile):
         return opened.open(member.content)
-    stream = opened.extractfile(member.content)  # of a hard link, what it links to
+    stream = opened.extractfile(member.content)
     assert stream is not None, "it is a file"
     return stream
 
