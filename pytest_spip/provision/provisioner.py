@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_spip.compat import best_wheel, pick_file, usable_files
 from pytest_spip.disk import Cache
-from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SpipError
+from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SandboxProblem, SpipError
 from pytest_spip.model import (
     Combo,
     DistFile,
@@ -233,6 +233,8 @@ def _verdict(error: SpipError, phase: Phase) -> Verdict:
             return Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, str(error))
         case NetworkProblem():
             return Verdict(Outcome.ERROR, phase, Reason.NETWORK, str(error))
+        case SandboxProblem():
+            return Verdict(Outcome.ERROR, phase, Reason.SANDBOX, str(error))
         case IndexProblem() | HashMismatch():
             return Verdict(Outcome.ERROR, phase, Reason.INDEX_ERROR, str(error))
         case _:
