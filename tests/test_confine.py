@@ -18,6 +18,7 @@ from pytest_spip.model import DistFile
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.levels import try_level
+from tests.support import backend
 from tests.support.distributions import PYPROJECT, scripted, sdist, wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import eventually
@@ -77,17 +78,15 @@ with open("demo.json", "w") as told:
     json.dump(list(got_through()), told)
 return helper.build(directory, ["demo.json"])
 """
-HELPER = """
-import os, zipfile
+HELPER = f"""\
+{Path(backend.__file__).read_text()}
 
 def build(directory, files):
-    info = "demo-1.0.dist-info/"
-    with zipfile.ZipFile(os.path.join(directory, "demo-1.0-py3-none-any.whl"), "w") as archive:
-        for name in files:
-            archive.write(name)
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n")
-        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        archive.writestr(info + "RECORD", "")
+    info = "demo-1.0.dist-info"
+    members = {{name: Path(name).read_bytes() for name in files}}
+    members[info + "/METADATA"] = b"Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n"
+    members[info + "/WHEEL"] = wheel_text("py3-none-any").encode()
+    write_wheel(Path(directory, "demo-1.0-py3-none-any.whl"), info, members)
     return "demo-1.0-py3-none-any.whl"
 """
 ALL = {"read", "list", "write", "spoil", "tcp", "abstract", "path"}

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
@@ -16,7 +17,7 @@ from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
 from pytest_spip.provision.provisioner import Provisioner
-from tests.support.distributions import PYPROJECT, builds, metadata_text, sdist, simple_sdist, wheel
+from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.machine import eventually
 from tests.support.rooms import alive
@@ -290,7 +291,11 @@ FAILED, SKIPPED, ERROR = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
             "dep 1.0: RuntimeError: no compiler",
         ),
         (break_requirements, (SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION), "absent was not found"),
-        (break_wheel, (FAILED, Phase.INSTALL, Reason.BAD_METADATA), "demo-1.0-py3-none-any.whl: Attempting to write"),
+        (
+            break_wheel,
+            (FAILED, Phase.INSTALL, Reason.BAD_METADATA),
+            "demo-1.0-py3-none-any.whl: ../evil.py lies outside of it",
+        ),
         (break_download, (ERROR, Phase.FETCH, Reason.NETWORK), "the server answered 500"),
         (break_hash, (ERROR, Phase.FETCH, Reason.INDEX_ERROR), "promised was 0000"),
         (break_hash_of_sdist, (ERROR, Phase.BUILD, Reason.INDEX_ERROR), "promised was 0000"),
@@ -309,6 +314,39 @@ def test_verdicts(
     assert done.verdict is not None
     assert detail in done.verdict.detail
     assert bool(done.output) == (done.verdict.outcome is not ERROR and done.verdict.reason is not Reason.BAD_METADATA)
+
+
+COPY = "import shutil\nreturn os.path.basename(shutil.copy('demo-1.0-py3-none-any.whl', directory))"
+
+
+@pytest.mark.parametrize(
+    ("how", "detail"),
+    [
+        ({"extra_dist_info": {"RECORD": "demo/__init__.py,sha256=x,10\n"}}, "didn't match RECORD"),
+        ({"extra_dist_info": {"RECORD": "one,two\n"}}, "Unable to retrieve `RECORD`"),
+        ({"data": {"purelib/../../evil.py": ""}}, "evil.py lies outside of it"),
+        ({"metadata_name": "other"}, "its metadata name other 1.0"),
+        ({"metadata_version": "2.0"}, "its metadata name demo 2.0"),
+    ],
+)
+def test_built_wheel_that_is_bad(supply: Supply, how: dict[str, Any], detail: str) -> None:
+    """A wheel that was built here is checked like one of the index, and nothing of a bad one is written."""
+    (supply.root / "made").mkdir()
+    made = wheel(supply.root / "made", "demo", "1.0", GOOD, **how)
+    scripted(supply.files, COPY, files={made.name: made.read_bytes()})
+    done = the(provisioned(supply))
+    assert judged(done) == (FAILED, Phase.BUILD, Reason.BAD_METADATA)
+    assert done.verdict is not None
+    assert detail in done.verdict.detail
+    assert not list(supply.root.rglob("evil.py"))
+
+
+def test_sdist_that_leaves_its_directory(supply: Supply) -> None:
+    """An sdist with a member that would lie outside is bad, and nothing of it lies there."""
+    sdist(supply.files, "demo", "1.0", {"../../../../evil.py": ""}, pyproject=PYPROJECT)
+    done = the(provisioned(supply))
+    assert judged(done) == (FAILED, Phase.BUILD, Reason.BAD_METADATA)
+    assert not list(supply.root.rglob("evil.py"))
 
 
 def test_offline(supply: Supply) -> None:

@@ -227,6 +227,14 @@ def damaged(path: Path) -> Path:
     return path
 
 
+def unrecorded(path: Path) -> Path:
+    """Write a wheel without a RECORD."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in MEMBERS.items():
+            archive.writestr(name, as_bytes(content))
+    return path
+
+
 def without(name: str) -> Mapping[str, Content]:
     """Return the members without one of the ``.dist-info``."""
     return {path: content for path, content in MEMBERS.items() if path != f"{INFO}/{name}"}
@@ -239,14 +247,18 @@ NAME = "demo-1.0-py3-none-any.whl"
     ("make", "told"),
     [
         pytest.param(
-            lambda path: zipped(path, {**MEMBERS, "../../evil.py": "x"}), "outside of the target", id="zip-slip"
+            lambda path: zipped(path, {**MEMBERS, "../../evil.py": "x"}), "evil.py lies outside of it", id="zip-slip"
         ),
         pytest.param(
             lambda path: zipped(path, {**MEMBERS, "demo-1.0.data/scripts/../../../evil": "x"}),
-            "outside of",
+            "evil lies outside of it",
             id="data-slip",
         ),
-        pytest.param(lambda path: zipped(path, {**MEMBERS, "/tmp/evil.py": "x"}), "absolute", id="absolute-path"),
+        pytest.param(
+            lambda path: zipped(path, {**MEMBERS, "/tmp/evil.py": "x"}),
+            "/tmp/evil.py lies out",
+            id="absolute-path",
+        ),
         pytest.param(lambda path: zipped(path, MEMBERS, GOOD), "holds demo/__init__.py twice", id="duplicate-member"),
         pytest.param(linked, "demo/link is a symbolic link", id="symlink"),
         pytest.param(damaged, "Error -3 while decompressing|Bad CRC-32|Corrupt", id="damaged"),
@@ -299,6 +311,7 @@ NAME = "demo-1.0-py3-none-any.whl"
             "didn't match RECORD",
             id="wrong-hash",
         ),
+        pytest.param(unrecorded, "Unable to retrieve `RECORD`", id="no-record"),
         pytest.param(
             lambda path: wheel(path.parent, "demo", "1.0", GOOD, extra_dist_info={"RECORD": "one,two\n"}),
             "Unable to retrieve `RECORD`",

@@ -17,7 +17,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from pytest_spip.disk import Cache
-from pytest_spip.errors import IndexProblem, NetworkProblem
+from pytest_spip.errors import BadWheel, IndexProblem, NetworkProblem
 from pytest_spip.model import (
     DistFile,
     Interpreter,
@@ -37,6 +37,7 @@ from pytest_spip.provision.hooks import LIMITS, Hooks, Yard
 from pytest_spip.provision.plain import is_plain
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
+from pytest_spip.provision.store import check_wheel
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path, redact
 
@@ -131,6 +132,7 @@ class Builder:
         try:
             wheel = self._build(archive, interpreter, place)
             _check_identity(wheel.name, project, sdist, interpreter)
+            _check_wheel(wheel, sdist)
             outcome |= {"wheel": wheel.name, "sha256": _sha256(wheel)}
         except Failure as failure:
             (place / "build.log").write_text(failure.output, "utf-8")
@@ -194,6 +196,14 @@ def _check_identity(filename: str, project: str, sdist: DistFile, interpreter: I
         raise _bad_metadata(detail)
     if not accepts(filename, interpreter):
         raise _bad_metadata(f"{detail}, which does not fit {interpreter.label}")
+
+
+def _check_wheel(wheel: Path, sdist: DistFile) -> None:
+    """A wheel is offered to uv before the store sees it, so it is looked at here."""
+    try:
+        check_wheel(wheel)
+    except BadWheel as error:
+        raise _bad_metadata(f"{sdist.filename} builds {error}") from error
 
 
 def _bad_metadata(detail: str) -> Failure:

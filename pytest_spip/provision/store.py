@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -25,7 +26,7 @@ from pytest_spip.errors import BadWheel, HashMismatch
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel, digest
 from pytest_spip.provision.modules import public_modules
 
-__all__ = ["WheelStore", "unpack"]
+__all__ = ["WheelStore", "check_wheel", "unpack"]
 
 SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
 UNPACKED_LIMIT = 8 << 30
@@ -96,21 +97,36 @@ def unpack(wheel: Path, target: Path) -> None:
     fault, but for what the disk or the machine lacks.
     """
     try:
-        name, version = _unpack(wheel, target)
-    except BaseException as error:
+        with _blamed_on(wheel, target):
+            name, version = _unpack(wheel, target)
+    except BaseException:
         remove_tree(target)
-        if isinstance(error, BadWheel) or not _is_the_wheels(error):
-            raise
-        words = _words(error).replace(str(wheel), wheel.name).replace(f"{target}/", "")
-        raise BadWheel(f"{wheel.name}: {words}") from error
+        raise
     modules = public_modules(_relative_files(target, ("purelib", "platlib")))
     told = {"name": name, "version": version, "filename": wheel.name, "modules": modules}
     (target / MARK).write_text(json.dumps(told), "utf-8")
 
 
-def _is_the_wheels(error: BaseException) -> bool:
-    ours = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE_FAULTS
-    return isinstance(error, Exception) and not ours
+def check_wheel(wheel: Path) -> None:
+    """Raise ``BadWheel`` for one that would not be unpacked; nothing is written."""
+    with _blamed_on(wheel, wheel.parent), _Wheel.open(wheel) as source:
+        _check(wheel, source)
+
+
+@contextlib.contextmanager
+def _blamed_on(wheel: Path, directory: Path) -> Iterator[None]:
+    """Make of whatever is the wheel's fault one error, whose words name no place of ours."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BadWheel) or not _is_the_wheels(error):
+            raise
+        words = _words(error).replace(str(wheel), wheel.name).replace(f"{directory}/", "")
+        raise BadWheel(f"{wheel.name}: {words}") from error
+
+
+def _is_the_wheels(error: Exception) -> bool:
+    return not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _MACHINE_FAULTS
 
 
 def _words(error: BaseException) -> str:
@@ -121,13 +137,19 @@ def _unpack(wheel: Path, target: Path) -> tuple[str, str]:
     for scheme in SCHEMES:
         (target / scheme).mkdir(parents=True)
     with _Wheel.open(wheel) as source:
-        _check_members(wheel)
-        name, version = _identity(wheel.name, source)
-        source.validate_record()
+        name, version = _check(wheel, source)
         folders = {scheme: str(target / scheme) for scheme in SCHEMES}
         destination = _StoreDestination(folders, PYTHON_PLACEHOLDER, "posix")
         install(source, destination, additional_metadata={"INSTALLER": b"pytest-spip\n"})
     return name, version
+
+
+def _check(wheel: Path, source: WheelFile) -> tuple[str, str]:
+    """Return name and version of a wheel in which nothing is wrong."""
+    _check_members(wheel)
+    told = _identity(wheel.name, source)
+    source.validate_record()
+    return told
 
 
 class _Wheel(WheelFile):
@@ -160,6 +182,8 @@ def _check_members(wheel: Path) -> None:
     (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
     if times > 1:
         raise BadWheel(f"{wheel.name}: holds {name} twice")
+    if outside := [member.filename for member in members if _leads_outside(member.filename)]:
+        raise BadWheel(f"{wheel.name}: {outside[0]} lies outside of it")
     if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
         raise BadWheel(f"{wheel.name}: {links[0]} is a symbolic link")
     texts = sum(member.file_size for member in members if ".dist-info/" in member.filename)
@@ -167,6 +191,10 @@ def _check_members(wheel: Path) -> None:
     for what, bytes_, limit in (("metadata are", texts, METADATA_LIMIT), ("files unpack to", size, UNPACKED_LIMIT)):
         if bytes_ > limit:
             raise BadWheel(f"{wheel.name}: its {what} {bytes_ >> 20} MiB, the limit is {limit >> 20} MiB")
+
+
+def _leads_outside(path: str) -> bool:
+    return path.startswith("/") or ".." in path.split("/")
 
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:

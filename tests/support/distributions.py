@@ -129,12 +129,20 @@ def simple_sdist(
     return sdist(directory, name, version, {**files, **carried}, pyproject=PYPROJECT, requires_python=requires_python)
 
 
-def scripted(directory: Path, body: str, more: str = "", *, name: str = "demo", requires: Sequence[str] = ()) -> Path:
+def scripted(
+    directory: Path,
+    body: str,
+    more: str = "",
+    *,
+    name: str = "demo",
+    requires: Sequence[str] = (),
+    files: Mapping[str, Content] = NONE,
+) -> Path:
     """Write an sdist whose build runs a script in ``build_wheel(directory)``; ``more`` stands beside that function."""
     code = f"import os, sys\n\n{more}\ndef build_wheel(directory, settings=None, metadata=None):\n    pass\n"
     code += "".join(f"    {line}\n" for line in body.splitlines())
     pyproject = PYPROJECT.replace("[]", json.dumps(list(requires)))
-    return sdist(directory, name, "1.0", {"backend.py": code}, pyproject=pyproject)
+    return sdist(directory, name, "1.0", {**files, "backend.py": code}, pyproject=pyproject)
 
 
 def builds(counter: Path) -> list[str]:
