@@ -17,11 +17,11 @@ from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import DistFile
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.run.confine import BuildSandboxes
-from pytest_spip.run.levels import try_level
+from pytest_spip.run.levels import FORCE, try_level
 from tests.support import backend
-from tests.support.distributions import PYPROJECT, scripted, sdist, wheel
+from tests.support.distributions import PYPROJECT, builds, scripted, sdist, simple_sdist, wheel
 from tests.support.index import LocalIndex
-from tests.support.machine import eventually
+from tests.support.machine import LABEL, Machine, eventually
 from tests.support.rooms import alive
 from tests.support.supply import Supply
 
@@ -195,6 +195,16 @@ def test_native_build(supply: Supply, level: int) -> None:
     body += "os.makedirs(os.path.expanduser('~/.cache'))\nreturn helper.build(directory, ['other'])"
     wheel(supply.files, "helper", "1.0", {"helper.py": HELPER})
     assert built(supply, scripted(supply.root, body, requires=["helper"]), level).fresh
+
+
+def test_session(machine: Machine, level: int) -> None:
+    """A session builds in sandboxes of its level, and tries again what failed in others; the counter lies outside."""
+    simple_sdist(machine.files, "made", "1.0", {"made.py": ""}, counter=machine.root / "counter")
+    confined = machine.run("--spip-matrix=made", env={FORCE: str(level)})
+    assert confined.cells == {f"made[1.0-{LABEL}]": ("failed", "build", "build-failed")}
+    assert "counter" in confined.combinations[f"made[1.0-{LABEL}]"]["detail"]
+    assert machine.run("--spip-matrix=made", "--spip-sandbox=off").outcomes == {f"made[1.0-{LABEL}]": "passed"}
+    assert len(builds(machine.root / "counter")) == 1
 
 
 def test_in_tree_backend(supply: Supply, level: int) -> None:

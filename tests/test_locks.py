@@ -141,7 +141,7 @@ def test_stale_lock_of_a_session_that_ends(supply: Supply) -> None:
     uv = supply.uv()
     uv.stop()
     with pytest.raises(HarnessProblem):
-        lock(supply, Locker(supply.cache, uv, supply.builder(uv=uv).resolver, supply.indexes(), ""))
+        lock(supply, Locker(supply.cache, uv, supply.builder(uv=uv).resolver, supply.indexes(), "", 1))
     assert kept.exists()
 
 

@@ -150,7 +150,7 @@ CASES = (
     Case("other_version", BAD_WHEEL, module("", metadata_version="2.0"), "2.0"),
     Case("zip_slip", BAD_WHEEL, tree({"zip_slip.py": "", "../../../../../../escaped.py": ""})),
     Case("absolute", BAD_WHEEL, tree({"absolute.py": "", "/escaped.py": ""})),
-    Case("builds_other", ("failed", "build", "bad-metadata"), source(built_version="2.0"), "version 2.0"),
+    Case("builds_other", ("failed", "build", "bad-metadata"), source(built_version="2.0"), "builds builds_other-2.0"),
     Case("builds_name", ("failed", "build", "bad-metadata"), source(built_name="strange"), "strange"),
     Case("too_old", NOT_FOR_THIS_PYTHON, module("", requires_python=f"<{VERSION}"), f"<{VERSION}"),
     Case("too_new", NOT_FOR_THIS_PYTHON, module("", requires_python=f">{VERSION},!={VERSION}.*"), f">{VERSION}"),

@@ -203,6 +203,17 @@ def test_dependency_whose_build_fails(supply: Supply) -> None:
     assert made(supply) == {"dep-1.0"}
 
 
+def test_failure_in_another_sandbox(supply: Supply) -> None:
+    """A build that failed in one sandbox is tried again in another."""
+    source(supply, "dep", "1.0", fails="no compiler")
+    with pytest.raises(Failure):
+        supply.locker(level=1).lock("demo==1.0", supply.here(), None)
+    with pytest.raises(Failure) as caught:
+        supply.locker(level=0).lock("demo==1.0", supply.here(), None)
+    assert caught.value.fresh
+    assert len(builds(supply.root / "dep-1.0")) == 2
+
+
 def test_dependency_whose_build_requirement_is_missing(supply: Supply) -> None:
     """A dependency whose build requirements do not exist cannot be built, and that is its own fault."""
     pyproject = '[build-system]\nrequires = ["missing"]\nbuild-backend = "missing"\n'

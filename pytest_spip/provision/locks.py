@@ -15,7 +15,7 @@ from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectErr
 from pytest_spip.compat import tags_among
 from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
-from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
+from pytest_spip.model import DistFile, Indexes, Interpreter, Phase, digest, verdict_from_plain, verdict_to_plain
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
 from pytest_spip.provision.uv import Failure, Uv
 
@@ -46,14 +46,17 @@ class Locked:
 
 
 class Locker:
-    """Asks uv at most once for each requirement, interpreter, set of indexes and date."""
+    """Asks uv at most once for each requirement, interpreter, set of indexes and date; ``level`` is the sandboxes' of builds."""
 
-    def __init__(self, cache: Cache, uv: Uv, resolver: Resolver, indexes: Indexes, exclude_newer: str) -> None:
+    def __init__(
+        self, cache: Cache, uv: Uv, resolver: Resolver, indexes: Indexes, exclude_newer: str, level: int
+    ) -> None:
         self._cache = cache
         self._uv = uv
         self._resolver = resolver
         self._indexes = indexes
         self._exclude_newer = exclude_newer
+        self._level = level
 
     def lock(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> Lock:
         """Return the lock; raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``."""
@@ -78,6 +81,10 @@ class Locker:
         with contextlib.suppress(FileNotFoundError):
             if not all(map(os.path.exists, (place / OFFERED).read_text("utf-8").splitlines())):
                 return True  # somebody cleared away what was built
+        with contextlib.suppress(FileNotFoundError):
+            plain = json.loads((place / "failure.json").read_text("utf-8"))
+            if verdict_from_plain(plain["verdict"]).phase is Phase.BUILD and plain["level"] != self._level:
+                return True  # what failed in one sandbox may do in another
         if self._exclude_newer or self._indexes.offline:
             return False
         with contextlib.suppress(FileNotFoundError):
@@ -95,7 +102,7 @@ class Locker:
             if built:
                 (place / OFFERED).write_text("\n".join(built), "utf-8")
         except Failure as failure:
-            plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
+            plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output, "level": self._level}
             (place / "failure.json").write_text(json.dumps(plain), "utf-8")
 
 

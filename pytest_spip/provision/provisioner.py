@@ -76,7 +76,7 @@ class Provisioner:
         self._confine = confine
         self._builds = (cache.builds, cache.builds.resolve())
         self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
-        self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer)
+        self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision"
         )

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from packaging.version import Version
 
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
@@ -319,7 +320,11 @@ def _parted(output: str) -> tuple[list[str], str]:
 
 
 def _passed_over(log: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Read a resolver's log; other threads log what they look at ahead of it, so project and range tell what was when."""
+    """Read a resolver's log.
+
+    Other threads log what they look at ahead of it, so project and range tell what belongs together. A look goes from the
+    newest version down, past those that are too new for the date, and ends with the one that counts.
+    """
     asked: list[tuple[str, str]] = []
     found: dict[tuple[str, str], str] = {}
     unusable: dict[tuple[str, str], str] = {}
@@ -329,7 +334,7 @@ def _passed_over(log: Sequence[str]) -> tuple[tuple[str, str], ...]:
         elif match := re.match(
             r"Found candidate for package (\S+) with range (.*) after \d+ steps: (\S+) version", line
         ):
-            found[match[1], match[2]] = match[3]
+            found[match[1], match[2]] = min(found.get((match[1], match[2]), match[3]), match[3], key=Version)
         elif match := re.match(r"Returning incompatible candidate for package (\S+) with range (.*) after", line):
             unusable[match[1], match[2]] = found.get((match[1], match[2]), "")
     return tuple(dict.fromkeys((name, unusable[name, wanted]) for name, wanted in asked if (name, wanted) in unusable))

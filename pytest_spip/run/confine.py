@@ -11,14 +11,14 @@ from pathlib import Path
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.check import SYSTEM_PATH
-from pytest_spip.run.plain import PlainProgram
 from pytest_spip.run.process import Ended
+from pytest_spip.run.program import Program
 from pytest_spip.run.server import ForkServer, Request, Setup, has_fork_servers
 
 __all__ = ["BuildSandboxes"]
 
 _ENVIRONMENT = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
-_Server = ForkServer | PlainProgram
+_Server = ForkServer | Program
 
 
 class BuildSandboxes:
@@ -44,7 +44,7 @@ class BuildSandboxes:
         if setup.stranger:
             for directory in write:
                 _hand_over(directory, setup.stranger)
-        with self._kept(ForkServer(python, setup) if has_fork_servers() else PlainProgram()) as server:
+        with self._kept(ForkServer(python, setup) if has_fork_servers() else Program()) as server:
             yield _Confined(server)
 
     @contextlib.contextmanager

@@ -184,8 +184,11 @@ class Supply:
             limits=limits,
         )
 
-    def locker(self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE) -> Locker:
+    def locker(
+        self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE, level: int = 1
+    ) -> Locker:
         """Return a locker."""
         indexes = indexes or self.indexes()
         uv = self.uv(indexes, date, environ)
-        return Locker(self.cache, uv, self.builder(indexes, date, uv).resolver, indexes, date)
+        resolver = self.builder(indexes, date, uv, self.confine(level)).resolver
+        return Locker(self.cache, uv, resolver, indexes, date, level)

@@ -16,7 +16,7 @@ from pytest_spip.run.process import KEPT, Ended
 from pytest_spip.run.server import Request
 from pytest_spip.run.text import harmless
 
-__all__ = ["PlainProgram"]
+__all__ = ["Program"]
 
 _BOUND = """\
 import os, resource, sys
@@ -29,7 +29,7 @@ os.execve(sys.argv[3], sys.argv[3:], os.environ)
 """Bounds itself, then becomes the program; between fork and exec of a process with threads nothing of ours may run."""
 
 
-class PlainProgram:
+class Program:
     """Runs one program at a time."""
 
     def __init__(self) -> None:
