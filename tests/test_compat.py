@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.tags import sys_tags
 
-from pytest_spip.compat import accepts_python, best_wheel, pick_file, supported_tags, usable_files
+from pytest_spip.compat import accepts_python, best_wheel, is_new_enough, pick_file, supported_tags, usable_files
 from pytest_spip.disk import Cache
 from pytest_spip.model import Interpreter
 from pytest_spip.plan.interpreters import probe
@@ -90,3 +90,23 @@ def test_tags_of_the_running_interpreter(tmp_path: Path) -> None:
     here = probe(Path(sys.executable), Cache(tmp_path))
     assert here is not None
     assert tuple(sys_tags()) == supported_tags(here)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "enough"),
+    [
+        ("", True),
+        (">=3.8,<3.10", True),
+        ("!=3.12.*", True),
+        (">=3.12", True),
+        ("==3.6.*", True),
+        (">3.12.1", False),
+        (">=3.13", False),
+        ("~=3.13", False),
+        ("==3.13.*", False),
+        ("nonsense", True),
+    ],
+)
+def test_lower_bounds(bounds: str, enough: bool) -> None:
+    """Of a dependency's Requires-Python only lower bounds count; what makes no sense is no bound."""
+    assert is_new_enough(bounds, "3.12.1") == enough

@@ -98,8 +98,8 @@ class Locker:
         lock = place / "pylock.toml"
         try:
             self._resolver.resolve((requirement,), interpreter, lock, work, wheel)
-            built = [path for path in map(str, work.offered) if path in lock.read_text("utf-8")]
-            if built:
+            text = lock.read_text("utf-8")
+            if built := [str(path) for path in work.offered if path.as_uri() in text]:
                 (place / OFFERED).write_text("\n".join(built), "utf-8")
         except Failure as failure:
             plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output, "level": self._level}
