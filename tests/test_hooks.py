@@ -79,6 +79,20 @@ def test_requirements_that_make_no_sense(supply: Supply, answer: str) -> None:
     assert "does not return a list of strings" in failure(supply, scripted(supply.root, "", more)).verdict.detail
 
 
+@pytest.mark.parametrize(
+    "requirement",
+    ["-r /etc/passwd", "--index-url=http://elsewhere", "x\n-e .", "x @ file:///etc/passwd", "x @ git+https://y"],
+)
+@pytest.mark.parametrize("asked", [True, False])
+def test_requirements_that_are_none(supply: Supply, requirement: str, asked: bool) -> None:
+    """A requirement that would be an option for uv, or lead it to our files or to a repository, is refused."""
+    more = f"def get_requires_for_build_wheel(settings=None): return [{requirement!r}]\n"
+    source = scripted(supply.root, "", more) if asked else scripted(supply.root, "", requires=[requirement])
+    verdict = failure(supply, source).verdict
+    assert verdict.reason is Reason.BUILD_FAILED
+    assert f"it requires {requirement!r}, which is" in verdict.detail
+
+
 def test_requirement_without_a_wheel(supply: Supply) -> None:
     """A build requirement that offers no wheel is built first."""
     simple_sdist(supply.files, "helper", "1.0", HELPER)
@@ -142,6 +156,14 @@ def test_backend_that_cannot_be_imported(supply: Supply) -> None:
     failed = failure(supply, sdist(supply.root, "demo", "1.0", {}, pyproject=pyproject))
     assert failed.verdict.reason is Reason.BUILD_FAILED
     assert "absent" in failed.verdict.detail
+
+
+def test_words_of_a_backend(supply: Supply) -> None:
+    """What a backend says when it cannot be imported moves no cursor and turns no letters round."""
+    files = {"backend.py": "raise ImportError('\\x1b[2J \\u202e \\udc80')"}
+    failed = failure(supply, sdist(supply.root, "demo", "1.0", files, pyproject=PYPROJECT))
+    assert "ImportError: " in failed.verdict.detail
+    assert (failed.verdict.detail + failed.output.replace("\n", "")).isprintable()
 
 
 def test_build_without_room(supply: Supply) -> None:

@@ -97,15 +97,15 @@ def test_unpack_without_top_directory(place: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        pytest.param(lambda archive: add(archive, "../evil"), "../evil would lie", id="slip"),
-        pytest.param(lambda archive: add(archive, "demo-1.0/../../evil"), "evil would lie", id="deep-slip"),
-        pytest.param(lambda archive: add(archive, "/evil"), "/evil would lie", id="absolute"),
-        pytest.param(lambda archive: add(archive, ".."), ".. would lie", id="above"),
-        pytest.param(lambda archive: link(archive, "demo-1.0/x", "/etc/passwd"), "x would lie, or lead", id="link"),
-        pytest.param(lambda archive: link(archive, "demo-1.0/x", "../../evil"), "x would lie, or lead", id="link-up"),
+        pytest.param(lambda archive: add(archive, "../evil"), "'../evil' would lie", id="slip"),
+        pytest.param(lambda archive: add(archive, "demo-1.0/../../evil"), "evil' would lie", id="deep-slip"),
+        pytest.param(lambda archive: add(archive, "/evil"), "'/evil' would lie", id="absolute"),
+        pytest.param(lambda archive: add(archive, ".."), "'..' would lie", id="above"),
+        pytest.param(lambda archive: link(archive, "demo-1.0/x", "/etc/passwd"), "x' would lie, or lead", id="link"),
+        pytest.param(lambda archive: link(archive, "demo-1.0/x", "../../evil"), "x' would lie, or lead", id="link-up"),
         pytest.param(
             lambda archive: link(archive, "demo-1.0/x", "/etc/passwd", tarfile.LNKTYPE),
-            "x would lie, or lead",
+            "x' would lie, or lead",
             id="hard-link",
         ),
         pytest.param(
@@ -113,7 +113,7 @@ def test_unpack_without_top_directory(place: Path) -> None:
             "what is not there",
             id="no-twin",
         ),
-        pytest.param(special, "pipe is neither a file nor a directory", id="pipe"),
+        pytest.param(special, "pipe' is neither a file nor a directory", id="pipe"),
         pytest.param(
             lambda archive: add(archive, "demo-1.0/run.sh/below"),
             "lies where something else does",

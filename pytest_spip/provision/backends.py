@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from pytest_spip.disk import Cache
@@ -42,8 +43,8 @@ class Backends:
 
         Raises ``Failure`` where these cannot be had, and what resolving raises for reasons of the network or the machine.
         """
+        wanted = sorted({_requirement(text) for text in requires})
         period = "" if self._exclude_newer else str(int(time.time() // UNDATED_KEPT))
-        wanted = sorted(set(requires))
         key = digest(interpreter.id, interpreter.path, wanted, self._exclude_newer, period, self._uv.places)[:40]
         place = self._cache.builds / "environments" / key
         if not place.exists():
@@ -67,6 +68,17 @@ class Backends:
         self._uv.make_environment(interpreter, lock, place)
         if lock:
             _compile(interpreter, place)
+
+
+def _requirement(text: str) -> str:
+    """Return a requirement in the one form that it is passed on in; a stranger's text could be an option, or lead to our files."""
+    try:
+        wanted = Requirement(text)
+    except InvalidRequirement as error:
+        raise build_failed(f"it requires {text!r}, which is no requirement") from error
+    if wanted.url and not wanted.url.startswith(("https://", "http://")):
+        raise build_failed(f"it requires {text!r}, which is not taken from there")
+    return str(wanted)
 
 
 def _compile(interpreter: Interpreter, place: Path) -> None:

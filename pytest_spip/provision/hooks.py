@@ -117,7 +117,8 @@ class Hooks:
         """Return what the script wrote; a stranger's warnings go nowhere."""
         try:
             told = json.loads(read_plain(path, ANSWER_LIMIT))
-            return {key: told.get(key) for key in ("return_val", "no_backend", "traceback", "backend_error")}
+            words = {key: _escaped(str(told.get(key) or "")) for key in ("traceback", "backend_error")}
+            return {"return_val": told.get("return_val"), "no_backend": bool(told.get("no_backend")), **words}
         except (ValueError, AttributeError, RecursionError) as error:
             raise build_failed("the backend ended without an answer", self._output) from error
 
@@ -127,6 +128,11 @@ class Hooks:
             yield
         except BackendUnavailable as error:
             raise build_failed(build_error(str(error)), last_words(f"{self._output}\n{error}")) from error
+
+
+def _escaped(text: str) -> str:
+    """Return the text without what could move a cursor, or not be encoded."""
+    return "\n".join(line.encode("unicode_escape").decode("ascii") for line in text.splitlines())
 
 
 def _texts(told: object, output: str) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def _members(archive: Path, opened: tarfile.TarFile | zipfile.ZipFile) -> Iterat
         elif member.isfile():
             yield _Member(member.name, member.size, bool(member.mode & 0o100), content=member)
         elif not member.isdir():
-            raise _bad(archive, f"{member.name} is neither a file nor a directory")
+            raise _bad(archive, f"{member.name!r} is neither a file nor a directory")
 
 
 def _write(archive: Path, members: list[_Member], opened: tarfile.TarFile | zipfile.ZipFile, target: Path) -> None:
@@ -114,16 +114,16 @@ def _write(archive: Path, members: list[_Member], opened: tarfile.TarFile | zipf
         try:
             _write_one(member, opened, target / path, twin)
         except FileNotFoundError:
-            raise _bad(archive, f"{member.path} is a link to what is not there") from None
+            raise _bad(archive, f"{member.path!r} is a link to what is not there") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise _bad(archive, f"{member.path} lies where something else does") from None
+            raise _bad(archive, f"{member.path!r} lies where something else does") from None
 
 
 def _inside(archive: Path, path: str, name: str) -> str:
     """Return a normalised path; refuse one that leads outside."""
     normal = posixpath.normpath(path)
     if normal.startswith(("/", "../")) or normal == ".." or "\0" in path:
-        raise _bad(archive, f"{name} would lie, or lead, outside of it")
+        raise _bad(archive, f"{name!r} would lie, or lead, outside of it")
     return normal
 
 
