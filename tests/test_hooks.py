@@ -93,6 +93,19 @@ def test_requirements_that_are_none(supply: Supply, requirement: str, asked: boo
     assert f"it requires {requirement!r}, which is" in verdict.detail
 
 
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_requirement_by_url(supply: Supply, kind: str) -> None:
+    """A build requirement may be named by the URL of a wheel; an sdist's is not built."""
+    path = wheel(supply.files, "helper", "1.0", HELPER)
+    if kind == "sdist":
+        path = simple_sdist(supply.files, "helper", "2.0", HELPER)
+    requirement = f"helper@ {supply.index.url.replace('/simple/', supply.index.file_path(path))}"
+    pyproject = NEEDS_MISSING.replace('"missing"]', f'"{requirement}"]').replace("missing", "helper")
+    verdict = failure(supply, sdist(supply.root, "demo", "1.0", {}, pyproject=pyproject)).verdict
+    assert verdict.reason is Reason.BUILD_FAILED
+    assert ("helped" if kind == "wheel" else "Building source distributions for `helper` is disabled") in verdict.detail
+
+
 def test_requirement_without_a_wheel(supply: Supply) -> None:
     """A build requirement that offers no wheel is built first."""
     simple_sdist(supply.files, "helper", "1.0", HELPER)

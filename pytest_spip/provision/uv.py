@@ -58,12 +58,10 @@ _NETWORK_WORDS = re.compile(
     r"|network was disabled|Failed to (?:fetch|download)(?! and build)|Request failed after"
     r"|HTTP status (?:server error|client error \(429)|could not be queried|403 Forbidden error"
 )
-_BUILD_WORDS = re.compile(
-    r"Failed to (?:download and )?build|build backend returned an error|Failed to resolve requirements from `(?:setup|build)"
-)
+_BUILD_WORDS = re.compile(r"Failed to (?:download and )?build|Building source distributions")
 _LOG = "uv_resolver::candidate_selector=trace,uv_resolver::resolver=debug"
 """What uv is to tell of its way to a resolution: which versions it looked at."""
-_LOG_LINE = re.compile(r"^(?:TRACE|DEBUG|INFO|WARN) +(.*)$", re.MULTILINE)
+_LOG_LINE = re.compile(r"^(?:TRACE|DEBUG|INFO|WARN) +(.*)\n?", re.MULTILINE)
 _NO_SPACE_WORDS = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -316,7 +314,7 @@ def _is_bad(name: str, words: str) -> bool:
 
 def _parted(output: str) -> tuple[list[str], str]:
     """Return the log's lines, and what uv said beside them."""
-    return _LOG_LINE.findall(output), _LOG_LINE.sub("", output).lstrip("\n")
+    return _LOG_LINE.findall(output), _LOG_LINE.sub("", output)
 
 
 def _passed_over(log: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -351,8 +349,7 @@ def _problem(output: str, words: str, status: int | None) -> Exception | None:
         return OSError(errno.ENOSPC, _causes(output))
     if status is not None and status < 0:
         return HarnessProblem(f"uv was ended by signal {-status}")
-    # A backend's own words come first: a setup.py that tries to download says "error sending request" too.
-    if "build backend returned an error" not in words and _NETWORK_WORDS.search(words):
+    if _NETWORK_WORDS.search(words):
         return NetworkProblem(_causes(output))
     return None
 
