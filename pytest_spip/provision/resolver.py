@@ -66,6 +66,7 @@ class Resolver:
         self._uv = uv
         self._releases = releases
         self._build = build
+        self._listed: dict[str, Sequence[Release]] = {}
         self._known: defaultdict[str, dict[tuple[str, str], BuiltWheel]] = defaultdict(dict)
 
     def resolve(
@@ -110,10 +111,11 @@ class Resolver:
 
     def _sdist(self, name: str, version: str, interpreter: Interpreter) -> DistFile | None:
         try:
-            releases = self._releases(name)
+            if name not in self._listed:
+                self._listed[name] = self._releases(name)
         except UnknownPackage:
             return None
-        files = [file for release in releases if _equal(release.version, version) for file in release.files]
+        files = [file for release in self._listed[name] if _equal(release.version, version) for file in release.files]
         sdists = (file for file in files if file.kind == "sdist" and not file.yanked)
         return next((file for file in sdists if is_new_enough(file.requires_python, interpreter.version)), None)
 
