@@ -32,6 +32,7 @@ import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
+import signal  # noqa: E402
 import site  # noqa: E402
 import socket  # noqa: E402
 import struct  # noqa: E402
@@ -44,6 +45,8 @@ KEPT = 64 << 10
 RESULT_LIMIT, BYTECODE_LIMIT = 1 << 20, 64 << 20
 FIRST_LOOK, LOOK = 0.1, 0.2
 """Seconds after which a child's processes are looked at, and then again: most are gone before that."""
+EXIT, INTERRUPTED = os._exit, signal.getsignal(signal.SIGINT)
+"""As they were before any package could replace them."""
 
 
 def load(name):
@@ -229,10 +232,10 @@ def be_child(sandbox, shelf, request, descriptors):
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
             BYTECODE.tell(result, nonce, request["sources"])
-            os._exit(0)
+            EXIT(0)
     except BaseException as error:
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
-        os._exit(70)
+        EXIT(70)
     os.close(fault)
     run_warm(shelf, request, result, nonce)
 
@@ -283,7 +286,7 @@ def leave():
             stream.flush()
         except Exception:
             continue
-    os._exit(0)
+    EXIT(0)
 
 
 # -- the server -------------------------------------------------------------------------------------------------------------
@@ -300,7 +303,7 @@ def serve(channel, sandbox, shelf, request):
                 os.close(descriptor)
             be_child(sandbox, shelf, request, child.theirs)
         finally:
-            os._exit(70)  # whatever went wrong, the child must not become a second server
+            EXIT(70)  # whatever went wrong, the child must not become a second server
     child.watch(pid)
     status, cpu, seconds = child.end(pid)
     child.close()
