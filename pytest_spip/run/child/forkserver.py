@@ -218,6 +218,7 @@ def be_child(sandbox, shelf, request, descriptors):
     result, output, fault, nonce = descriptors
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, INTERRUPTED)
         null = os.open(os.devnull, os.O_RDONLY)
         for standard, source in enumerate((null, output, output)):
             os.dup2(source, standard)
@@ -356,6 +357,9 @@ def main(control):
         with open(setup["closures"]) as known:
             closures = json.load(known)
     setup["read"] += own_places()
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # of all signals, a namespace's first process gets those that it handles
     sandbox = SANDBOX.Sandbox(setup, KERNEL, SECCOMP)
     try:
         sandbox.enter()

@@ -34,9 +34,11 @@ _SAME = {
     "pidfd_getfd": 438, "mount_setattr": 442, "quotactl_fd": 443, "memfd_secret": 447,
 }  # fmt: skip
 _ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
-_MEMFD = (319, 279)
-"""A memfd counts against no limit and no size of a tmpfs; without it programs take a file."""
-_CLONE, _IOCTL, _SOCKET = (56, 220), (16, 29), (41, 198)
+_UNCOUNTED = {"memfd_create": (319, 279), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186)}
+"""What these make counts against no limit and no size of a tmpfs, and is nobody's; without them programs take files."""
+_CLONE, _IOCTL, _SOCKET, _PRLIMIT = (56, 220), (16, 29), (41, 198), (302, 261)
+_FIRST = 1
+"""The fork server in its pid namespace. Where it has the child's own user, the kernel would let the child limit it."""
 
 
 def instruction(code, value, yes=0, no=0):
@@ -73,6 +75,7 @@ def program(machine, sockets):
     code += when(_CLONE[column], argument(0), instruction(MASKED, NAMESPACES, 0, 1), refuse(errno.EPERM))
     terminal = [instruction(EQUAL, TIOCSTI, 1, 0), instruction(EQUAL, TIOCLINUX, 0, 1), refuse(errno.EPERM)]
     code += when(_IOCTL[column], argument(1), *terminal)
+    code += when(_PRLIMIT[column], argument(0), instruction(EQUAL, _FIRST, 0, 1), refuse(errno.EPERM))
     families = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if sockets else ()
     allowed = [instruction(EQUAL, family, len(families) - place, 0) for place, family in enumerate(families)]
     code += when(_SOCKET[column], argument(0), *allowed, refuse(errno.EAFNOSUPPORT if sockets else errno.EPERM))
