@@ -58,10 +58,10 @@ def words_of(pid, name):
         return []
 
 
-def anonymous_memory(pid):
-    """Return the bytes that a process has to itself or shares by fork; what it maps of files does not count."""
+def resident_memory(pid):
+    """Return the most that a process's share of memory can be, in bytes: also what it maps of files, or shares, counts in full."""
     words = words_of(pid, "statm")
-    return (int(words[1]) - int(words[2])) * PAGE if words else 0
+    return int(words[1]) * PAGE if words else 0
 
 
 def proportional_memory(pid):

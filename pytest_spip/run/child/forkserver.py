@@ -156,7 +156,7 @@ class Child:
         family = FAMILY.descendants(os.getpid())
         if len(family) >= FAMILY.MANY:
             self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(family)
-        memory = sum(FAMILY.anonymous_memory(pid) for pid in family)
+        memory = sum(FAMILY.resident_memory(pid) for pid in family)
         if memory > self.request["memory"]:
             memory = sum(FAMILY.proportional_memory(pid) for pid in family)
         if memory > self.request["memory"]:

@@ -70,7 +70,7 @@ def program(machine, sockets):
         code += [instruction(EQUAL, numbers[column], 0, 1), refuse(errno.EPERM)]
     for number in _SAME.values():
         code += [instruction(EQUAL, number, 0, 1), refuse(errno.EPERM)]
-    for number in (*_ABSENT.values(), _MEMFD[column]):
+    for number in (*_ABSENT.values(), *(numbers[column] for numbers in _UNCOUNTED.values())):
         code += [instruction(EQUAL, number, 0, 1), refuse(errno.ENOSYS)]
     code += when(_CLONE[column], argument(0), instruction(MASKED, NAMESPACES, 0, 1), refuse(errno.EPERM))
     terminal = [instruction(EQUAL, TIOCSTI, 1, 0), instruction(EQUAL, TIOCLINUX, 0, 1), refuse(errno.EPERM)]
