@@ -14,6 +14,7 @@ __all__ = ["import_verdict", "signal_reason"]
 
 _NO_MEMORY = f"[Errno {errno.ENOMEM}]"
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT))
+_NO_THREAD = "can't start new thread"
 """How the messages of such errors begin."""
 
 
@@ -63,6 +64,8 @@ def _failed(kind: str, message: str, limits: Limits) -> Verdict:
         return _killed(Reason.OUT_OF_MEMORY, f"{detail} (limit {limits.memory >> 20} MiB)")
     if kind == "OSError" and first.startswith(_NO_ROOM):
         return _killed(Reason.ENVIRONMENT_FULL, detail)
+    if kind == "RuntimeError" and first.startswith(_NO_THREAD):
+        return _killed(Reason.TOO_MANY_PROCESSES, f"{detail} (limit {limits.processes})")
     return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
 
 

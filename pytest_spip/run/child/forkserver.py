@@ -175,7 +175,7 @@ class Child:
 
     def end(self, pid):
         """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
-        if self.texts[self.result][-1:] != b"\0" and not self.cut:
+        if b"\0passed\0" not in self.texts[self.result][:64] and not self.cut:
             self.count_left()
         if not self.first:
             FAMILY.kill(-pid)  # not reaped yet, so the number still means its group
