@@ -186,7 +186,7 @@ class Workbench:
         """Have layers that are met again bear bytecode from now on."""
         bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
         for layer in composed.uncompiled if bytecode else ():
-            self._layers.compile(layer, bytecode)
+            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def _is_sampled(self, combo: Combo) -> bool:
         return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0

@@ -59,13 +59,15 @@ class Layers:
         """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
         return tuple(name for name in names if name in self._met_again)
 
-    def compile(self, name: str, bytecode: Mapping[str, bytes]) -> None:
+    def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.
 
+        Layers ``above`` it hid its files when the bytecode was made: what they have too is theirs, and no other package's.
         The layer itself stays as it is, for somebody may just be looking through it.
         """
-        plain = self.root / name
-        known = {path: data for path, data in bytecode.items() if _has_source(plain, path)}
+        plain, hiding = self.root / name, [self.root / other for other in above]
+        own = {path: data for path, data in bytecode.items() if _has_source(plain, path)}
+        known = {path: data for path, data in own.items() if not any(_has_source(other, path) for other in hiding)}
         self._cache.file(self.root / f"{name}{COMPILED}", lambda aside: self._lay_compiled(plain, known, aside))
         self._met_again.discard(name)
         self._names = {key: f"{name}{COMPILED}" if known == name else known for key, known in self._names.items()}
@@ -107,7 +109,8 @@ def _has_source(layer: Path, path: str) -> bool:
     """Tell whether a layer has the source of what is to lie at a path: ``pkg/__pycache__/name.tag.pyc``."""
     folder, _, name = path.rpartition("/__pycache__/")
     source = layer / folder / f"{name.partition('.')[0]}.py"
-    return bool(folder) and "/" not in name and ".." not in folder.split("/") and source.is_file()
+    inside = not folder.startswith("/") and ".." not in folder.split("/")
+    return bool(folder) and "/" not in name and inside and source.is_file()
 
 
 def give_tree(top: Path, owner: int) -> None:

@@ -61,7 +61,7 @@ class ForkRunner:
             environment={} if warm else child_environment(composed, self._sandbox.passed),
         )
         ended = self._asked(combo, composed, request)
-        self._imported = _sources(ended.result) if request.trace else ()
+        self._imported = _sources(ended.result, request.trace) if request.trace else ()
         return ended
 
     def _asked(self, combo: Combo, composed: Composed, request: Request) -> Ended:
@@ -108,11 +108,12 @@ class ForkRunner:
         self.forget()
 
 
-def _sources(result: bytes) -> tuple[str, ...]:
-    """Return the source files that a child says it imported; it may say what it likes."""
+def _sources(result: bytes, top: str) -> tuple[str, ...]:
+    """Return the source files below a directory that a child says it imported; it may say what it likes."""
     kind, *fields = result.split(b"\0")
     names = fields[1] if kind == b"passed" and len(fields) == 4 else b""
-    return tuple(os.fsdecode(name) for name in names.split(b"\n") if name)
+    told = (os.fsdecode(name) for name in names.split(b"\n"))
+    return tuple(name for name in told if name.startswith(top) and name.endswith(".py"))
 
 
 def _bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:
