@@ -31,14 +31,14 @@ MARK = "#!prelude\n"
 """The line of a file that the prelude, and the facts, come in place of."""
 
 PRELUDE = '''\
-import ctypes, errno, os, platform, socket, struct, subprocess, sys, time
-LIBC = ctypes.CDLL(None, use_errno=True)
+import errno, os, socket, sys, time
 NUMBERS = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "mount": (165, 40), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "keyctl": (250, 219), "add_key": (248, 217), "bpf": (321, 280), "perf_event_open": (298, 241),
     "userfaultfd": (323, 282), "name_to_handle_at": (303, 264), "sethostname": (170, 161), "memfd_create": (319, 279),
     "shmget": (29, 194), "shmat": (30, 196), "shmdt": (67, 197), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
-    "io_uring_setup": (425, 425), "open_tree": (428, 428), "fsopen": (430, 430), "clone": (56, 220), "pidfd_send_signal": (424, 424),
+    "io_uring_setup": (425, 425), "open_tree": (428, 428), "fsopen": (430, 430), "clone": (56, 220),
+    "pidfd_send_signal": (424, 424),
 }
 
 def escaped(got=None):
@@ -58,14 +58,18 @@ def confined():
     if os.path.exists(OUTSIDE):
         escaped("a place to do harm")
 
-def called(done):
+def called(function, *arguments):
+    """Call a function of C, which may fail."""
+    import ctypes
+    ctypes.set_errno(0)
+    done = function(*(ctypes.c_long(one) if isinstance(one, int) else one for one in arguments))
     if done == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return done
 
 def syscall(name, *arguments):
-    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    return called(LIBC.syscall(ctypes.c_long(NUMBERS[name][platform.machine() == "aarch64"]), *wide))
+    import ctypes
+    return called(ctypes.CDLL(None, use_errno=True).syscall, NUMBERS[name][os.uname().machine == "aarch64"], *arguments)
 
 def read(path):
     with open(path, "rb") as stream:
@@ -129,6 +133,8 @@ class Attack:
     how: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     only: str = ""
     """The one mode that it is run in, for what costs seconds."""
+    lacking: str = ""
+    """What is still missing for the verdict, nothing where it holds."""
 
     @property
     def ids(self) -> list[str]:
@@ -144,14 +150,18 @@ def build(attack: Attack, files: Path, facts: Mapping[str, object]) -> None:
         attack.make(files, attack.name, prelude)
         return
     contents = attack.files or {f"{attack.name}.py": MARK + textwrap.dedent(attack.code)}
-    how = {key: _filled(value, prelude) if isinstance(value, Mapping) else value for key, value in attack.how.items()}
+    how: dict[str, Any] = {
+        key: _filled(value, prelude) if isinstance(value, Mapping) else value for key, value in attack.how.items()
+    }
     for version in range(1, attack.versions + 1):
         wheel(files, attack.name, f"{version}.0", _filled(contents, prelude), **how)
 
 
 def _filled(contents: Mapping[str, Content], prelude: str) -> dict[str, Content]:
     """Put the prelude into texts where they ask for it."""
-    return {path: text if isinstance(text, bytes) else text.replace(MARK, prelude, 1) for path, text in contents.items()}
+    return {
+        path: text if isinstance(text, bytes) else text.replace(MARK, prelude, 1) for path, text in contents.items()
+    }
 
 
 def everything_of(*groups: Sequence[Attack]) -> tuple[Attack, ...]:

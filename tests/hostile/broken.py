@@ -49,7 +49,9 @@ def appended(member: str, content: bytes = b"x", mode: int = stat.S_IFREG | 0o64
     """Make a wheel with another member at its end, which RECORD tells of as well."""
 
     def make(directory: Path, name: str, _: str) -> None:
-        path = wheel(directory, name, "1.0", {f"{name}.py": "", **({} if member == f"{name}.py" else {member: content})})
+        path = wheel(
+            directory, name, "1.0", {f"{name}.py": "", **({} if member == f"{name}.py" else {member: content})}
+        )
         with zipfile.ZipFile(path) as archive:
             members = {one: archive.read(one) for one in archive.namelist()}
         with zipfile.ZipFile(path, "w") as archive:
@@ -94,17 +96,48 @@ BROKEN = (
     Attack("data_slip", make=data(f"data/{UP}tmp/escaped.py"), cell=BAD_WHEEL),
     Attack("scripts_slip", make=data(f"scripts/{UP}tmp/escaped.py"), cell=BAD_WHEEL),
     Attack("unknown_scheme", make=data("stdlib/escaped.py"), cell=BAD_WHEEL),
-    Attack("entry_point_slip", make=holding(entry_points=f"[console_scripts]\n{UP}tmp/escaped.py = json:dumps\n"), cell=BAD_WHEEL),
-    Attack("symbolic_link", make=appended("link.py", b"/etc/passwd", stat.S_IFLNK | 0o777), cell=BAD_WHEEL, detail="symbolic link"),
+    Attack(
+        "entry_point_slip",
+        make=holding(entry_points=f"[console_scripts]\n{UP}tmp/escaped.py = json:dumps\n"),
+        cell=BAD_WHEEL,
+    ),
+    Attack(
+        "symbolic_link",
+        make=appended("link.py", b"/etc/passwd", stat.S_IFLNK | 0o777),
+        cell=BAD_WHEEL,
+        detail="symbolic link",
+    ),
     Attack("member_twice", make=twice, cell=BAD_WHEEL, detail="twice"),
     Attack("bomb", make=bomb, cell=BAD_WHEEL),
     Attack("no_archive", make=junk, cell=BAD_WHEEL),
-    Attack("record_wrong", make=recorded(lambda lines: [line.replace("sha256=", "sha256=A") for line in lines]), cell=BAD_WHEEL),
-    Attack("record_size_wrong", make=recorded(lambda lines: [*(f"{line}0" for line in lines[:1]), *lines[1:]]), cell=BAD_WHEEL),
-    Attack("record_lacks_file", make=recorded(lambda lines: [line for line in lines if not line.startswith("other")]), cell=BAD_WHEEL),
-    Attack("record_lacks_hash", make=recorded(lambda lines: [line if not line.startswith("other") else "other.py,," for line in lines]), cell=BAD_WHEEL),
-    Attack("record_names_nothing", make=recorded(lambda lines: [*lines, "nowhere.py,sha256=AAAA,1"]), cell=BAD_WHEEL),
-    Attack("record_empty", make=recorded(lambda lines: []), cell=BAD_WHEEL),
+    Attack(
+        "record_wrong",
+        make=recorded(lambda lines: [line.replace("sha256=", "sha256=A") for line in lines]),
+        cell=BAD_WHEEL,
+    ),
+    Attack(
+        "record_size_wrong",
+        make=recorded(lambda lines: [*(f"{line}0" for line in lines[:1]), *lines[1:]]),
+        cell=BAD_WHEEL,
+        lacking="RECORD is checked by hash alone",
+    ),
+    Attack(
+        "record_lacks_file",
+        make=recorded(lambda lines: [line for line in lines if not line.startswith("other")]),
+        cell=BAD_WHEEL,
+    ),
+    Attack(
+        "record_lacks_hash",
+        make=recorded(lambda lines: [line if not line.startswith("other") else "other.py,," for line in lines]),
+        cell=BAD_WHEEL,
+    ),
+    Attack(
+        "record_names_nothing",
+        make=recorded(lambda lines: [*lines, "nowhere.py,sha256=AAAA,1"]),
+        cell=BAD_WHEEL,
+        lacking="RECORD is checked by hash alone",
+    ),
+    Attack("record_empty", make=recorded(lambda _: []), cell=BAD_WHEEL),
     Attack("name_mismatch", make=holding(metadata_name="colorama"), cell=BAD_WHEEL, detail="colorama"),
     Attack("version_mismatch", make=holding(metadata_version="2.0"), cell=BAD_WHEEL, detail="2.0"),
 )
@@ -141,7 +174,14 @@ def source(backend_text: str = "", pyproject: str = PYPROJECT, **files: Content)
     def make(directory: Path, name: str, prelude: str) -> None:
         metadata = metadata_text(name, "1.0", (), "")
         stem = filename_stem(name, "1.0")
-        options = {"stem": stem, "tag": "py3-none-any", "metadata": metadata, "fails": "", "counter": "", "files": [f"{name}.py"]}
+        options = {
+            "stem": stem,
+            "tag": "py3-none-any",
+            "metadata": metadata,
+            "fails": "",
+            "counter": "",
+            "files": [f"{name}.py"],
+        }
         carried: dict[str, Content] = {
             f"{name}.py": "",
             "real_backend.py": Path(backend.__file__).read_bytes(),
@@ -167,9 +207,10 @@ def slipping(directory: Path, name: str, prelude: str) -> None:
     source(**{f"{UP}tmp/escaped.py": ""})(directory, name, prelude)
 
 
+UNCONFINED = "builds are not confined yet"
 SOURCES = (
-    Attack("build_attacks", make=source("#!prelude\n" + TRIES)),
-    Attack("requirement_attacks", make=helped),
-    Attack("build_lists_home", make=source("#!prelude\nrefused(os.listdir, HOME)\n")),
+    Attack("build_attacks", make=source("#!prelude\n" + TRIES), lacking=UNCONFINED),
+    Attack("requirement_attacks", make=helped, lacking=UNCONFINED),
+    Attack("build_lists_home", make=source("#!prelude\nrefused(os.listdir, HOME)\n"), lacking=UNCONFINED),
     Attack("sdist_slip", make=slipping, cell=("failed", "build", "build-failed")),
 )

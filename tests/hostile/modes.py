@@ -7,7 +7,6 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import socket
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import pytest_spip
 from pytest_spip.run.server import STRANGER
@@ -85,21 +85,23 @@ class Aftermath:
 
 
 class Site:
-    """A machine in its world, and the user who works there."""
+    """A machine in its world, and who works there: each session is run by a user, whom all of it belongs to meanwhile.
 
-    def __init__(self, machine: Machine, world: World, attacks: Sequence[Attack]) -> None:
+    Combinations are of one interpreter, which all users can start, so that sessions after the first find all resolved.
+    """
+
+    def __init__(self, machine: Machine, world: World, users: Sequence[int], attacks: Sequence[Attack]) -> None:
         self.machine = machine
         self.world = world
         self.mark = f"mark-{os.path.basename(machine.root)}"
-        self._python = python_of(world.owner)
-        self._program, self._env = (
-            ([self._python, "-m", "pytest"], {}) if world.owner == os.getuid() else self._installed()
-        )
+        self._python = python_of(users)
+        self._owner = os.getuid()
+        if set(users) != {self._owner}:
+            self._install()
         people = [world.bystander() for _ in range(3)]
         facts = self._facts(people)
         for attack in attacks:
             build(attack, machine.files, facts)
-        wheel(machine.files, "index", "1.0", {})
         wheel(machine.files, LAST, "1.0", {f"{LAST}.py": ""})
 
     def _facts(self, people: Sequence[tuple[int, int, int]]) -> dict[str, object]:
@@ -130,36 +132,45 @@ class Site:
         copied = self.machine.root / "site" / "pytest_spip"
         return copied if copied.exists() else Path(pytest_spip.__file__).parent
 
-    def _installed(self) -> tuple[list[str], dict[str, str]]:
-        """Install us, and what we need, where the user can read it."""
+    def _install(self) -> None:
+        """Install us, and what we need, where everybody can read it."""
         site = self.machine.root / "site"
         copy_distributions(site)
         shutil.copytree(Path(pytest_spip.__file__).parent, site / "pytest_spip", dirs_exist_ok=True)
-        for top, below, files in os.walk(self.machine.root):
-            for name in (".", *below, *files):
-                os.chown(os.path.join(top, name), self.world.owner, self.world.owner, follow_symlinks=False)
-        become = f"import os, sys; os.setgroups([]); os.setresgid(*[{self.world.owner}] * 3); "
-        become += f"os.setresuid(*[{self.world.owner}] * 3); os.execv(sys.argv[1], sys.argv[1:])"
-        program = [sys.executable, "-I", "-S", "-c", become, self._python, "-m", "pytest"]
-        return program, {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def session(self, mode: str, attacks: Sequence[Attack], *options: str) -> Aftermath:
-        """Run attacks in one session, and look round."""
+    def _hand_to(self, owner: int) -> None:
+        for top, below, files in os.walk(self.machine.root) if {owner, self._owner} != {os.getuid()} else ():
+            for name in (".", *below, *files):
+                os.chown(os.path.join(top, name), owner, owner, follow_symlinks=False)
+        self._owner = owner
+
+    def _started_by(self, owner: int) -> dict[str, Any]:
+        """Return how a user starts pytest."""
+        if owner == os.getuid():
+            return {}
+        ids = f"*[{owner}] * 3"
+        become = f"import os, sys; os.setgroups([]); os.setresgid({ids}); os.setresuid({ids}); os.execv(sys.argv[1], sys.argv[1:])"
+        program = [sys.executable, "-I", "-S", "-c", become, self._python, "-m", "pytest"]
+        own = {"PYTHONPATH": str(self.machine.root / "site"), "PYENV_ROOT": str(self.world.home / ".pyenv")}
+        return {"program": program, "env": {**own, "PYTHONDONTWRITEBYTECODE": "1"}}
+
+    def session(self, mode: str, owner: int, attacks: Sequence[Attack], *options: str) -> Aftermath:
+        """Have a user run attacks in one session, and look round."""
         self._clear()
         packages = "".join(f"{attack.name}\n" for attack in attacks) + f"{LAST}\n"
-        project = self.machine.project(mode, {"packages.txt": packages})
-        if self.world.owner != os.getuid():
-            for path in (project, *project.iterdir()):
-                os.chown(path, self.world.owner, self.world.owner)
+        self.machine.project(mode, {"packages.txt": packages})
+        self._hand_to(owner)
         before = self._surroundings()
+        how = self._started_by(owner)
+        env = {TOKEN: self.world.canary, **how.pop("env", {})}
         process = self.machine.start(
             "--spip-matrix=@packages.txt",
             *("-n2", "-p", "no:cacheprovider"),
             *(f"--spip-timeout={TIMEOUT}", f"--spip-inactivity={INACTIVITY}", f"--spip-memory={MEMORY}MiB", *options),
             project=mode,
             python=self._python,
-            program=self._program,
-            env={TOKEN: self.world.canary, **self._env},
+            env=env,
+            **how,
         )
         return self._looked(before, self.machine.finish(process, mode, timeout=300))
 
@@ -215,8 +226,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def sites(owner: int, attacks: Sequence[Attack]) -> Iterator[Site]:
-    """Yield a place of work for a user, below a directory that everybody can read."""
+def sites(users: Sequence[int], attacks: Sequence[Attack]) -> Iterator[Site]:
+    """Yield a place of work for some users, below a directory that everybody can read."""
     with tempfile.TemporaryDirectory(prefix="hostile-", ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         root.chmod(0o755)
@@ -224,8 +235,8 @@ def sites(owner: int, attacks: Sequence[Attack]) -> Iterator[Site]:
         with (
             LocalIndex(root / "files") as index,
             contextlib.closing(Machine(root, root / "files", index)) as machine,
-            worlds(root, root / "home", owner) as world,
-            contextlib.closing(Site(machine, world, attacks)) as site,
+            worlds(root, root / "home") as world,
+            contextlib.closing(Site(machine, world, users, attacks)) as site,
         ):
             yield site
 
@@ -234,7 +245,7 @@ def own_address() -> str:
     """Return this machine's address towards the world, that of the loopback where there is none; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         try:
-            one.connect(("192.0.2.1", 9))
+            one.connect(("192.0.2.1", 9))  # an address for documentation
         except OSError:
             return "127.0.0.1"
         return str(one.getsockname()[0])
@@ -242,21 +253,25 @@ def own_address() -> str:
 
 def copy_distributions(target: Path) -> None:
     """Copy our distribution and all that it requires."""
-    waiting, seen = ["pytest-spip"], set()
-    while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in seen:
-            continue
-        seen.add(name)
-        distribution = importlib.metadata.distribution(name)
-        for needed in map(Requirement, distribution.requires or ()):
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                waiting.append(needed.name)
+    for distribution in needed_by("pytest-spip", {}).values():
         for file in distribution.files or ():
-            place = target / ("bin/uv" if file.name == "uv" and name == "uv" else str(file))
+            place = target / ("bin/uv" if file.name == "uv" else str(file))
             if ".." not in place.parts and file.suffix not in (".pyc", ".pth"):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(str(file.locate()), place)
+
+
+def needed_by(
+    name: str, found: dict[str, importlib.metadata.Distribution]
+) -> dict[str, importlib.metadata.Distribution]:
+    """Return a distribution, and those that it requires, beside those that were found before."""
+    name = canonicalize_name(name)
+    if name not in found:
+        found[name] = importlib.metadata.distribution(name)
+        for needed in map(Requirement, found[name].requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                needed_by(needed.name, found)
+    return found
 
 
 def kept(place: Path, compute: Any) -> dict[str, Aftermath]:

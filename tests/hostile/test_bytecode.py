@@ -67,7 +67,9 @@ def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -
         (pytest.fail if os.environ.get("SPIP_MUST_WORK") == "1" else pytest.skip)(why)
     wheel(machine.files, "good", "1.0", {"good.py": "WHO = 'good'\n"})
     # Of two wheels with one file that of the later name counts.
-    wheel(machine.files, "wicked", "1.0", {"wicked.py": "import good\n", "good.py": "WHO = 'evil'\n"}, requires=["good"])
+    wheel(
+        machine.files, "wicked", "1.0", {"wicked.py": "import good\n", "good.py": "WHO = 'evil'\n"}, requires=["good"]
+    )
     wheel(machine.files, "user", "1.0", {"user.py": "import good\nassert good.WHO == 'good'\n"}, requires=["good"])
     warm = ("--spip-sandbox=strict", "--spip-runner=warm")
     assert machine.run("--spip-matrix=wicked", *warm).outcomes == {f"wicked[1.0-{LABEL}]": "passed"}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.hostile.attack import Attack, Off
 from tests.hostile.conftest import After
 from tests.hostile.modes import MODES, OFF, attacks_of
 
+
+def lacking(attack: Attack) -> list[pytest.MarkDecorator]:
+    """Mark what is known not to hold yet."""
+    return [pytest.mark.xfail(reason=attack.lacking, strict=False)] if attack.lacking else []
+
+
 each_mode = pytest.mark.parametrize("mode", MODES)
-CASES = [pytest.param(mode, attack, id=f"{mode}-{attack.name}") for mode in MODES for attack in attacks_of(mode)]
+CASES = [
+    pytest.param(mode, attack, id=f"{mode}-{attack.name}", marks=lacking(attack))
+    for mode in MODES
+    for attack in attacks_of(mode)
+]
 FREE = [pytest.param(attack, id=attack.name) for attack in attacks_of(OFF)]
 
 

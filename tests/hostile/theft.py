@@ -22,6 +22,7 @@ READING = (
     Attack(
         "child_reads",
         """
+        import subprocess
         got = subprocess.run(["/bin/cat", OUTSIDE + "/canary"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         if got:
             escaped(got)
@@ -96,7 +97,9 @@ READING = (
         """,
         off=BITES,
     ),
-    Attack("own_descriptors", """
+    Attack(
+        "own_descriptors",
+        """
         for one in os.listdir("/proc/self/fd"):
             try:
                 link = os.readlink("/proc/self/fd/" + one)
@@ -104,10 +107,12 @@ READING = (
                 continue
             if link.startswith("/") and not link.startswith(("/dev/", "/proc/", sys.prefix)):
                 escaped(link)
-        """),
+        """,
+    ),
     Attack(
         "memory_by_call",
         """
+        import ctypes
         pid, address, _ = BYSTANDERS[0]
         room = ctypes.create_string_buffer(64)
         here, there = ((ctypes.c_size_t * 2)(place, 39) for place in (ctypes.addressof(room), address))

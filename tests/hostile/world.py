@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import os
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 __all__ = ["TOKEN", "Listeners", "World", "worlds"]
@@ -109,7 +108,6 @@ class World:
     home: Path
     listeners: Listeners
     canary: str
-    owner: int
     bystanders: list[subprocess.Popen[str]]
 
     @property
@@ -118,14 +116,13 @@ class World:
         return self.outside / "marks"
 
     def bystander(self) -> tuple[int, int, int]:
-        """Start a process of the same user: its pid, where the canary lies in its memory, its descriptor of the canary's file."""
+        """Start a process of our own: its pid, where the canary lies in its memory, its descriptor of the canary's file."""
         one = subprocess.Popen(
-            [python_of(self.owner), "-I", "-S", "-c", WATCH, str(self.outside / "canary")],
+            [sys.executable, "-I", "-S", "-c", WATCH, str(self.outside / "canary")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={TOKEN: self.canary},
             text=True,
-            preexec_fn=becoming(self.owner),  # noqa: PLW1509  # Popen(user=...) leaves the saved ids
         )
         self.bystanders.append(one)
         assert one.stdout is not None, "it was asked for"
@@ -140,38 +137,27 @@ class World:
                 one.kill()
 
 
-def becoming(owner: int) -> Callable[[], None]:
-    """Return a function that turns root into another user for good; for nobody but root there is another."""
-
-    def become() -> None:
-        if owner != os.getuid():
-            os.setgroups([])
-            os.setresgid(owner, owner, owner)
-            os.setresuid(owner, owner, owner)
-
-    return become
-
-
-def python_of(owner: int) -> str:
-    """Return a Python that a user can start: ours, or the system's where ours lies in root's home; nothing if there is none."""
+def python_of(users: Iterable[int]) -> str:
+    """Return a Python that all users can start: ours, or the system's where ours lies in root's home; nothing if there is none."""
     wanted = "import sys, venv, ctypes; assert sys.version_info >= (3, 11)"
-    for python in dict.fromkeys((sys.executable, os.path.realpath(sys.executable), "/usr/bin/python3")):
-        if owner == os.getuid() or _runs([python, "-I", "-c", wanted], owner):
+    for python in dict.fromkeys((sys.executable, "/usr/bin/python3")):
+        if all(_runs([python, "-I", "-c", wanted], user) for user in users):
             return python
     return ""
 
 
-def _runs(command: Sequence[str], owner: int) -> bool:
+def _runs(command: Sequence[str], user: int) -> bool:
+    who = {} if user == os.getuid() else {"user": user, "group": user, "extra_groups": []}
     try:
-        done = subprocess.run(command, check=False, capture_output=True, preexec_fn=becoming(owner), cwd="/")  # noqa: PLW1509  # as above
+        done = subprocess.run(command, check=False, capture_output=True, cwd="/", **who)  # type: ignore[call-overload]  # keywords
     except OSError:
         return False
-    return done.returncode == 0
+    return bool(done.returncode == 0)
 
 
 @contextlib.contextmanager
-def worlds(root: Path, home: Path, owner: int) -> Iterator[World]:
-    """Yield a world below a directory whose secrets, in a home, belong to ``owner``."""
+def worlds(root: Path, home: Path) -> Iterator[World]:
+    """Yield a world below a directory, with secrets in a home."""
     outside = root / "outside"
     canary = f"canary-{uuid.uuid4().hex}"
     (outside / "marks").mkdir(parents=True)
@@ -179,9 +165,7 @@ def worlds(root: Path, home: Path, owner: int) -> Iterator[World]:
     (home / ".ssh" / "id_rsa").write_text(canary, "utf-8")
     (home / ".netrc").write_text(f"machine somewhere login me password {canary}\n", "utf-8")
     (outside / "canary").write_text(canary, "utf-8")
-    with contextlib.closing(World(outside, home, Listeners(outside), canary, owner, [])) as world:
+    with contextlib.closing(World(outside, home, Listeners(outside), canary, [])) as world:
         outside.chmod(0o755)
         world.marks.chmod(0o777)
-        for path in (home, *home.rglob("*"), outside, *outside.rglob("*")):
-            shutil.chown(path, owner, None)
         yield world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import threading
 import urllib.parse
 from collections.abc import Sequence
@@ -185,9 +186,16 @@ class LocalIndex:
     def _listings(self) -> dict[str, Listing]:
         """Return what is listed now, by filename: the directory is read anew, for tests that go on filling it."""
         paths = [path for path in self._directory.iterdir() if path.name.endswith(ARCHIVES)]
-        found = {path.name: listing(path) for path in paths if path.name not in self._added} | self._added
+        found = {path.name: _listed(path, path.stat().st_mtime_ns) for path in paths if path.name not in self._added}
+        found |= self._added
         served = found if self._core_metadata else {k: dataclasses.replace(v, metadata=b"") for k, v in found.items()}
         return dict(sorted(served.items()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _listed(path: Path, changed: int) -> Listing:
+    """Return the listing of a file as it was when it was changed, in nanoseconds."""
+    return listing(path)
 
 
 class _Server(ThreadingHTTPServer):
