@@ -108,7 +108,9 @@ def leaving(look: str, leave: str) -> str:
 
 
 FILES = "[place for place in PLACES if os.path.exists(os.path.join(place, mark))]"
-PLACES = 'PLACES = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd(), os.path.dirname(__file__), sys.prefix, sys.prefix + "/bin"]\n'
+PLACES = """\
+PLACES = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd(), os.path.dirname(__file__), sys.prefix, sys.prefix + "/bin"]
+"""
 ROOMS = 'PLACES = ["/tmp", "/var/tmp", "/dev/shm"]\n'
 PUT = "for place in PLACES:\n    open(os.path.join(place, mark), 'w').close()"
 BOUND = """\

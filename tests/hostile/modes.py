@@ -35,7 +35,7 @@ from tests.support.rooms import alive, tree_of
 
 __all__ = ["CORPUS", "MODES", "OFF", "SOMEBODY", "Aftermath", "Site", "attacks_of", "kept", "sites"]
 
-CORPUS = everything_of(THEFT, REACH, BOMBS, FORGERY, BROKEN)
+CORPUS = everything_of(BOMBS, THEFT, REACH, FORGERY, BROKEN)
 OFF = "off"
 MODES = ("root-warm", "root-cold", "user-warm", "user-cold")
 SOMEBODY = STRANGER - 1

@@ -132,6 +132,14 @@ START = (
     ),
 )
 
+REPLACED = (
+    Attack("python_garbage", how={"data": {"data/bin/python": "garbage"}}),
+    Attack("python_script", how={"scripts": {"python": "#!/bin/sh\nexit 0\n"}}),
+    Attack("python_absent", how={"data": {"data/bin/python/x": ""}}),
+    Attack("no_home", how={"data": {"data/pyvenv.cfg": "home = /nowhere\n"}}),
+    Attack("other_directories", how={"data": {"data/home": "", "data/work": "", "data/tmp": "", "data/lib64": ""}}),
+)
+
 OTHERS = (
     Attack("kills_bystander", "refused(os.kill, BYSTANDERS[1][0], 9)", off=BITES),
     Attack("traces_bystander", "refused(syscall, 'ptrace', 0x4206, BYSTANDERS[2][0], 0, 0)", off=BITES),
@@ -280,4 +288,4 @@ KERNEL = (
     Attack("becomes_root", "refused(os.setuid, 0)\nrefused(os.setgid, 0)", off=MAY),
 )
 
-REACH = (*NETWORK, *START, *OTHERS, *KERNEL)
+REACH = (*NETWORK, *START, *REPLACED, *OTHERS, *KERNEL)

@@ -10,9 +10,9 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.disk import Cache
 from pytest_spip.run.forked import _sources
-from pytest_spip.run.levels import try_level
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine
+from tests.support.ways import must_work
 
 SITE = "lib/python3.12/site-packages"
 COMPILED = f"{SITE}/__pycache__/good.cpython-312.pyc"
@@ -63,8 +63,7 @@ def test_only_sources_of_the_environment_are_compiled() -> None:
 
 def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -> None:
     """A package that overwrites a dependency's module, with the same size and age, changes it for nobody else."""
-    if why := try_level(3):
-        (pytest.fail if os.environ.get("SPIP_MUST_WORK") == "1" else pytest.skip)(why)
+    must_work(3)
     wheel(machine.files, "good", "1.0", {"good.py": "WHO = 'good'\n"})
     # Of two wheels with one file that of the later name counts.
     wheel(
