@@ -247,7 +247,7 @@ def start_program(request, names):
         if word in request["command"]:
             os.set_inheritable(descriptor, True)
     command = [str(names.get(word, word)) for word in request["command"]]
-    os.execve(command[0], command, request["environment"])
+    os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
 
 
 def sources_below(directory):
@@ -357,9 +357,8 @@ def main(control):
         with open(setup["closures"]) as known:
             closures = json.load(known)
     setup["read"] += own_places()
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # of all signals, a namespace's first process gets those that it handles
+    # A namespace's first process gets from others in it what it handles, and nothing else (pid_namespaces(7)).
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sandbox = SANDBOX.Sandbox(setup, KERNEL, SECCOMP)
     try:
         sandbox.enter()
@@ -386,4 +385,6 @@ KERNEL = load("kernel")
 FAMILY = load("family")
 SANDBOX = load("sandbox")
 SECCOMP, SHELF, CHECK, BYTECODE = load("seccomp"), load("shelf"), load("check_import"), load("bytecode")
+PROGRAM = os.path.realpath(sys.executable)
+"""What to start as this interpreter: a wheel may bring another to where the environment has its own."""
 main(*sys.argv[1:])
