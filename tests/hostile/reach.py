@@ -162,7 +162,6 @@ OTHERS = (
             except OSError:
                 continue
         """,
-        versions=3,
     ),
     Attack(
         "kills_all",
@@ -175,7 +174,6 @@ OTHERS = (
                 except OSError:
                     continue
         """,
-        versions=3,
     ),
     Attack(
         "bounds_parent",
@@ -185,7 +183,6 @@ OTHERS = (
         for what, most in ((resource.RLIMIT_NOFILE, 3), (resource.RLIMIT_DATA, 1), (resource.RLIMIT_CPU, 1)):
             refused(resource.prlimit, os.getppid(), what, (most, most))
         """,
-        versions=3,
     ),
     Attack(
         "slows_parent",
@@ -202,7 +199,6 @@ OTHERS = (
         refused(os.sched_setaffinity, parent, {0})
         refused(os.sched_setscheduler, parent, os.SCHED_IDLE, os.sched_param(0))
         """,
-        versions=3,
     ),
 )
 
