@@ -183,6 +183,14 @@ def _home(real: str) -> str:
     return "" if home == os.path.dirname(real) else home
 
 
+def _entries(tree: Path) -> Sequence[Path]:
+    """Return what lies in a directory; one that cannot be read, such as another user's, holds nothing for us."""
+    try:
+        return sorted(tree.iterdir())
+    except OSError:
+        return ()
+
+
 def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
     home = Path(environ.get("HOME") or Path.home())
     data_home = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -195,7 +203,7 @@ def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
         Path("/Library/Frameworks/Python.framework/Versions"),
     ]
     yield from (Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part)
-    yield from (entry / "bin" for tree in trees if tree.is_dir() for entry in sorted(tree.iterdir()))
+    yield from (entry / "bin" for tree in trees for entry in _entries(tree))
     yield from (Path(place) for place in ("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin"))
     yield Path(sys.executable).parent
 

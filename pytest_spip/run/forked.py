@@ -111,7 +111,7 @@ class ForkRunner:
 def _sources(result: bytes, top: str) -> tuple[str, ...]:
     """Return the source files below a directory that a child says it imported; it may say what it likes."""
     kind, *fields = result.split(b"\0")
-    names = fields[1] if kind == b"passed" and len(fields) == 4 else b""
+    names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
     told = (os.fsdecode(name) for name in names.split(b"\n"))
     return tuple(name for name in told if name.startswith(top) and name.endswith(".py"))
 

@@ -4,7 +4,8 @@
 
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
 descriptor NONCE when everything is over, unless that is -1.
-    "passed" PEAK_RSS                            all modules were imported; who calls ``run`` may have more to tell
+    "passed" PEAK_RSS                            all modules were imported
+    "warm" PEAK_RSS ...                          the same, by a fork server's child, which has more to tell
     "failed" PEAK_RSS TYPE MESSAGE TRACEBACK     one was not; the traceback begins below this file
 Message and traceback are cut, so that all fields together stay below what the reader keeps. PEAK_RSS is in bytes.
 Standard library only, syntax of Python 3.7; the fork server loads this file by path, and nothing but what it must import is
@@ -71,7 +72,7 @@ def tell_failure(descriptor, nonce, error):
     write(descriptor, nonce, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
 
 
-def run(result, nonce, modules, more=tuple):
+def run(result, nonce, modules, more=None):
     """Import every module; a module that exits is a module that failed. ``more`` returns fields that a pass bears too."""
     process = os.getpid()
     reserve = bytes(
@@ -86,7 +87,8 @@ def run(result, nonce, modules, more=tuple):
                 tell_failure(result, nonce, error)
             return
     if os.getpid() == process:
-        write(result, nonce, "passed", peak_rss(), *more())
+        kind, told = ("warm", more()) if more else ("passed", ())
+        write(result, nonce, kind, peak_rss(), *told)
 
 
 def main(result, nonce, *modules):
