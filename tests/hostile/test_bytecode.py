@@ -58,7 +58,7 @@ def test_bytecode_stays_in_its_layer(layers: Layers, tmp_path: Path, place: str)
 def test_only_sources_of_the_environment_are_compiled() -> None:
     """Of what a child says it imported, only sources below the environment count."""
     told = "/env/good.py\n/usr/lib/os.py\n/env/good.txt\n\n/environment/x.py"
-    assert _sources(f"passed\0001\0{told}\0\0".encode(), "/env/") == ("/env/good.py",)
+    assert _sources(f"warm\0001\0{told}\0\0".encode(), "/env/") == ("/env/good.py",)
 
 
 def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -> None:
