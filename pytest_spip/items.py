@@ -186,12 +186,15 @@ class Matrix:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Let the report carry the result; what went wrong on our side is pytest's error, not its failure."""
         report = yield
-        if isinstance(item, MatrixItem) and call.when == "call" and item.result is not None:
-            vars(report)["spip"] = (
-                item.result.to_plain()
-            )  # pytest carries extra attributes of reports to the controller
+        if not isinstance(item, MatrixItem):
+            return report
+        if call.when == "call" and item.result is not None:
+            vars(report)["spip"] = item.result.to_plain()  # pytest carries what a report bears to the controller
             if item.result.verdict.outcome is Outcome.ERROR and report.failed:
                 report.when = "setup"
+            item.result = None  # items live as long as the session does
+        if call.when == "teardown":
+            item.user_properties.clear()
         return report
 
 
