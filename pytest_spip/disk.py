@@ -111,6 +111,11 @@ class Cache:
         return self.root / "index"
 
     @property
+    def pycache(self) -> Path:
+        """Bytecode of the programs that we run in interpreters; the import system's own form, and replaced atomically."""
+        return self.root / "pycache"
+
+    @property
     def interpreters(self) -> Path:
         """What probed interpreters said of themselves."""
         return self.root / "interpreters"

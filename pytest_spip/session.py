@@ -263,7 +263,7 @@ class Run:
             self._planner.cache,
             self._planner.web,
             self._planner.indexes,
-            BuildSandboxes(self._planner.sandbox, self.root.path / "build-view"),
+            BuildSandboxes(self._planner.sandbox, self.root.path / "build-view", self._planner.cache.pycache),
             self._planner.considered,
             check=CHECK,
             locks=self.directory.locks,

@@ -265,7 +265,8 @@ def _runner(spec: BenchSpec, worker: str) -> Runner:
         return AloneRunner(spec.sandbox)
     closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
     layers = str(Cache(Path(spec.cache)).layers) if spec.sandbox.level >= 3 else ""
-    return ForkRunner(spec.sandbox, Path(spec.room) / f"view-{worker}", layers, closures, spec.limits)
+    view = Path(spec.room) / f"view-{worker}"
+    return ForkRunner(spec.sandbox, view, layers, closures, spec.limits, Cache(Path(spec.cache)).pycache)
 
 
 def _told(result: Result) -> str:

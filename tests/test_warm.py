@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.model import Limits, Outcome, Result
+from pytest_spip.run.server import ForkServer, Setup
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import Way, must_work, shared_way
 
@@ -145,6 +146,31 @@ def test_a_module_of_ones_own_comes_first_where_it_does_cold(attempt: Try) -> No
     attempt("import json", newest)
     for way in ("warm-1", "cold-1"):
         assert attempt(code, newest, way, files).verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("way", ["warm-1", "cold-1", "warm-3"])
+@pytest.mark.parametrize("python", every_python())
+def test_what_site_packages_starts_is_started(attempt: Try, python: str, way: str) -> None:
+    """A wheel's .pth files, the directories they name, and its sitecustomize take effect before its modules are imported."""
+    files = {
+        "early.pth": "deep\nimport builtins; builtins.lined = True\n",
+        "deep/inside.py": "",
+        "sitecustomize.py": "import builtins; builtins.customized = builtins.lined",
+    }
+    code = "import builtins, inside; assert builtins.customized"
+    assert attempt(code, python, way, files).verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_a_server_is_compiled_once(bases: Bases, tmp_path: Path, python: str) -> None:
+    """A server's own files are compiled into the directory for that, and found there by the next one."""
+    kept, found = tmp_path / "pycache", []
+    setup = Setup(1, str(tmp_path), {}, pycache=str(kept))
+    for _ in range(2):
+        ForkServer(bases.pythons[python].path, setup).close()
+        found.append({path.name.partition(".")[0]: path.stat().st_ino for path in kept.rglob("*.pyc")})
+    assert found[0] == found[1]
+    assert {"serving", "newborn", "sandbox"} <= set(found[0]) or python == "3.7"
 
 
 def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:

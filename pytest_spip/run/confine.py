@@ -22,11 +22,15 @@ _Server = ForkServer | Program
 
 
 class BuildSandboxes:
-    """Opens sandboxes of the run's level. ``view`` is an empty directory that they build their views over."""
+    """Opens sandboxes of the run's level.
 
-    def __init__(self, sandbox: Sandbox, view: Path) -> None:
+    ``view`` is an empty directory that they build their views over; ``pycache`` is as in ``Setup``.
+    """
+
+    def __init__(self, sandbox: Sandbox, view: Path, pycache: Path) -> None:
         self._sandbox = sandbox
         self._view = view
+        self._pycache = str(pycache)
         self._lock = threading.Lock()
         self._open: set[_Server] = set()
         self._stopped = False
@@ -40,7 +44,9 @@ class BuildSandboxes:
     def __call__(self, python: str, *, read: Sequence[str], write: Sequence[str]) -> Iterator[_Confined]:
         """Open a sandbox; ``write`` are directories that its programs come to own."""
         self._view.mkdir(parents=True, exist_ok=True)
-        setup = Setup(self.level, str(self._view), _ENVIRONMENT, read=tuple(read), write=tuple(write))
+        setup = Setup(
+            self.level, str(self._view), _ENVIRONMENT, read=tuple(read), write=tuple(write), pycache=self._pycache
+        )
         if setup.stranger:
             for directory in write:
                 _hand_over(directory, setup.stranger)

@@ -21,15 +21,24 @@ class ForkRunner:
     """Keeps a fork server for every environment it met.
 
     ``view`` is an empty directory that servers build their views over, ``layers`` where environments' layers lie, if they
-    are composed of any; ``closures`` names, by interpreter, the file that warm children need.
+    are composed of any; ``closures`` names, by interpreter, the file that warm children need; ``pycache`` is as in ``Setup``.
     """
 
-    def __init__(self, sandbox: Sandbox, view: Path, layers: str, closures: Mapping[str, Path], limits: Limits) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        view: Path,
+        layers: str,
+        closures: Mapping[str, Path],
+        limits: Limits,
+        pycache: Path,
+    ) -> None:
         self._sandbox = sandbox
         self._view = view
         self._layers = layers
         self._closures = closures
         self._limits = limits
+        self._pycache = pycache
         self._servers: dict[str, ForkServer] = {}
         self._imported: tuple[str, ...] = ()
 
@@ -94,6 +103,7 @@ class ForkRunner:
                 size=self._limits.room,
                 processes=self._limits.processes,
                 closures=str(closures) if closures and closures.exists() else "",
+                pycache=str(self._pycache),
             )
             self._servers[composed.prefix] = ForkServer(composed.python, setup)
         return self._servers[composed.prefix]

@@ -37,7 +37,10 @@ def has_fork_servers() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setup:
-    """What a fork server is told once, see child/sandbox.py; ``environment`` are its variables and its warm children's."""
+    """What a fork server is told once, see child/sandbox.py; ``environment`` are its variables and its warm children's.
+
+    ``pycache`` is a directory for the bytecode of its own files, which would else be compiled at every start.
+    """
 
     level: int
     view: str
@@ -50,6 +53,7 @@ class Setup:
     size: int = Limits().room
     processes: int = Limits().processes
     closures: str = ""
+    pycache: str = ""
 
     @property
     def stranger(self) -> int:
@@ -59,7 +63,7 @@ class Setup:
     def to_plain(self) -> dict[str, Any]:
         """Return the protocol's fields."""
         plain = dataclasses.asdict(self)
-        del plain["environment"]
+        del plain["environment"], plain["pycache"]
         return plain | {"stranger": self.stranger, "read": [*self.read, str(CHILD)]}
 
 
@@ -107,7 +111,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-I", "-B", str(CHILD / "forkserver.py"), str(theirs.fileno())],
+                [python, "-I", "-B", str(CHILD / "forkserver.py"), str(theirs.fileno()), setup.pycache],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

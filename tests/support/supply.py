@@ -150,7 +150,7 @@ class Supply:
 
     def confine(self, level: int = 1) -> BuildSandboxes:
         """Return sandboxes for builds; on level 1 these can count themselves in a file of the test's."""
-        return BuildSandboxes(Sandbox(level), self.root / "view")
+        return BuildSandboxes(Sandbox(level), self.root / "view", self.root / "pycache")
 
     def releases(self, indexes: Indexes | None = None, date: str = "") -> Releases:
         """Return what lists the releases that may be chosen."""

@@ -63,7 +63,8 @@ class Way:
         if kind == "alone":
             return AloneRunner(sandbox)
         layers = str(self._layers.root) if self.level >= 3 else ""
-        return ForkRunner(sandbox, self._room / "view", layers, self._closures if self.warm else {}, Limits())
+        closures = self._closures if self.warm else {}
+        return ForkRunner(sandbox, self._room / "view", layers, closures, Limits(), self._room / "pycache")
 
     @contextlib.contextmanager
     def composed(self, python: str, environment: Environment) -> Iterator[Composed]:

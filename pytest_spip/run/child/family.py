@@ -17,12 +17,10 @@ def kill(pid):
         pass
 
 
-def kill_rest(first, but=0):
-    """Kill and reap all that is left below us. The first process of a pid namespace says so once, and all are dead."""
-    if first:
-        kill(-1)
+def kill_below(but=0):
+    """Kill and reap all children but one, and the orphans that become ours by that."""
     for _ in range(100):  # a daemon may fork faster than we look
-        rest = [] if first and but else [pid for pid in children(os.getpid()) if pid != but]
+        rest = [pid for pid in children(os.getpid()) if pid != but]
         for pid in rest:
             kill(pid)
         for pid in rest:
@@ -31,6 +29,15 @@ def kill_rest(first, but=0):
             except ChildProcessError:
                 pass
         if not rest:
+            return
+
+
+def reap():
+    """Wait for all children, which were killed; their orphans are ours before they are reaped themselves."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
             return
 
 

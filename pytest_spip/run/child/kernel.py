@@ -5,9 +5,9 @@ Loaded by path, see forkserver.py. Every function raises ``OSError`` as the kern
 
 import ctypes
 import os
-import platform
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+MACHINE = os.uname().machine
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -37,6 +37,8 @@ MOUNT_SETATTR = 442
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 CAPSET = {"x86_64": 126, "aarch64": 91}
+CAPABILITIES, NONE_OF_THEM = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+"""Header and data of capset(2), version 3, for this process."""
 
 
 def call(function, *arguments):
@@ -88,7 +90,7 @@ def seal(path):
 
 def pivot_root():
     """Make the working directory the root and drop the old one (pivot_root(2), the idiom with two dots)."""
-    syscall(PIVOT_ROOT[platform_machine()], ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
+    syscall(PIVOT_ROOT[MACHINE], ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
     umount(".")
     os.chdir("/")
 
@@ -99,25 +101,20 @@ def prctl(option, argument, more=0):
     call(LIBC.prctl, option, *wide, ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
-def drop_capabilities():
-    """Give up every capability, for good (capabilities(7))."""
+def drop_bounds():
+    """See that no program we start can have a capability; we keep our own (capabilities(7))."""
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
-        except OSError:  # past the last one, or there is none to drop with
+        except OSError:  # past the last one, or we have none to begin with
             break
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    syscall(CAPSET[platform_machine()], ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def drop_capabilities():
+    """Give up every capability, for good."""
+    syscall(CAPSET[MACHINE], ctypes.byref(CAPABILITIES), ctypes.byref(NONE_OF_THEM))
 
 
 def pidfd_open(pid):
     """Return a descriptor that is readable once a process has ended."""
     return syscall(PIDFD_OPEN, pid, 0)
-
-
-def platform_machine():
-    """Return the architecture as the tables here spell it."""
-    return MACHINE
-
-
-MACHINE = platform.machine()

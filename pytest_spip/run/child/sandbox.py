@@ -17,7 +17,6 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. 
 
 import ctypes
 import os
-import platform
 import resource
 import socket
 import struct
@@ -72,7 +71,7 @@ class Sandbox:
         self.ruleset = -1
         self.filter = None
         if self.level >= 2:
-            self.filter = seccomp.compiled(platform.machine(), self.level >= 3 or setup["network"])
+            self.filter = seccomp.compiled(kernel.MACHINE, self.level >= 3 or setup["network"])
 
     # -- once ----------------------------------------------------------------------------------------------------------
 
@@ -83,12 +82,12 @@ class Sandbox:
             self.become_first()
             self.build_view()
             self.kernel.prctl(self.kernel.PR_SET_DUMPABLE, 0)
-            self.drop_bounds()
+            self.kernel.drop_bounds()
         else:
             self.kernel.prctl(self.kernel.PR_SET_CHILD_SUBREAPER, 1)
         if self.level == 2:
             self.ruleset = landlock_ruleset(self.kernel, self.setup)
-            self.drop_bounds()
+            self.kernel.drop_bounds()
 
     def leave_namespaces(self):
         """Leave all namespaces for new ones. Who maps users must stay outside: a helper does."""
@@ -204,14 +203,6 @@ class Sandbox:
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)
-
-    def drop_bounds(self):
-        """No program that a child starts can have a capability; the server keeps its own, for mounts."""
-        for capability in range(64):
-            try:
-                self.kernel.prctl(self.kernel.PR_CAPBSET_DROP, capability)
-            except OSError:  # past the last one, or we have none to begin with
-                break
 
     # -- for every child -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""What a fork server's child does. Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7."""
+
+import atexit
+import builtins
+import gc
+import os
+import signal
+import site
+import sys
+import types
+
+BYTECODE = CHECK = SANDBOX = None
+"""The modules beside this one, given by who loads it."""
+EXIT, INTERRUPTED = os._exit, signal.getsignal(signal.SIGINT)
+"""As they were before any package could replace them."""
+PROGRAM = os.path.realpath(sys.executable)
+"""What to start as this interpreter: a wheel may bring another to where the environment has its own."""
+
+
+def be_child(sandbox, shelf, request, descriptors):
+    """Be one combination's process: close the sandbox around it, then run the check here or in a new program."""
+    result, output, fault, nonce = descriptors
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, INTERRUPTED)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for standard, source in enumerate((null, output, output)):
+            os.dup2(source, standard)
+        os.close(null)
+        os.close(output)
+        if sandbox.level >= 3:
+            sandbox.compose(request["layers"], request["scripts"])
+        os.chdir(request["cwd"])
+        sandbox.confine()
+        SANDBOX.limit(request["memory"], request["file_size"])
+        if request["command"]:
+            start_program(request, {"<result>": result, "<nonce>": nonce})
+        if request["sources"]:
+            BYTECODE.tell(result, nonce, request["sources"])
+            EXIT(0)
+    except BaseException as error:
+        os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
+        EXIT(70)
+    os.close(fault)
+    run_warm(shelf, request, result, nonce)
+
+
+def start_program(request, names):
+    """Become another program. Of our descriptors it keeps those that its command names."""
+    for word, descriptor in names.items():
+        if word in request["command"]:
+            os.set_inheritable(descriptor, True)
+    command = [str(names.get(word, word)) for word in request["command"]]
+    os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
+
+
+def sources_below(directory):
+    """Return the files of modules that were imported from below a directory, one a line; none for no directory."""
+    kind = type(sys)
+    modules = [module for module in list(sys.modules.values()) if directory and isinstance(module, kind)]
+    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
+    return "\n".join(
+        file for file in files if type(file) is str and file.startswith(directory) and file.endswith(".py")
+    )
+
+
+def enter_site(directory):
+    """Do what site.py does with site-packages; most hold nothing that it would run, and then there is little to do."""
+    if directory not in sys.path:
+        sys.path.append(directory)
+    if any(name.endswith(".pth") or name.startswith("sitecustomize") for name in os.listdir(directory)):
+        site.addsitedir(directory)
+        if "sitecustomize" not in sys.modules:
+            site.execsitecustomize()
+
+
+def run_warm(shelf, request, result, nonce):
+    """Run the check in an interpreter that looks as if it had just been started."""
+    gc.enable()
+    main = types.ModuleType("__main__")
+    main.__builtins__ = builtins
+    sys.modules["__main__"] = main
+    enter_site(request["site"])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # what was said before a crash counts
+    trace = request["trace"]
+    CHECK.run(result, nonce, request["modules"], lambda: (sources_below(trace), "\n".join(shelf.missed())))
+    leave()
+
+
+def leave():
+    """End as an interpreter does: wait for threads, run exit functions, flush; but tear nothing down."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            continue
+    EXIT(0)

@@ -1,0 +1,135 @@
+"""The fork server's work: requests come in, children are forked, seen to their end, and learned from.
+
+Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7.
+"""
+
+import gc
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from importlib.machinery import PathFinder
+
+NEWBORN = KERNEL = SANDBOX = SECCOMP = SHELF = WATCHING = None
+"""The modules beside this one, given by who loads it."""
+
+
+class Channel:
+    """The socket to the worker."""
+
+    def __init__(self, descriptor):
+        self.socket = socket.socket(fileno=descriptor)
+
+    def receive(self):
+        """Return a message's JSON; None when the worker is gone."""
+        head = self.read(4)
+        if not head:
+            return None
+        sizes = struct.unpack("!%dI" % struct.unpack("!I", head), self.read(4 * struct.unpack("!I", head)[0]))
+        parts = [self.read(size) for size in sizes]
+        return json.loads(parts[0].decode())
+
+    def read(self, size):
+        """Return so many bytes, or none when the worker is gone."""
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                return b""
+            data += more
+        return data
+
+    def send(self, plain, *parts):
+        """Send a message."""
+        parts = (json.dumps(plain).encode(), *parts)
+        self.socket.sendall(struct.pack("!%dI" % (len(parts) + 1), len(parts), *map(len, parts)) + b"".join(parts))
+
+
+def serve(channel, sandbox, shelf, request):
+    """Fork for a request, see the child to its end, answer, and learn from it."""
+    child = WATCHING.Child(request, channel, sandbox.level >= 3)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            channel.socket.close()
+            for descriptor in child.texts:
+                os.close(descriptor)
+            NEWBORN.be_child(sandbox, shelf, request, child.theirs)
+        finally:
+            os._exit(70)  # whatever went wrong, the child must not become a second server
+    child.watch(pid)
+    status, cpu, seconds = child.end(pid)
+    child.close()
+    if child.cut == "worker gone":
+        raise SystemExit
+    told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
+    told["error"] = child.texts[child.fault].decode("utf-8", "replace")
+    result = child.proven_result()
+    channel.send(told, result, bytes(child.texts[child.output][-WATCHING.KEPT :]))
+    learn(shelf, result)
+
+
+def learn(shelf, result):
+    """Import for later children what this one had to import by itself; it may say what it likes, and get no more than that."""
+    kind, *fields = result.split(b"\0")
+    if kind == b"warm" and len(fields) == 4 and fields[2]:
+        shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
+        gc.collect()
+        gc.freeze()
+
+
+def own_places():
+    """Return the directories that this interpreter lives in, by the names it knows and by their real ones."""
+    program = os.path.dirname(os.path.realpath(sys.executable))
+    places = [sys.base_prefix, sys.base_exec_prefix, program]
+    return [place for known in places for place in (known, os.path.realpath(known)) if place != "/"]
+
+
+def can_fork(closures):
+    """Tell whether this interpreter can be copied as it is: CPython, one thread, and known closures."""
+    return bool(closures) and sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1
+
+
+def look_around(prefix):
+    """Have the import system know what lies in the library's directories; of the environment's it must know nothing."""
+    sys.path_importer_cache.clear()
+    PathFinder.find_spec(" ")
+    for path in [path for path in sys.path_importer_cache if path.startswith(prefix)]:
+        del sys.path_importer_cache[path]
+
+
+def main(control, baseline):
+    """Set up, then serve until the worker hangs up; ``baseline`` are the modules that a fresh interpreter has."""
+    channel = Channel(control)
+    setup = channel.receive()
+    if setup is None:
+        return
+    closures = {}
+    if setup["closures"]:
+        with open(setup["closures"]) as known:
+            closures = json.load(known)
+    setup["read"] += own_places()
+    # A namespace's first process gets from others in it what it handles, and nothing else (pid_namespaces(7)).
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sandbox = SANDBOX.Sandbox(setup, KERNEL, SECCOMP)
+    try:
+        sandbox.enter()
+    except OSError as error:
+        channel.send({"error": str(error)})
+        return
+    os.chdir("/")
+    shelf = SHELF.Shelf(closures, baseline)
+    shelf.hide()
+    sys.meta_path.insert(0, shelf)
+    sys.argv[:] = ["-c"]
+    look_around(setup["prefix"])
+    gc.disable()
+    gc.freeze()
+    channel.send({"warm": can_fork(closures)})
+    while True:
+        request = channel.receive()
+        if request is None:
+            return
+        serve(channel, sandbox, shelf, request)

@@ -1,0 +1,138 @@
+"""One child as its fork server sees it. Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7."""
+
+import os
+import select
+import time
+
+FAMILY = KERNEL = None
+"""The modules beside this one, given by who loads it."""
+KEPT = 64 << 10
+RESULT_LIMIT, BYTECODE_LIMIT = 1 << 20, 64 << 20
+FIRST_LOOK, LOOK = 0.1, 0.2
+"""Seconds after which a child's processes are looked at, and then again: most are gone before that."""
+
+
+class Child:
+    """One forked child, as the server sees it: reads what it says, ends it, and tells what became of it."""
+
+    def __init__(self, request, channel, first):
+        self.request = request
+        self.channel = channel
+        self.first = first
+        self.nonce = os.urandom(16).hex().encode()
+        (self.result, self.output, self.fault, nonce), self.theirs = zip(*(os.pipe() for _ in range(4)))
+        os.write(self.theirs[3], self.nonce)
+        os.close(self.theirs[3])
+        self.theirs = (*self.theirs[:3], nonce)
+        self.texts = {self.result: bytearray(), self.output: bytearray(), self.fault: bytearray()}
+        self.result_limit = BYTECODE_LIMIT if request["sources"] else RESULT_LIMIT
+        self.said = 0
+        self.cut = self.evidence = ""
+        self.spent, self.active = 0.0, 0.0
+
+    def watch(self, pid):
+        """Return when the child has ended, or must be ended; ``cut`` tells which."""
+        for descriptor in self.theirs:
+            os.close(descriptor)
+        self.start = self.active = time.monotonic()
+        self.pidfd = KERNEL.pidfd_open(pid)
+        poller = select.poll()
+        for descriptor in (self.result, self.output, self.pidfd, self.channel.socket.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        look = self.start + FIRST_LOOK
+        until = self.start + self.request["timeout"]
+        while not self.cut:
+            now = time.monotonic()
+            ready = [descriptor for descriptor, _ in poller.poll(max(0.0, min(until, look) - now) * 1000)]
+            for descriptor in ready:
+                if descriptor in self.texts and not self.read(descriptor):
+                    poller.unregister(descriptor)
+            if self.pidfd in ready:
+                return
+            if self.channel.socket.fileno() in ready:
+                self.cut = "worker gone"
+            now = time.monotonic()
+            if now >= until:
+                self.cut = self.cut or "timeout"
+            if now >= look:
+                self.look(now)
+                look = now + LOOK
+
+    def read(self, descriptor):
+        """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was."""
+        data = os.read(descriptor, 1 << 16)
+        text = self.texts[descriptor]
+        if descriptor != self.output:
+            text += data[: self.result_limit - len(text)]
+            return len(data)
+        self.said += len(data)
+        self.active = time.monotonic()
+        text += data
+        if len(text) > 2 * KEPT:
+            del text[:-KEPT]
+        if self.said > self.request["output"]:
+            self.cut = self.cut or "log-limit"
+        return len(data)
+
+    def look(self, now):
+        """Look at the child's processes: at their number, their memory, and whether they do anything."""
+        family = FAMILY.descendants(os.getpid())
+        if len(family) >= FAMILY.MANY:
+            self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(family)
+        memory = sum(FAMILY.resident_memory(pid) for pid in family)
+        if memory > self.request["memory"]:
+            memory = sum(FAMILY.proportional_memory(pid) for pid in family)
+        if memory > self.request["memory"]:
+            self.cut, self.evidence = (
+                self.cut or "out-of-memory",
+                "%d MiB in %d processes" % (memory >> 20, len(family)),
+            )
+        spent = sum(FAMILY.cpu_seconds(pid) for pid in family)
+        if spent > self.spent:
+            self.spent, self.active = spent, now
+        if self.request["inactivity"] and now - self.active > self.request["inactivity"]:
+            self.cut, self.evidence = (
+                self.cut or "inactive",
+                "no output and no work for %g s" % self.request["inactivity"],
+            )
+
+    def end(self, pid):
+        """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
+        if self.texts[self.result].split(b"\0", 2)[1:2] not in ([b"passed"], [b"warm"]) and not self.cut:
+            self.count_left()
+        if self.first:
+            FAMILY.kill(-1)  # all that is in our pid namespace, and nothing can fork any more
+        else:
+            FAMILY.kill(-pid)  # not reaped yet, so the number still means its group
+            FAMILY.kill_below(pid)
+        _, status, usage = os.wait4(pid, 0)
+        seconds = time.monotonic() - self.start
+        if self.first:
+            FAMILY.reap()
+        else:
+            FAMILY.kill_below()
+        status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return status, usage.ru_utime + usage.ru_stime, seconds
+
+    def count_left(self):
+        """Count what runs beside a child that ended badly: one that could not fork any more dies of that."""
+        left = len(FAMILY.descendants(os.getpid())) if self.first else 0
+        if left >= FAMILY.MANY:
+            self.cut, self.evidence = "too-many-processes", "%d processes" % left
+
+    def close(self):
+        """Read what is left in the pipes, for their writers are dead, and close them."""
+        for descriptor in self.texts:
+            os.set_blocking(descriptor, False)
+            try:
+                while self.read(descriptor):
+                    continue
+            except BlockingIOError:  # level 1: somebody got away with a descriptor
+                pass
+            os.close(descriptor)
+        os.close(self.pidfd)
+
+    def proven_result(self):
+        """Return the result without the nonce; nothing if it does not bear it."""
+        nonce, _, rest = bytes(self.texts[self.result]).partition(b"\0")
+        return rest if nonce == self.nonce else b""
