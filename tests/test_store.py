@@ -265,7 +265,7 @@ NAME = "demo-1.0-py3-none-any.whl"
         pytest.param(lambda path: path.write_bytes(b"nonsense") and path, "File is not a zip file", id="no-zip"),
         pytest.param(
             lambda path: zipped(path, {**MEMBERS, "demo": "a file"}),
-            "File already exists: purelib/demo",
+            "demo is where a directory must be",
             id="file-and-directory",
         ),
         pytest.param(lambda path: zipped(path, {**MEMBERS, "x" * 300: ""}), "File name too long", id="long-name"),

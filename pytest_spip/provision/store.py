@@ -9,7 +9,7 @@ import json
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import installer
@@ -31,6 +31,9 @@ __all__ = ["WheelStore", "check_wheel", "unpack"]
 SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
 UNPACKED_LIMIT = 8 << 30
 """Bytes a wheel may unpack to; the largest wheels people install unpack to about half of it."""
+_SITE = "lib/any/site-packages"
+_SHARED = (_SITE, "bin", "include")
+"""Directories of every environment."""
 METADATA_LIMIT = 256 << 20
 """Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
@@ -186,6 +189,8 @@ def _check_members(wheel: Path) -> None:
         raise BadWheel(f"{wheel.name}: {outside[0]} lies outside of it")
     if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
         raise BadWheel(f"{wheel.name}: {links[0]} is a symbolic link")
+    if clash := _clash([member.filename for member in members if not member.is_dir()]):
+        raise BadWheel(f"{wheel.name}: {clash} is where a directory must be")
     texts = sum(member.file_size for member in members if ".dist-info/" in member.filename)
     size = sum(member.file_size for member in members)
     for what, bytes_, limit in (("metadata are", texts, METADATA_LIMIT), ("files unpack to", size, UNPACKED_LIMIT)):
@@ -195,6 +200,27 @@ def _check_members(wheel: Path) -> None:
 
 def _leads_outside(path: str) -> bool:
     return path.startswith("/") or ".." in path.split("/")
+
+
+def _clash(members: Sequence[str]) -> str:
+    """Return a file that an environment would hold where it holds a directory; nothing if there is none."""
+    places = {_place(member): member for member in members}
+    folders = {folder for place in (*places, *(f"{other}/any" for other in _SHARED)) for folder in _above(place)}
+    return next((member for place, member in places.items() if place in folders), "")
+
+
+def _place(member: str) -> str:
+    """Return where an environment holds a member of a wheel, as far as that can be said for all interpreters."""
+    top, _, rest = member.partition("/")
+    scheme, _, path = rest.partition("/")
+    if not top.endswith(".data") or not path:
+        return f"{_SITE}/{member}"
+    return {"data": "", "scripts": "bin/", "headers": "include/site/any/"}.get(scheme, f"{_SITE}/") + path
+
+
+def _above(place: str) -> Iterator[str]:
+    while place := place.rpartition("/")[0]:
+        yield place
 
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,11 @@ class Site:
         for place in ("/tmp", "/var/tmp", "/dev/shm"):
             for path in Path(place).glob(f"{self.mark}*"):
                 path.unlink()
+        librt = ctypes.CDLL("librt.so.1")
+        librt.mq_unlink(f"/{self.mark}leaves_queue".encode())
+        segment = librt.shmget(zlib.crc32(f"{self.mark}leaves_system_v".encode()) & 0x7FFFFFFF, 0, 0)
+        if segment != -1:
+            librt.shmctl(segment, 0, None)  # IPC_RMID
 
 
 @contextlib.contextmanager

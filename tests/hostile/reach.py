@@ -136,7 +136,7 @@ REPLACED = (
     Attack("python_garbage", how={"data": {"data/bin/python": "garbage"}}),
     Attack("python_script", how={"scripts": {"python": "#!/bin/sh\nexit 0\n"}}),
     Attack("python_absent", how={"data": {"data/bin/python/x": ""}}),
-    Attack("bin_is_file", how={"data": {"data/bin": "x"}}),
+    Attack("bin_is_file", how={"data": {"data/bin": "x"}}, cell=("failed", "install", "bad-metadata")),
     Attack("no_home", how={"data": {"data/pyvenv.cfg": "home = /nowhere\n"}}),
     Attack("other_directories", how={"data": {"data/home": "", "data/work": "", "data/tmp": "", "data/lib64": ""}}),
 )
