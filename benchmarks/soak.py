@@ -138,13 +138,14 @@ def held(tree: Tree, ram: Path) -> dict[str, float]:
 
 
 def each_holds(tree: Tree) -> Iterator[tuple[tuple[str, int], dict[str, float]]]:
-    """Yield what each process holds that lasts, with its kind."""
+    """Yield what each process holds that lasts, with its kind; a worker has two descriptors for each of its servers besides."""
     kinds = {"worker": tree.workers, "fork server": tree.lasting(SETTLED), "controller": (tree.controller,)}
     for kind, processes in kinds.items():
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 rss = process.memory_info().rss / (1 << 20)
-                yield (kind, process.pid), {"descriptors": process.num_fds(), "RSS, MiB": rss}
+                theirs = 2 * len(process.children()) if kind == "worker" else 0
+                yield (kind, process.pid), {"descriptors": process.num_fds() - theirs, "RSS, MiB": rss}
 
 
 @dataclasses.dataclass(frozen=True)

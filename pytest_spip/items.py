@@ -226,11 +226,20 @@ class WorkerMatrix(Matrix):
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
-        """Measure what a report costs."""
+        """Measure what a report costs; let go of it, for it is the controller's now."""
         start = time.perf_counter()
         yield
         if hasattr(report, "spip"):
             self._bench.report_took(report.spip["ordinal"], time.perf_counter() - start)
+        if report.nodeid.startswith(f"{MODULE_PREFIX}::"):
+            self._forget(report)
+
+    def _forget(self, report: pytest.TestReport) -> None:
+        """A worker's terminal reporter has nobody to tell, and keeps every report of the session for that."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        for reports in getattr(reporter, "stats", {}).values():
+            if reports and reports[-1] is report:
+                reports.pop()
 
     def pytest_keyboard_interrupt(self) -> None:
         """One interrupt is enough: the terminal and the controller both send one."""

@@ -15,7 +15,7 @@ from pytest_spip.run.reasons import import_verdict
 __all__ = ["child_environment", "import_result"]
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-_known_problem = functools.lru_cache(maxsize=4096)(metadata_problem)  # a filed wheel never changes
+_known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
 
 
 def import_result(
