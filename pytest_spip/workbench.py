@@ -110,7 +110,7 @@ class Workbench:
         self._layers = Layers(self._cache, self._owner)
         self._replica: Replica | None = None
         self._places = 0
-        self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker)
+        self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
 
     def result(self, combo: Combo) -> Result:
         """Run a provisioned combination. An error of ours is tried again before it is reported."""

@@ -67,7 +67,7 @@ def path(tmp_path: Path) -> Path:
 def writing(path: Path, planned: Plan, **facts: object) -> Iterator[RunWriter]:
     """Create a run and close it in the end."""
     writer = RunWriter(path)
-    writer.create(planned, facts)
+    writer.create(planned, {"uuid": "one", **facts})
     try:
         yield writer
     finally:
@@ -116,7 +116,7 @@ def test_facts_are_replaced(writer: RunWriter, reader: RunReader) -> None:
     """A fact that is noted again has its new value, the others stay."""
     writer.note({"one": 1, "two": 2})
     writer.note({"one": [1]})
-    assert reader.facts() == {"one": [1], "two": 2}
+    assert reader.facts() == {"uuid": "one", "one": [1], "two": 2}
 
 
 WHEELS = (
@@ -345,7 +345,7 @@ import sys
 from pathlib import Path
 from pytest_spip.record import telemetry
 telemetry.BATCH = 0.01
-mine = telemetry.Telemetry(Path(sys.argv[1]), "gw1")
+mine = telemetry.Telemetry(Path(sys.argv[1]), "gw1", "one")
 for n in range(100):
     mine.phases(n, {"run": 1.0})
 while mine._phases:
@@ -363,9 +363,9 @@ def workers(path: Path) -> Path:
     return directory
 
 
-def fill(workers: Path, name: str, seconds: float) -> None:
+def fill(workers: Path, name: str, seconds: float, run: str = "one") -> None:
     """Write one worker's telemetry."""
-    telemetry = Telemetry(workers / f"{name}.sqlite", name)
+    telemetry = Telemetry(workers / f"{name}.sqlite", name, run)
     telemetry.phases(0, {"compose": seconds, "run": 2 * seconds})
     telemetry.close()
 
@@ -430,6 +430,15 @@ def test_damaged_file_is_named_and_costs_nothing(writer: RunWriter, reader: RunR
     assert list(reader.results()) == [0, 1]
     assert "gw1.sqlite" in os.listdir(workers)
     assert not {"gw0.sqlite", "gw2.sqlite"} & set(os.listdir(workers))
+
+
+def test_telemetry_of_another_run_stays_outside(writer: RunWriter, reader: RunReader, workers: Path) -> None:
+    """A file that bears another run's UUID is named and kept, and nothing of it is taken in."""
+    fill(workers, "gw0", 1.0)
+    fill(workers, "gw1", 1.0, "another")
+    assert writer.merge(workers) == ["gw1.sqlite"]
+    assert reader.phases() == {"compose": 1.0, "run": 2.0}
+    assert os.listdir(workers) == ["gw1.sqlite"]
 
 
 def test_merge_while_others_write(writer: RunWriter, reader: RunReader, workers: Path) -> None:

@@ -30,7 +30,7 @@ def rows(path: Path, query: str) -> list[Any]:
 
 def test_phases_are_written_in_the_end(path: Path) -> None:
     """What was recorded is in the file when telemetry is closed, with a sample, and nothing is beside it."""
-    mine = Telemetry(path, "gw0")
+    mine = Telemetry(path, "gw0", "one")
     mine.phases(0, {"compose": 0.25, "run": 0.5})
     mine.phases(1, {"run": 1.0})
     mine.phases(2, {})
@@ -51,7 +51,7 @@ def test_phases_are_written_in_the_end(path: Path) -> None:
 def test_batches_are_written_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was recorded is in the file before the end, without anybody asking."""
     monkeypatch.setattr(telemetry, "BATCH", 0.01)
-    mine = Telemetry(path, "gw0")
+    mine = Telemetry(path, "gw0", "one")
     mine.phases(0, {"run": 1.0})
     assert eventually(lambda: len(rows(path, "SELECT * FROM phase")) == 1)
     mine.close()
@@ -60,7 +60,7 @@ def test_batches_are_written_meanwhile(path: Path, monkeypatch: pytest.MonkeyPat
 def test_everything_is_written_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the writer's batches fall between records of other threads, none is lost and none is doubled."""
     monkeypatch.setattr(telemetry, "BATCH", 0.0)
-    mine = Telemetry(path, "gw0")
+    mine = Telemetry(path, "gw0", "one")
 
     def record(part: int) -> None:
         for number in range(5000):
@@ -78,7 +78,7 @@ def test_everything_is_written_once(path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_refused_batch_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that the file refuses is kept for the next one, and nobody is told."""
     monkeypatch.setattr(telemetry, "BATCH", 0.01)
-    mine = Telemetry(path, "gw0")
+    mine = Telemetry(path, "gw0", "one")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("ALTER TABLE phase RENAME TO away")
         mine.phases(0, {"run": 1.0})
@@ -91,7 +91,7 @@ def test_refused_batch_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_refusal_to_the_end_is_borne(path: Path) -> None:
     """Telemetry that cannot be written at all is given up in silence: no verdict depends on it."""
-    mine = Telemetry(path, "gw0")
+    mine = Telemetry(path, "gw0", "one")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("DROP TABLE phase")
     mine.phases(0, {"run": 1.0})
@@ -102,7 +102,7 @@ def test_refusal_to_the_end_is_borne(path: Path) -> None:
 def test_replaced_worker_goes_on_in_the_same_file(path: Path) -> None:
     """A worker that takes a dead one's name adds to its file."""
     for ordinal in range(2):
-        mine = Telemetry(path, "gw0")
+        mine = Telemetry(path, "gw0", "one")
         mine.phases(ordinal, {"run": 1.0})
         mine.close()
     assert rows(path, "SELECT ordinal FROM phase") == [(0,), (1,)]

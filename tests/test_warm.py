@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.compose.layers import Layers
+from pytest_spip.disk import Cache
 from pytest_spip.model import Limits, Outcome, Result
 from pytest_spip.run.server import ForkServer, Setup
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
@@ -202,3 +204,17 @@ def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: 
     assert [Path(path).name.partition(".")[0] for path in some] == ["__init__"]
     assert (third, nothing) == (False, [])
     assert compiled == (f"{plain[0]}c",)
+
+
+def test_a_forgotten_layer_is_found_again(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that remembers few layers names them as one that remembers all, compiled ones too."""
+    monkeypatch.setattr("pytest_spip.compose.layers.REMEMBERED", 1)
+    layers = Layers(Cache(tmp_path / "cache"), 0)
+    newest = bases.pythons[list(every_python())[-1]]
+    one, other = (filed(bases.cache, name, "1.0", {f"{name}.py": ""}) for name in ("one", "other"))
+    plain = layers.name((one,), newest)
+    assert layers.name((other,), newest) != plain
+    assert layers.name((one,), newest) == plain
+    assert layers.uncompiled([plain]) == (plain,)
+    layers.compile(plain, {})
+    assert [layers.name((wheel,), newest) for wheel in (other, one)][1] == f"{plain}c"

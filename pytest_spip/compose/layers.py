@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_spip.compose.worktree import library, shebang
 from pytest_spip.disk import Cache
@@ -14,10 +15,14 @@ from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, dige
 
 __all__ = ["Layers", "give_tree"]
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 COMPILED = "c"
 """Ends the names of layers with bytecode."""
 LAYOUT = 1
 """Raise it when what a layer holds changes."""
+REMEMBERED = 1000
+"""Layers and wheels that a worker knows by heart; others it looks up in the cache."""
 _PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
 
 
@@ -42,7 +47,7 @@ class Layers:
         key = (*(wheel.sha256 for wheel in wheels), library(interpreter))
         known = self._names.get(key, "")
         if not known:
-            known = self._names[key] = self._found_or_laid(wheels, key)
+            known = _remember(self._names, key, self._found_or_laid(wheels, key))
         elif not known.endswith(COMPILED):
             self._met_again.add(known)
         return known
@@ -78,7 +83,7 @@ class Layers:
         The text may hold surrogates for bytes that are not UTF-8.
         """
         if wheel.sha256 not in self._scripts:
-            self._scripts[wheel.sha256] = tuple(_python_scripts(Path(wheel.root) / "scripts"))
+            _remember(self._scripts, wheel.sha256, tuple(_python_scripts(Path(wheel.root) / "scripts")))
         first = shebang(python)
         return tuple(
             (f"bin/{name}", (first + rest).decode("utf-8", "surrogateescape"))
@@ -103,6 +108,14 @@ class Layers:
             place.write_bytes(data)
         if self._owner:
             give_tree(target, self._owner)
+
+
+def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:
+    """Enter a value and forget the oldest for it; return it."""
+    if len(memory) >= REMEMBERED:
+        del memory[next(iter(memory))]
+    memory[key] = value
+    return value
 
 
 def _has_source(layer: Path, path: str) -> bool:

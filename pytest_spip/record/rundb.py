@@ -162,12 +162,20 @@ class RunWriter:
         with self._lock:  # nothing is attached while another thread's transaction is open
             self._connection.execute("ATTACH ? AS worker", (str(path),))
             try:
+                self._check_run()
                 with self._transaction(durable=True):
                     self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
                     self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
                     self._connection.execute("INSERT INTO disagreement SELECT * FROM worker.disagreement")
             finally:
                 self._connection.execute("DETACH worker")
+
+    def _check_run(self) -> None:
+        """Raise ``sqlite3.DataError`` when the attached telemetry was not made by this run."""
+        ours = [json.loads(uuid) for (uuid,) in self._connection.execute("SELECT value FROM main.run WHERE key='uuid'")]
+        theirs = [uuid for (uuid,) in self._connection.execute("SELECT test_run_uuid FROM worker.run")]
+        if ours != theirs:
+            raise sqlite3.DataError(f"telemetry of run {theirs} in run {ours}")
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:

@@ -18,6 +18,7 @@ __all__ = ["Telemetry", "cpu_times"]
 BATCH = 5.0
 """Seconds between two transactions; also between two samples."""
 SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (test_run_uuid TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL);
 CREATE TABLE IF NOT EXISTS disagreement (ordinal INTEGER, warm TEXT, cold TEXT);
 CREATE TABLE IF NOT EXISTS sample (
@@ -32,10 +33,11 @@ class Telemetry:
     What cannot be written is tried again with the next batch, and given up at the end: no verdict is lost over telemetry.
     """
 
-    def __init__(self, path: Path, worker: str) -> None:
+    def __init__(self, path: Path, worker: str, run: str) -> None:
         self._worker = worker
         self._connection = connect(path)
         self._connection.executescript(SCHEMA)
+        self._connection.execute("INSERT OR IGNORE INTO run VALUES (?)", (run,))
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._phases: list[tuple[int, str, str, float]] = []
         self._samples: list[tuple[str, float, float, float, int, int]] = []
