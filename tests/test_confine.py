@@ -61,7 +61,6 @@ def got_through():
         "read": lambda: open(targets["canary"]).read(),
         "list": lambda: os.listdir(os.path.dirname(targets["canary"])),
         "write": lambda: open(targets["mark"], "w").close(),
-        "spoil": lambda: open(sys.modules["helper"].__file__, "a").close(),
         "tcp": lambda: socket.create_connection(("127.0.0.1", targets["port"]), 5).close(),
         "abstract": lambda: socket.socket(socket.AF_UNIX).connect(chr(0) + targets["name"]),
         "path": lambda: socket.socket(socket.AF_UNIX).connect(targets["socket"]),
@@ -71,11 +70,21 @@ def got_through():
         except OSError:
             continue
         yield name
+
+def spoil():
+    path = sys.modules["helper"].__file__
+    try:
+        os.chmod(path, 0o700)
+        with open(path, "a") as file:
+            file.write("# spoiled")
+    except OSError:
+        return False
+    return True
 """
 BUILD = """
 import json, helper
 with open("demo.json", "w") as told:
-    json.dump(list(got_through()), told)
+    json.dump([*got_through(), *(["spoil"] if spoil() else [])], told)
 return helper.build(directory, ["demo.json"])
 """
 HELPER = f"""\
@@ -117,25 +126,30 @@ def heard(listener: socket.socket) -> bool:
     return False
 
 
-def attacked(supply: Supply, level: int) -> tuple[set[str], list[bool], bool]:
-    """Build an sdist that attacks, and return what it says got through, what listeners heard, and what was written."""
+def attacked(supply: Supply, level: int) -> tuple[set[str], list[bool], tuple[bool, bool]]:
+    """Build an sdist that attacks; return what it says got through, what listeners heard, what was written and spoiled."""
     wheel(supply.files, "helper", "1.0", {"helper.py": HELPER})
     with targets(supply) as (told, listeners):
         attack = ATTACK.replace("TARGETS", repr(json.dumps(told)))
         source = scripted(supply.root, BUILD, f"import json\n{attack}", requires=["helper"])
         with zipfile.ZipFile(built(supply, source, level).path) as archive:
             through = set(json.loads(archive.read("demo.json")))
-        return through, [heard(each) for each in listeners], (supply.root / "mark").exists()
+        environments = (supply.cache.builds / "environments").glob("*/lib/*/site-packages/helper.py")
+        changed = (supply.root / "mark").exists(), any(path.read_text() != HELPER for path in environments)
+        return through, [heard(each) for each in listeners], changed
 
 
 def test_nothing_gets_out(supply: Supply, level: int) -> None:
-    """A build can neither read the user's files nor write outside, nor reach anybody, and gets done all the same."""
-    assert attacked(supply, level) == (set(), [False] * 3, False)
+    """A build can neither read the user's files nor write outside, nor reach anybody, and gets done all the same.
+
+    Where its environment is overlaid it may change that, and nobody else sees it.
+    """
+    assert attacked(supply, level) == ({"spoil"} if level == 3 else set(), [False] * 3, (False, False))
 
 
 def test_everything_gets_out(supply: Supply) -> None:
     """With the sandbox off the same build, run in the same way, gets at all of it: the attacks are real."""
-    assert attacked(supply, 0) == (ALL, [True] * 3, True)
+    assert attacked(supply, 0) == (ALL, [True] * 3, (True, True))
 
 
 EVIL = "import os; open({mark!r}, 'a').close() if os.path.isdir({root!r}) else None\n"
@@ -247,7 +261,7 @@ def test_stop(supply: Supply, hanging: tuple[BuildSandboxes, Future[BuiltWheel],
     assert eventually(lambda: not alive(pid))
     with (
         pytest.raises(HarnessProblem, match="the session is ending"),
-        confine(supply.here().path, read=(), write=()),
+        confine(supply.here().path, environment="", write=()),
     ):
         pass
     assert not list(supply.cache.builds.glob("*/build.json"))

@@ -1,6 +1,7 @@
 """Build environments: what backends need, once per interpreter and set of requirements, with bytecode, and kept.
 
-A fresh one for every build takes three times as long as the build, and nobody can mark one that builds may only read.
+A fresh one for every build takes three times as long as the build. Builds see one with an overlay of their own over it where
+the sandbox has that, for backends write beside themselves; elsewhere they may only read it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Backends:
         """
         wanted = sorted({_requirement(text) for text in requires})
         period = "" if self._exclude_newer else str(int(time.time() // UNDATED_KEPT))
-        key = digest(interpreter.id, interpreter.path, wanted, self._exclude_newer, period, self._uv.places)[:40]
+        key = digest("copied", interpreter.id, interpreter.path, wanted, self._exclude_newer, period, self._uv.places)[
+            :40
+        ]
         place = self._cache.builds / "environments" / key
         if not place.exists():
             with self._cache.workshop() as workshop:

@@ -57,6 +57,10 @@ class _FailedBuild:
     fresh: bool
 
 
+WAY = 2
+"""Raise it when builds find other surroundings than they did: what failed then may succeed now."""
+
+
 class Builder:
     """Builds sdists in sandboxes, under look, lock, look again. ``slots`` bounds how many build at once."""
 
@@ -109,7 +113,7 @@ class Builder:
     def _built(
         self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, scope: str
     ) -> BuiltWheel | _FailedBuild:
-        place = self._cache.builds / digest(sdist.sha256, scope, self._exclude_newer, self._confine.level)[:40]
+        place = self._cache.builds / digest(WAY, sdist.sha256, scope, self._exclude_newer, self._confine.level)[:40]
         fresh = self._cache.file(
             place, lambda aside: self._make(project, archive, sdist, interpreter, aside), stale=self._is_stale
         )
@@ -160,7 +164,7 @@ class Builder:
     ) -> Iterator[Hooks]:
         """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
         place = environment.resolve()
-        with self._slots, self._confine(interpreter.path, read=[str(place)], write=yard.writable) as run:
+        with self._slots, self._confine(interpreter.path, environment=str(place), write=yard.writable) as run:
             yield Hooks(
                 source, system, yard, str(place / "bin" / "python"), run, environ=self._environ, limits=self._limits
             )

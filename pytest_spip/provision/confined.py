@@ -48,8 +48,11 @@ class Confine(Protocol):
     def level(self) -> int:
         """How strong they are, as ``model.Sandbox`` tells it."""
 
-    def __call__(self, python: str, *, read: Sequence[str], write: Sequence[str]) -> AbstractContextManager[Confined]:
-        """Open a sandbox for an interpreter; ``write`` are directories that its programs come to own."""
+    def __call__(self, python: str, *, environment: str, write: Sequence[str]) -> AbstractContextManager[Confined]:
+        """Open a sandbox for an interpreter; ``write`` are directories that its programs come to own.
+
+        So is ``environment``, of which nothing that a program changes lasts, where the level allows that; else they read it.
+        """
 
     def stop(self) -> None:
         """Kill what runs in any of them, and refuse to open more."""

@@ -150,11 +150,21 @@ class Uv:
     def make_environment(self, interpreter: Interpreter, lock: Path | None, target: Path) -> None:
         """Make a virtual environment that holds what a lock names. Raises like :meth:`resolve`.
 
-        No program of it is run: what the wheels bring could be run with it.
+        No program of it is run: what the wheels bring could be run with it. Files are copies, for builds may change theirs.
         """
         venv = ["venv", "--quiet", "--relocatable", "--python", interpreter.path, str(target)]
         python = str(target / "bin" / "python")
-        sync = ["pip", "sync", "--quiet", "--no-build", "--python", python, *self._options(), str(lock)]
+        sync = [
+            "pip",
+            "sync",
+            "--quiet",
+            "--no-build",
+            "--link-mode=copy",
+            "--python",
+            python,
+            *self._options(),
+            str(lock),
+        ]
         for arguments in (venv, *([sync] if lock else [])):
             status, output = self._run(
                 [*arguments, "--no-python-downloads"], self._environment(), 300, cwd=target.parent

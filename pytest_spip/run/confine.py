@@ -41,14 +41,24 @@ class BuildSandboxes:
         return self._sandbox.level
 
     @contextlib.contextmanager
-    def __call__(self, python: str, *, read: Sequence[str], write: Sequence[str]) -> Iterator[_Confined]:
-        """Open a sandbox; ``write`` are directories that its programs come to own."""
+    def __call__(self, python: str, *, environment: str, write: Sequence[str]) -> Iterator[_Confined]:
+        """Open a sandbox; ``write`` are directories that its programs come to own.
+
+        So is ``environment`` where it can be overlaid, for each program anew; elsewhere they read it.
+        """
         self._view.mkdir(parents=True, exist_ok=True)
+        prefix, read = (environment, "") if self.level >= 3 else ("", environment)
         setup = Setup(
-            self.level, str(self._view), _ENVIRONMENT, read=tuple(read), write=tuple(write), pycache=self._pycache
+            self.level,
+            str(self._view),
+            _ENVIRONMENT,
+            prefix=prefix,
+            read=tuple(filter(None, [read])),
+            write=tuple(write),
+            pycache=self._pycache,
         )
         if setup.stranger:
-            for directory in write:
+            for directory in filter(None, (*write, prefix)):
                 _hand_over(directory, setup.stranger)
         with self._kept(ForkServer(python, setup) if has_fork_servers() else Program()) as server:
             yield _Confined(server)
@@ -86,8 +96,10 @@ class _Confined:
 
 
 def _hand_over(directory: str, stranger: int) -> None:
-    """Give a tree to the user that programs in the sandbox run as."""
-    os.chown(directory, stranger, stranger)
+    """Give a tree to the user that programs in the sandbox run as, its top last: what has it was given already."""
+    if os.stat(directory).st_uid == stranger:
+        return
     for path, folders, files in os.walk(directory):
         for name in (*folders, *files):
             os.chown(os.path.join(path, name), stranger, stranger, follow_symlinks=False)
+    os.chown(directory, stranger, stranger)
