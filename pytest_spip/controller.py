@@ -329,5 +329,6 @@ class Ticker:
             self._shown = True
             reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is told nowhere else
         elif progress.provisioned < progress.planned:
-            reporter.ensure_newline()
+            if reporter._tw.width_of_current_line:  # noqa: SLF001  # dots, which pytest's own ensure_newline knows nothing of
+                reporter.line("")
             reporter.write_line(line)
