@@ -18,7 +18,7 @@ import psutil
 
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["Cache", "open_cache", "owner_alive", "owner_tag", "remove_tree", "replace_text", "sweep_dead"]
+__all__ = ["Cache", "give_tree", "open_cache", "owner_alive", "owner_tag", "remove_tree", "replace_text", "sweep_dead"]
 
 _T = TypeVar("_T")
 
@@ -73,6 +73,13 @@ def _open_up(path: Path) -> None:
             if not os.path.islink(folder):
                 with contextlib.suppress(OSError):
                     os.chmod(folder, 0o700)  # before the walk goes down into it
+
+
+def give_tree(top: Path, owner: int) -> None:
+    """Give a tree to another user, its top last: what has it was given already. Links are given, not what they lead to."""
+    for folder, below, files in os.walk(top, topdown=False):
+        for name in (*files, *below, "."):
+            os.chown(os.path.join(folder, name), owner, owner, follow_symlinks=False)
 
 
 def sweep_dead(directory: Path) -> list[Path]:

@@ -99,9 +99,7 @@ class Planner:
 
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
-        releases = list_project(project, self.indexes, self.web, self.cache).releases
-        date = self.settings.exclude_newer
-        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
+        return self._dated(list_project(project, self.indexes, self.web, self.cache).releases)
 
     def close(self) -> None:
         """Give connections and the cache's workshop back."""
@@ -144,10 +142,7 @@ class Planner:
     def _chosen(self, requirement: Requirement) -> tuple[Release, ...]:
         listing = list_project(requirement.name, self.indexes, self.web, self.cache)
         self._notes += listing.notes
-        settings = self.settings
-        known: tuple[Release, ...] = listing.releases
-        if settings.exclude_newer:
-            known = as_of(known, datetime.datetime.fromisoformat(settings.exclude_newer))
+        settings, known = self.settings, self._dated(listing.releases)
         chosen = choose(known, requirement.specifier, self._policy, pre=settings.pre, yanked=settings.yanked)
         if not chosen:
             newest = known[-1].version if known else "none"
@@ -156,6 +151,11 @@ class Planner:
                 "--spip-matrix", f"none of {len(known)} releases of {listing.package} fits (newest: {newest})", mend
             )
         return chosen
+
+    def _dated(self, releases: tuple[Release, ...]) -> tuple[Release, ...]:
+        """Return the releases that there were at the date that the user named, if any."""
+        date = self.settings.exclude_newer
+        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
 
 
 def _first_clause(error: SpipError) -> str:

@@ -264,9 +264,10 @@ def _runner(spec: BenchSpec, worker: str) -> Runner:
     if not has_fork_servers():
         return AloneRunner(spec.sandbox)
     closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
-    layers = str(Cache(Path(spec.cache)).layers) if spec.sandbox.level >= 3 else ""
+    cache = Cache(Path(spec.cache))
+    layers = str(cache.layers) if spec.sandbox.level >= 3 else ""
     view = Path(spec.room) / f"view-{worker}"
-    return ForkRunner(spec.sandbox, view, layers, closures, spec.limits, Cache(Path(spec.cache)).pycache)
+    return ForkRunner(spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
 
 
 def _told(result: Result) -> str:

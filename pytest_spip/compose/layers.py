@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_spip.compose.worktree import library, shebang
-from pytest_spip.disk import Cache
+from pytest_spip.disk import Cache, give_tree
 from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
 
-__all__ = ["Layers", "give_tree"]
+__all__ = ["Layers"]
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -124,13 +124,6 @@ def _has_source(layer: Path, path: str) -> bool:
     source = layer / folder / f"{name.partition('.')[0]}.py"
     inside = not folder.startswith("/") and ".." not in folder.split("/")
     return bool(folder) and "/" not in name and inside and source.is_file()
-
-
-def give_tree(top: Path, owner: int) -> None:
-    """Give a tree to another user; links are given, not what they lead to."""
-    for folder, below, files in os.walk(top):
-        for name in (".", *files, *(name for name in below if os.path.islink(os.path.join(folder, name)))):
-            os.chown(os.path.join(folder, name), owner, owner, follow_symlinks=False)
 
 
 def _lay_wheel(wheel: StoredWheel, lib: str, target: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_spip.disk import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.check import SYSTEM_PATH
@@ -58,8 +58,9 @@ class BuildSandboxes:
             pycache=self._pycache,
         )
         if setup.stranger:
-            for directory in filter(None, (*write, prefix)):
-                _hand_over(directory, setup.stranger)
+            for directory in map(Path, filter(None, (*write, prefix))):
+                if directory.stat().st_uid != setup.stranger:  # a tree's top is given last
+                    give_tree(directory, setup.stranger)
         with self._kept(ForkServer(python, setup) if has_fork_servers() else Program()) as server:
             yield _Confined(server)
 
@@ -93,13 +94,3 @@ class _Confined:
 
     def __call__(self, command: Sequence[str], *, environment: Mapping[str, str], cwd: str, limits: Limits) -> Ended:
         return self._server.run(Request(cwd, limits, command=tuple(command), environment=environment))
-
-
-def _hand_over(directory: str, stranger: int) -> None:
-    """Give a tree to the user that programs in the sandbox run as, its top last: what has it was given already."""
-    if os.stat(directory).st_uid == stranger:
-        return
-    for path, folders, files in os.walk(directory):
-        for name in (*folders, *files):
-            os.chown(os.path.join(path, name), stranger, stranger, follow_symlinks=False)
-    os.chown(directory, stranger, stranger)
