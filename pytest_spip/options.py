@@ -64,6 +64,15 @@ OPTIONS = (
     Option(
         "ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"
     ),
+    Option(
+        "profile",
+        "text",
+        "HOW",
+        "conservative, balanced or max: workers of '-n auto', reserve of memory and limits of pressure (default: balanced)",
+    ),
+    Option("autoscale", "flag", "", "give work to as many workers as memory and pressure allow"),
+    Option("pin", "flag", "", "keep each worker on processors of its own, within one NUMA node"),
+    Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
     Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
@@ -72,7 +81,10 @@ OPTIONS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty."""
+    """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty.
+
+    ``stats`` are the seconds between two lines, 0 for none, and the path of a file for them, or nothing.
+    """
 
     matrix: tuple[str, ...]
     python: str = ""
@@ -88,9 +100,18 @@ class Settings:
     network: bool = False
     env: tuple[str, ...] = ()
     ram: str = "auto"
+    profile: str = ""
+    autoscale: bool = False
+    pin: bool = False
+    stats: tuple[float, str] = (0.0, "")
     report: tuple[tuple[str, str], ...] = ()
     run: str = ""
     cache: str = ""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the number of working workers follows the machine. ``max`` means all of it, unless told to adapt."""
+        return self.autoscale or self.profile in {"conservative", "balanced"}
 
 
 def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
@@ -173,6 +194,18 @@ def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((kind, path) for kind, _, path in (text.partition(":") for text in texts))
 
 
+def _stats(text: object) -> tuple[float, str]:
+    seconds, colon, path = str(text).partition(":")
+    try:
+        every = float(seconds)
+    except ValueError:
+        every = 0.0
+    if not 0.1 <= every < 1e6 or bool(colon) != bool(path):
+        mend = "write it like 10 or 10:stats.jsonl, at least 0.1"
+        raise UsageProblem("--spip-stats", f"{text!r} is no number of seconds", mend)
+    return every, path
+
+
 def _name(text: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(text)):
         raise UsageProblem("--spip-run", f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
@@ -187,6 +220,8 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "env": _names,
     "memory": _size,
     "exclude_newer": _instant,
+    "profile": _one_of("--spip-profile", "conservative", "balanced", "max"),
+    "stats": _stats,
     "report": _reports,
     "run": _name,
 }

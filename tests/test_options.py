@@ -14,6 +14,8 @@ from pytest_spip.options import OPTIONS, Settings, make_settings
 from tests.support.supply import steady
 
 HERE = Path()
+BAD_STATS = ("0", "-1", "often", "nan", "inf", "10:", ":out", "10,out")
+STATS = "; write it like 10 or 10:stats.jsonl, at least 0.1"
 
 
 def made(**values: Any) -> Settings:
@@ -60,6 +62,12 @@ def test_table_and_settings_agree() -> None:
             ["terminal", "json:out.json", "json:a:b"],
             (("terminal", ""), ("json", "out.json"), ("json", "a:b")),
         ),
+        ("profile", "max", "max"),
+        ("autoscale", True, True),
+        ("pin", True, True),
+        ("stats", "10", (10.0, "")),
+        ("stats", "0.5:out/stats.jsonl", (0.5, "out/stats.jsonl")),
+        ("stats", "10:a:b", (10.0, "a:b")),
         ("run", "nightly-2026.11_1", "nightly-2026.11_1"),
         ("ram", "off", "off"),
         ("cache", "/x", "/x"),
@@ -100,6 +108,8 @@ def test_conversions(option: str, given: object, expected: object) -> None:
             "0001-01-01T00:00:00+10:00",
             "--spip-exclude-newer: '0001-01-01T00:00:00+10:00' is no date; write it like 2026-11-01 or 2026-11-01T00:00:00Z",
         ),
+        ("profile", "fast", "--spip-profile: 'fast' is no choice; there are conservative, balanced, max"),
+        *(("stats", given, f"--spip-stats: {given!r} is no number of seconds{STATS}") for given in BAD_STATS),
         ("run", "../escape", "--spip-run: '../escape' is no name for a run; use letters, digits, '.', '_' and '-'"),
         ("run", ".", "--spip-run: '.' is no name for a run; use letters, digits, '.', '_' and '-'"),
         (
@@ -132,8 +142,24 @@ def test_requirements_from_a_file_that_is_no_text(tmp_path: Path) -> None:
         make_settings({"matrix": ["@wanted.txt"]}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "adapts"),
+    [
+        ({}, False),
+        ({"autoscale": True}, True),
+        ({"profile": "conservative"}, True),
+        ({"profile": "balanced"}, True),
+        ({"profile": "max"}, False),
+        ({"profile": "max", "autoscale": True}, True),
+    ],
+)
+def test_who_adapts(given: dict[str, object], adapts: bool) -> None:
+    """A profile that holds something back implies autoscaling; ``max`` holds nothing back."""
+    assert made(**given).adapts is adapts
+
+
 @steady
-@given(st.sampled_from(["timeout", "memory", "exclude_newer", "run"]), st.text(min_size=1))
+@given(st.sampled_from(["timeout", "memory", "exclude_newer", "run", "stats", "profile"]), st.text(min_size=1))
 def test_any_text_is_taken_or_refused(option: str, text: str) -> None:
     """Whatever is typed becomes a value or a problem that names the option, never anything else."""
     made_of: Settings | UsageProblem
