@@ -1,0 +1,71 @@
+"""Looks at the machine in a thread of its own, and says when another number of workers may be given work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from pytest_spip.dispatch.autoscale import Load, Policy
+from pytest_spip.dispatch.machine import Snapshot
+
+__all__ = ["Governor", "Looker"]
+
+
+class Looker(Protocol):
+    """Whoever can look at a machine."""
+
+    def look(self) -> Snapshot:
+        """Return how things are now."""
+        ...
+
+
+class Governor:
+    """Has a policy decide every ``period`` seconds, and calls ``admit`` with the number whenever that changes.
+
+    ``admit`` and ``load`` are called from :meth:`start`, once, and from then on from the governor's thread. A look that
+    fails changes nothing.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        machine: Looker,
+        admit: Callable[[int], None],
+        load: Callable[[], Load] = Load,
+        period: float = 1.0,
+    ) -> None:
+        self._policy = policy
+        self._machine = machine
+        self._admit = admit
+        self._load = load
+        self._period = period
+        self._state = policy.begin(machine.look())
+        self._admitted = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_regularly, name="governor", daemon=True)
+
+    def start(self) -> None:
+        """Admit a first number, so that nobody begins with too many, and keep looking."""
+        self._look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and return when ``admit`` will not be called any more; a second time does nothing."""
+        self._ended.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _look_regularly(self) -> None:
+        while not self._ended.wait(self._period):
+            self._look()
+
+    def _look(self) -> None:
+        # Whatever goes wrong here must not end the thread: the number would stand where it was, for good.
+        try:
+            self._state, allowed = self._policy.decide(self._state, self._machine.look(), self._load())
+            if allowed != self._admitted:
+                self._admit(allowed)
+                self._admitted = allowed
+        except Exception:  # noqa: S110  # said above
+            pass
