@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import sys
-import threading
-import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
@@ -19,15 +16,11 @@ from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
-from pytest_spip.report.progress import Progress
 from pytest_spip.session import Planner, Run
+from pytest_spip.ticker import Ticker
 from pytest_spip.workbench import Workbench
 
 __all__ = ["ControllerMatrix"]
-
-LIVE_PERIOD = 0.2
-PLAIN_PERIOD = 10.0
-"""Seconds between two tellings, on a terminal and elsewhere."""
 
 
 class ControllerMatrix(Matrix):
@@ -276,59 +269,3 @@ def _write_lines(reporter: pytest.TerminalReporter, lines: Iterator[terminal.Lin
             markup = {{"dim": "light"}.get(style, style): True} if style else {}
             reporter.write(text, **markup)
         reporter.line("")
-
-
-class Ticker:
-    """Tells how far the run is: on a terminal one line, rewritten in place of pytest's dots; elsewhere a line at times.
-
-    Elsewhere it speaks only while provisioning goes on, for then the dots stand still.
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.live = sys.stdout.isatty() and config.get_verbosity() == 0
-        self._config = config
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._shown = False
-
-    def start(self, run: Run) -> None:
-        """Begin to tell."""
-        if self._config.get_verbosity() >= 0 and self._reporter is not None:
-            if self.live:
-                # Without dots there is nothing to put a percentage behind.
-                vars(self._reporter)["_show_progress_info"] = False
-            self._thread = threading.Thread(target=self._tick, args=(run,), name="ticker", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End, and leave the cursor on a line of its own."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-            if self.live and self._shown and self._reporter is not None:
-                self._reporter.line("")
-        self._thread = None
-
-    @property
-    def _reporter(self) -> pytest.TerminalReporter | None:
-        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
-        return reporter
-
-    def _tick(self, run: Run) -> None:
-        while not self._ended.wait(LIVE_PERIOD if self.live else PLAIN_PERIOD):
-            self._tell(run.progress)
-        if self.live:
-            self._tell(run.progress)
-
-    def _tell(self, progress: Progress) -> None:
-        reporter = self._reporter
-        if reporter is None or not progress.planned:
-            return
-        line = f"spip: {progress.line(time.monotonic())}"
-        if self.live:
-            self._shown = True
-            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is told nowhere else
-        elif progress.provisioned < progress.planned:
-            if reporter._tw.width_of_current_line:  # noqa: SLF001  # dots, which pytest's own ensure_newline knows nothing of
-                reporter.line("")
-            reporter.write_line(line)

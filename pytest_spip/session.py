@@ -291,6 +291,7 @@ class Run:
         self._ended = time.monotonic()
         self.progress.done += 1
         self.progress.bad += result.verdict.outcome.is_bad
+        self.progress.errors += result.verdict.outcome is Outcome.ERROR
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""

@@ -10,13 +10,17 @@ __all__ = ["Progress"]
 
 @dataclasses.dataclass(slots=True)
 class Progress:
-    """Counts while a run goes on. ``line`` is a pure function of the counts and the time that has passed."""
+    """Counts while a run goes on. What is told of them is a pure function of the counts and the time that has passed.
+
+    ``bad`` are all that a person has to look at, ``errors`` those among them that say nothing about a package.
+    """
 
     planned: int = 0
     provisioned: int = 0
     done: int = 0
     bad: int = 0
     built: int = 0
+    errors: int = 0
     began: float = dataclasses.field(default_factory=time.monotonic)
 
     def line(self, now: float) -> str:
@@ -26,12 +30,23 @@ class Progress:
             parts.append(f"{self.provisioned} provisioned")
         if self.built:
             parts.append(f"{self.built} built")
-        seconds = max(now - self.began, 1e-6)
-        if self.done:
-            parts += [f"{self.done / seconds:.1f}/s", f"ETA {self._eta(seconds):.0f} s"]
+        eta = self.eta(now)
+        if eta is not None:
+            parts += [f"{self.rate(now):.1f}/s", f"ETA {eta:.0f} s"]
         return ", ".join(parts)
 
-    def _eta(self, seconds: float) -> float:
-        """Whatever is slower, provisioning or running, decides when it ends."""
+    def rate(self, now: float) -> float:
+        """Return combinations a second since the beginning."""
+        return self.done / self.seconds(now)
+
+    def eta(self, now: float) -> float | None:
+        """Return the seconds still to go, or None before anything is done.
+
+        Whatever is slower, provisioning or running, decides when it ends.
+        """
         slowest = min(self.done, self.provisioned) or self.done
-        return seconds * (self.planned - slowest) / slowest
+        return self.seconds(now) * (self.planned - slowest) / slowest if slowest else None
+
+    def seconds(self, now: float) -> float:
+        """Return the seconds since the beginning, never quite 0."""
+        return max(now - self.began, 1e-6)

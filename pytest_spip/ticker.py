@@ -1,0 +1,221 @@
+"""What a run says of itself while it goes on: the line of progress, and ``--spip-stats``."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import pytest
+
+from pytest_spip.dispatch.governor import Looker
+from pytest_spip.errors import UsageProblem
+from pytest_spip.report.progress import Progress
+from pytest_spip.report.stats import StatsLine, stats_line
+
+if TYPE_CHECKING:
+    from pytest_spip.session import Run
+
+__all__ = ["StatsTicker", "Ticker"]
+
+LIVE_PERIOD = 0.2
+PLAIN_PERIOD = 10.0
+"""Seconds between two tellings, on a terminal and elsewhere."""
+
+
+class Ticker:
+    """Tells how far the run is: on a terminal one line, rewritten in place of pytest's dots; elsewhere a line at times.
+
+    Elsewhere it speaks only while provisioning goes on, for then the dots stand still.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.live = is_live(config)
+        self._config = config
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._shown = False
+
+    def start(self, run: Run) -> None:
+        """Begin to tell."""
+        if self._config.get_verbosity() >= 0 and self._reporter is not None:
+            if self.live:
+                # Without dots there is nothing to put a percentage behind.
+                vars(self._reporter)["_show_progress_info"] = False
+            self._thread = threading.Thread(target=self._tick, args=(run,), name="ticker", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End, and leave the cursor on a line of its own."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            if self.live and self._shown and self._reporter is not None:
+                self._reporter.line("")
+        self._thread = None
+
+    @property
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
+
+    def _tick(self, run: Run) -> None:
+        while not self._ended.wait(LIVE_PERIOD if self.live else PLAIN_PERIOD):
+            self._tell(run.progress)
+        if self.live:
+            self._tell(run.progress)
+
+    def _tell(self, progress: Progress) -> None:
+        reporter = self._reporter
+        if reporter is None or not progress.planned:
+            return
+        line = f"spip: {progress.line(time.monotonic())}"
+        if self.live:
+            self._shown = True
+            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is told nowhere else
+        elif progress.provisioned < progress.planned:
+            _write_below(reporter, line)
+
+
+class StatsTicker:
+    """Tells the state of the run every so many seconds: on the terminal unless that is to be quiet, and in a file if one is named.
+
+    The file gets a JSON object a line, and a last one at the end. ``progress`` and ``workers``, those busy and idle, are
+    called from the ticker's thread. Raises ``UsageProblem`` for a file that cannot be written.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        seconds: float,
+        path: Path | None,
+        progress: Callable[[], Progress],
+        workers: Callable[[], tuple[int, int]],
+        machine: Looker,
+    ) -> None:
+        self._config = config
+        self._seconds = seconds
+        self._file = _opened(path) if path else None
+        self._progress = progress
+        self._workers = workers
+        self._machine = machine
+        self._before = (time.monotonic(), 0)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="stats", daemon=True)
+        self._held = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Begin to tell; while nothing is captured."""
+        if self._reporter is not None:
+            self._held.enter_context(_past_capture(self._reporter))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, with a last line in the file; a second time does nothing."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._held.close()
+        if self._file is not None:
+            self._append(self._line())
+            self._close()
+
+    @property
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter if self._config.get_verbosity() >= 0 else None
+
+    def _tick(self) -> None:
+        while not self._ended.wait(self._seconds):
+            if self._progress().planned:
+                line = self._line()
+                self._append(line)
+                self._show(f"spip: {line.text}")
+
+    def _line(self) -> StatsLine:
+        progress, seen, now = self._progress(), self._machine.look(), time.monotonic()
+        busy, idle = self._workers()
+        before, self._before = self._before, (now, progress.done)
+        return stats_line(
+            progress,
+            now,
+            before,
+            at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            busy=busy,
+            idle=idle,
+            cpu=seen.cpu,
+            iowait=seen.iowait,
+            memory_used=seen.memory_used,
+            memory_available=seen.memory_available,
+        )
+
+    def _append(self, line: StatsLine) -> None:
+        if self._file is None:
+            return
+        try:
+            print(json.dumps(line.to_plain()), file=self._file, flush=True)
+        except OSError as error:
+            self._close()
+            self._show(f"spip: --spip-stats: the file gets no more lines ({error.strerror})")
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what could not be written before is tried again
+                self._file.close()
+        self._file = None
+
+    def _show(self, line: str) -> None:
+        reporter = self._reporter
+        if reporter is None:
+            return
+        if is_live(self._config):
+            # In one piece, over the live line, which is drawn again below.
+            reporter.write(f"\r{line.ljust(reporter._tw.fullwidth - 1)}\n", flush=True)  # noqa: SLF001  # as above
+        else:
+            _write_below(reporter, line)
+
+
+def is_live(config: pytest.Config) -> bool:
+    """Tell whether a line that is rewritten in place stands for the dots."""
+    return sys.stdout.isatty() and config.get_verbosity() == 0
+
+
+def _write_below(reporter: pytest.TerminalReporter, line: str) -> None:
+    if reporter._tw.width_of_current_line:  # noqa: SLF001  # dots, which pytest's own ensure_newline knows nothing of
+        reporter.line("")
+    reporter.write_line(line)
+
+
+@contextlib.contextmanager
+def _past_capture(reporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Have a reporter write to a descriptor of its own: where items run in this process pytest turns away the usual one."""
+    writer = reporter._tw  # noqa: SLF001  # nobody offers it, and what is captured with an item is not told to anybody
+    usual = writer._file  # noqa: SLF001
+    try:
+        usual.flush()
+        own = open(os.dup(usual.fileno()), "w", 1, usual.encoding, usual.errors)  # noqa: SIM115  # closed below
+    except (OSError, ValueError, AttributeError):  # no real file: nothing turns it away
+        yield
+        return
+    writer._file = own  # noqa: SLF001
+    try:
+        yield
+    finally:
+        writer._file = usual  # noqa: SLF001
+        own.close()
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UsageProblem(
+            "--spip-stats", f"cannot write {path} ({error.strerror})", "name a file to append to"
+        ) from error
