@@ -48,8 +48,26 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Wake up when a matrix is asked for: by option, by ``--spip`` and ini, or by a node id of ours."""
     config.addinivalue_line("markers", "spip: an item of a pytest-spip matrix")
-    named = [arg for arg in config.args if arg.split("::")[0] == MODULE_PREFIX and "::" in arg]
-    if named or config.getoption("spip_matrix") or config.getoption("spip_active"):
+    if _is_asked_for(config):
         from pytest_spip.items import activate
 
-        activate(config, named)
+        activate(config, _named(config))
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Say how many workers ``-n auto`` means for a matrix; without one, leave it to xdist, which asks before configuration."""
+    if not _is_asked_for(config):
+        return None
+    from pytest_spip.workers import auto_workers
+
+    return auto_workers(config)
+
+
+def _is_asked_for(config: pytest.Config) -> bool:
+    return bool(_named(config) or config.getoption("spip_matrix") or config.getoption("spip_active"))
+
+
+def _named(config: pytest.Config) -> list[str]:
+    """Return the arguments that are node ids of ours."""
+    return [arg for arg in config.args if arg.split("::")[0] == MODULE_PREFIX and "::" in arg]
