@@ -118,14 +118,14 @@ class StatsTicker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, with a last line in the file; a second time does nothing."""
+        """End, with a last line in the file if it ever began; a second time does nothing."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         self._held.close()
-        if self._file is not None:
+        if self._file is not None and self._thread.ident is not None:
             self._append(self._line())
-            self._close()
+        self._close()
 
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:

@@ -172,6 +172,14 @@ def test_file_that_cannot_be(pytestconfig: pytest.Config, tmp_path: Path, name: 
     assert str(raised.value) == f"--spip-stats: cannot write {tmp_path / name} ({why}); name a file to append to"
 
 
+def test_stopped_before_it_began(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """A run that ends before it began has nothing to tell, and keeps no file open."""
+    ticker = StatsTicker(pytestconfig, 10, tmp_path / "out", Progress, lambda: (0, 0), Machine())
+    ticker.stop()
+    ticker.stop()
+    assert not (tmp_path / "out").read_text()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
 def test_full_disk(project: Path) -> None:
     """A file that takes no more lines costs the lines, and is told of once."""
