@@ -59,7 +59,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Say how many workers ``-n auto`` means for a matrix; without one, leave it to xdist, which asks before configuration."""
     if not _is_asked_for(config):
         return None
-    from pytest_spip.workers import auto_workers
+    from pytest_spip.auto import auto_workers
 
     return auto_workers(config)
 
