@@ -28,7 +28,7 @@ from pytest_spip.dispatch.scheduler import (
     WorkerLeft,
 )
 from pytest_spip.listeners import reason_for_phases, reason_for_pytest
-from pytest_spip.reports import brother, make_report
+from pytest_spip.reports import brother, make_report, slim
 from pytest_spip.session import Run as RunSession
 from pytest_spip.worker import PLAN
 
@@ -94,6 +94,8 @@ class Distribution:
         if self._phases:
             self._config.hook.pytest_runtest_logreport(report=brother(report, "teardown"))
             self._config.hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+        else:
+            slim(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:

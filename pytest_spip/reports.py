@@ -10,7 +10,7 @@ import pytest
 
 from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result
 
-__all__ = ["TAIL", "brother", "make_report", "one_line", "properties", "skip_place", "story"]
+__all__ = ["TAIL", "brother", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
 
 TAIL = 12
 """Lines of output shown with a failure; ``-v`` shows all that were kept."""
@@ -82,6 +82,12 @@ def brother(report: pytest.TestReport, when: Literal["setup", "teardown"]) -> py
     # What xdist adds to reports; JUnit's report takes two for one case by it.
     vars(made).update({name: value for name, value in vars(report).items() if name in ("node", "worker_id")})
     return made
+
+
+def slim(report: pytest.TestReport) -> None:
+    """Let go of what nobody reads any more: pytest keeps all reports of a session."""
+    vars(report)["spip"] = {"verdict": vars(report)["spip"]["verdict"]}
+    report.user_properties = []
 
 
 def _told(result: Result) -> tuple[Literal["passed", "failed", "skipped"], Any]:

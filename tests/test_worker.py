@@ -31,8 +31,9 @@ class Line:
         self.gate.set()
         self.tell: Callable[[object], None]
 
-    def send(self, item: tuple[str, dict[str, Any]], /) -> None:
+    def send(self, item: object, /) -> None:
         """Take in what the worker says."""
+        assert isinstance(item, tuple)
         self.told.put(item)
         if item[0] == "testreport":
             assert self.gate.wait(PATIENCE)
