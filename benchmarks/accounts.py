@@ -72,7 +72,7 @@ def phase_rows(directory: Path, report: Report) -> Iterator[list[str]]:
     for phase in sorted(told, key=lambda phase: -sum(seconds[worker, phase] for worker in workers)):
         yield _row(phase, [seconds[worker, phase] for worker in workers], count, report)
     untold = [report.seconds - sum(seconds[worker, phase] for phase in told) for worker in workers]
-    yield _row("pytest, xdist, waiting", untold, count, report)
+    yield _row("xdist, waiting", untold, count, report)
     yield _row("a worker's time", [report.seconds] * len(workers), count, report)
     for worker, phase in sorted(seconds):
         if worker == CONTROLLER:

@@ -79,6 +79,10 @@ class Matrix:
         """Return the same matrix with no combination selected."""
         return self.changed(*NOTHING)
 
+    def small(self) -> Matrix:
+        """Return the same matrix over each package's newest release."""
+        return dataclasses.replace(self, versions="1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:

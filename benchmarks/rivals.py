@@ -61,12 +61,16 @@ class Lap:
 
 @dataclasses.dataclass(frozen=True)
 class Rival:
-    """The module to import, the one index, a directory of its own in which no project lies, and processes at once."""
+    """The module to import, the one index, a directory of its own in which no project lies, and processes at once.
+
+    One that is ``quiet`` does not say how combinations failed.
+    """
 
     module: str
     index_url: str
     directory: Path
     workers: int
+    quiet: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -84,7 +88,7 @@ class Rival:
     def command(self, *words: str, offline: bool) -> bool:
         """Run a command in the directory; tell whether it succeeded, and say how it failed."""
         done = run(words, self.directory, self._env(offline=offline))
-        if done.status != 0:
+        if done.status != 0 and not self.quiet:
             say(f"{shlex.join(words)}: {' '.join(done.output.split())[-300:]}")
         return done.status == 0
 
@@ -101,8 +105,15 @@ class _OneByOne(Rival):
         return [each for each, works in zip(combinations, worked, strict=True) if works]
 
     def lap(self, combinations: Sequence[Planned]) -> Lap:
+        return self._timed(combinations, offline=True)
+
+    def first_lap(self, combinations: Sequence[Planned]) -> Lap:
+        """Run combinations that were not prepared, with the network."""
+        return self._timed(combinations, offline=False)
+
+    def _timed(self, combinations: Sequence[Planned], *, offline: bool) -> Lap:
         before = time.perf_counter()
-        worked = self._all(combinations, offline=True)
+        worked = self._all(combinations, offline=offline)
         return Lap(len(combinations), time.perf_counter() - before, worked.count(False))
 
     def works(self, combination: Planned, *, offline: bool) -> bool:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.items import TAIL, Matrix, MatrixItem, story
+from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
+from pytest_spip.reports import TAIL, story
 from pytest_spip.session import Planner, Run
 from pytest_spip.ticker import Ticker
 from pytest_spip.workbench import Workbench
@@ -38,6 +39,7 @@ class ControllerMatrix(Matrix):
         self._stories: dict[str, str] = {}
         self._unwritten: list[str] = []
         self._ticker = Ticker(config)
+        self._why_pytest = ""
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -63,7 +65,9 @@ class ControllerMatrix(Matrix):
         if self._distributed:
             from pytest_spip.distribute import Distribution
 
-            self.config.pluginmanager.register(Distribution(self.config, self.active), "spip-distribution")
+            distribution = Distribution(self.config, self.active)
+            self.config.pluginmanager.register(distribution, "spip-distribution")
+            self._why_pytest = distribution.why_pytest
         self.active.prepare()
         self._ticker.start(self.active)
 
@@ -109,6 +113,7 @@ class ControllerMatrix(Matrix):
         lines = [f"spip: {matrix_line(self._plan)}"]
         if self.active:
             lines += [f"spip: environments on {self.active.root.summary}", f"spip: {self.active.how}"]
+            lines += [f"spip: workers are pytest sessions, for {self._why_pytest}"] if self._why_pytest else []
             lines += [f"spip: run {self.active.directory.path.name}"]
         return [*lines, *(f"spip: note: {note}" for note in self._plan.notes)]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_spip import remote
 from pytest_spip.dispatch.scheduler import (
     Command,
     Event,
@@ -23,7 +27,10 @@ from pytest_spip.dispatch.scheduler import (
     WorkerJoined,
     WorkerLeft,
 )
+from pytest_spip.listeners import reason_for_phases, reason_for_pytest
+from pytest_spip.reports import brother, make_report, slim
 from pytest_spip.session import Run as RunSession
+from pytest_spip.worker import PLAN
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -32,23 +39,63 @@ __all__ = ["Distribution", "SpipScheduling"]
 
 
 class Distribution:
-    """The hooks that xdist asks: which scheduler, and what a worker must know."""
+    """The hooks that xdist asks: which scheduler, what a worker must know, and which program it is.
+
+    A worker is a pytest session only where somebody has a use for that; ``why_pytest`` says who. Else it runs combinations and
+    nothing besides, and what pytest would have called for an item is called here, as far as somebody listens.
+    """
 
     def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config = config
         self._run = run
         self._nodes: list[WorkerController] = []
+        self._scheduling = SpipScheduling(config, run, self)
+        self.why_pytest = reason_for_pytest(config)
+        self._phases = bool(reason_for_phases(config))
+        if not self.why_pytest:
+            _limit_workers(config, len(run.plan.combos))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
         """Offer our scheduler."""
-        return SpipScheduling(self._config, self._run)
+        return self._scheduling
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_getremotemodule(self) -> ModuleType | None:
+        """Have workers run our own loop, where nobody needs pytest there."""
+        return None if self.why_pytest else remote
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
         node.workerinput["spip"] = self._run.bench_spec().to_plain()
         self._nodes.append(node)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_from_serializable(self, data: Mapping[str, Any]) -> pytest.TestReport | None:
+        """Make the report of what our own loop sends."""
+        if self.why_pytest or "seconds" not in data:
+            return None
+        plain = json.loads(data["spip"])
+        return make_report(self._run.plan.combos[plain["ordinal"]], plain, data["seconds"])
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Go on with the worker's next combination when this one is in the ledger; tell who listens what an item would tell."""
+        node = vars(report).get("node")
+        if self.why_pytest or node is None or not hasattr(report, "spip"):
+            return (yield)
+        if self._phases:
+            self._config.hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
+            if report.when == "call":
+                self._config.hook.pytest_runtest_logreport(report=brother(report, "setup"))
+        yield
+        self._scheduling.mark_test_complete(node, vars(report)["spip"]["ordinal"])
+        if self._phases:
+            self._config.hook.pytest_runtest_logreport(report=brother(report, "teardown"))
+            self._config.hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+        else:
+            slim(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -58,6 +105,12 @@ class Distribution:
                 os.kill(node.gateway._rinfo().pid, signal.SIGINT)  # noqa: SLF001  # execnet tells it nowhere else
 
 
+def _limit_workers(config: pytest.Config, combinations: int) -> None:
+    """See that no more workers start than there is work for."""
+    if set(config.option.tx) == {"popen"}:
+        del config.option.tx[max(combinations, 1) :]
+
+
 class SpipScheduling:
     """Turns xdist's calls into events and the scheduler's commands into messages.
 
@@ -65,9 +118,10 @@ class SpipScheduling:
     from provisioning threads when a combination gets ready.
     """
 
-    def __init__(self, config: pytest.Config, run: RunSession) -> None:
+    def __init__(self, config: pytest.Config, run: RunSession, distribution: Distribution) -> None:
         self._config = config
         self._run = run
+        self._distribution = distribution
         self._scheduler = Scheduler()
         self._nodes: dict[str, WorkerController] = {}
         self._ids: list[str] = []
@@ -99,8 +153,11 @@ class SpipScheduling:
     # what xdist tells
 
     def add_node(self, node: WorkerController) -> None:
-        """A worker has started; it can work once it has collected."""
+        """A worker has started. It can work once it has collected; our own loop has no need to."""
         self._nodes[node.gateway.id] = node
+        if not self._distribution.why_pytest:
+            meant = node.workerinfo.get(PLAN) == self._run.plan.hash
+            node.notify_inproc("collectionfinish", node=node, ids=self._planned if meant else [])
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
         """A worker has collected. The first one's list is everybody's."""
@@ -140,6 +197,10 @@ class SpipScheduling:
 
     # what we do
 
+    @functools.cached_property
+    def _planned(self) -> list[str]:
+        return [combo.nodeid for combo in self._run.plan.combos]
+
     def _begin(self, ids: list[str]) -> None:
         self._ids = ids
         combos = [self._run.by_nodeid.get(nodeid) for nodeid in ids]
@@ -167,5 +228,5 @@ class SpipScheduling:
             match command:
                 case Run(units=units):
                     node.send_runtest_some(list(units))
-                case Stop():
-                    node.shutdown()
+                case Stop() if self._distribution.why_pytest:
+                    node.shutdown()  # it runs what it holds; our own loop holds nothing back, and would drop it

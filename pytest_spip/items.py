@@ -1,4 +1,4 @@
-"""The pytest edge that controller and workers share: activation, the collector, the items, and what a failed one prints."""
+"""The pytest edge that controller and workers share: activation, the collector, the items."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ import pytest
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.model import MODULE_PREFIX, UNLISTED, Combo, Outcome, Result
 from pytest_spip.options import OPTIONS, Settings, make_settings
+from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
 from pytest_spip.workbench import BenchSpec, Workbench
 
-__all__ = ["TAIL", "Matrix", "MatrixCollector", "MatrixItem", "activate", "one_line", "story"]
-
-TAIL = 12
-"""Lines of output shown with a failure; ``-v`` shows all that were kept."""
+__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate"]
 
 
 class CombinationFailed(Exception):
@@ -56,7 +54,7 @@ class MatrixItem(pytest.Item):
     def runtest(self) -> None:
         """Run the combination in its own environment."""
         self.result = self._matrix.result(self.combo)
-        self.user_properties += _properties(self.result)
+        self.user_properties += properties(self.result)
         if self.result.verdict.outcome is Outcome.SKIPPED:
             pytest.skip(one_line(self.result))
         if self.result.verdict.outcome is not Outcome.PASSED:
@@ -71,21 +69,6 @@ class MatrixItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Place the item in no file: its node id says it all."""
         return self.config.rootpath / MODULE_PREFIX, 0, self.name
-
-
-def one_line(result: Result) -> str:
-    """Return reason and detail."""
-    reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
-    return f"{reason}: {result.verdict.detail}" if result.verdict.detail else reason
-
-
-def story(result: Result, *, lines: int) -> str:
-    """Return reason, phase, the last lines of output, and how to see it again."""
-    verdict = result.verdict
-    words = [f"{verdict.outcome.value} in phase {verdict.phase.value}: {one_line(result)}"]
-    words += [f"    {line}" for line in result.output.rstrip().splitlines()[-lines:]]
-    words += [f"see it again: {result.reproduce}"] if result.reproduce else []
-    return "\n".join(words)
 
 
 # -- activation ---------------------------------------------------------------------------------------------------------
@@ -192,18 +175,12 @@ class Matrix:
             vars(report)["spip"] = item.result.to_plain()  # pytest carries what a report bears to the controller
             if item.result.verdict.outcome is Outcome.ERROR and report.failed:
                 report.when = "setup"
+            if item.result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
+                report.longrepr = skip_place(item.result)
             item.result = None  # items live as long as the session does
         if call.when == "teardown":
             item.user_properties.clear()
         return report
-
-
-def _properties(result: Result) -> list[tuple[str, object]]:
-    verdict = result.verdict
-    pairs: dict[str, object] = {"spip_outcome": verdict.outcome.value, "spip_phase": verdict.phase.value}
-    pairs |= {"spip_reason": verdict.reason.value} if verdict.reason else {}
-    pairs |= {"spip_reproduce": result.reproduce} if result.reproduce else {}
-    return list(pairs.items())
 
 
 # -- a worker -----------------------------------------------------------------------------------------------------------
@@ -218,7 +195,7 @@ class WorkerMatrix(Matrix):
 
     def combos(self) -> Sequence[Combo]:
         """Return the plan, as the run database has it."""
-        return self._bench.combos
+        return self._bench.combos()
 
     def result(self, combo: Combo) -> Result:
         """Run a combination here."""

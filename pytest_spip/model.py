@@ -384,7 +384,8 @@ class Result:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""
-        return dataclasses.asdict(self) | {"verdict": verdict_to_plain(self.verdict)}
+        plain = {name: getattr(self, name) for name in self.__slots__}  # not asdict(), which copies what is below
+        return plain | {"verdict": verdict_to_plain(self.verdict)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Result:

@@ -173,7 +173,7 @@ class Run:
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
         self._selected: frozenset[int] = frozenset()
-        self._ready: dict[int, Provisioned] = {}
+        self._ready: set[int] = set()
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
@@ -274,7 +274,7 @@ class Run:
     def _provisioned(self, done: Provisioned) -> None:
         self.writer.provisioned(done)
         with self._changed:
-            self._ready[done.ordinal] = done
+            self._ready.add(done.ordinal)
             self.progress.provisioned += 1
             self.progress.built += done.work.get("built", 0)
             self._changed.notify_all()

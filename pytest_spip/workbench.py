@@ -101,7 +101,6 @@ class Workbench:
         self._limits = spec.limits
         self._runner = _runner(spec, worker)
         self._reader = RunReader(Path(spec.database))
-        self.combos = self._reader.combos()
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
         self._copy = find_copy(Path(spec.cache), Path(spec.room))
@@ -111,6 +110,19 @@ class Workbench:
         self._replica: Replica | None = None
         self._places = 0
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
+
+    @property
+    def plan_hash(self) -> str:
+        """The hash of the plan that combinations are taken from."""
+        return str(self._reader.facts()["plan_hash"])
+
+    def combos(self) -> tuple[Combo, ...]:
+        """Return the plan."""
+        return self._reader.combos()
+
+    def combo(self, ordinal: int) -> Combo:
+        """Return a combination of the plan."""
+        return self._reader.combo(ordinal)
 
     def result(self, combo: Combo) -> Result:
         """Run a provisioned combination. An error of ours is tried again before it is reported."""

@@ -50,6 +50,7 @@ CREATE TABLE disagreement (ordinal INTEGER NOT NULL, warm TEXT NOT NULL, cold TE
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
 ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 
@@ -223,10 +224,13 @@ class RunReader:
 
     def combos(self) -> tuple[Combo, ...]:
         """Return the plan."""
-        rows = self._rows(
-            "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan ORDER BY ordinal"
-        )
-        return tuple(_combo(*row) for row in rows)
+        return tuple(_combo(*row) for row in self._rows(f"{COMBOS} ORDER BY ordinal"))
+
+    def combo(self, ordinal: int) -> Combo:
+        """Return a combination of the plan; raises ``LookupError``."""
+        for row in self._rows(f"{COMBOS} WHERE ordinal=?", ordinal):
+            return _combo(*row)
+        raise LookupError(f"the plan has no combination {ordinal}")
 
     def provision(self, ordinal: int) -> Provisioned | None:
         """Return what provisioning made of a combination; None when it is not done."""

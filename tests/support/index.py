@@ -51,7 +51,7 @@ class LocalIndex:
     """Serves every distribution of a directory, and those added, by the Simple API (PEP 503, 592, 629, 691, 700, 714).
 
     ``formats`` of one element answers in that format whatever the client accepts. ``requests`` is the log of all
-    requests as (method, path), in the order in which they came.
+    requests as (method, path), in the order in which they came. A directory that is ``still`` is read once only.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class LocalIndex:
         formats: Sequence[str] = ("json", "html"),
         credentials: tuple[str, str] | None = None,
         core_metadata: bool = False,
+        still: bool = False,
     ) -> None:
         self.requests: list[tuple[str, str]] = []
         self._directory = directory
         self._formats = tuple(formats)
         self._credentials = credentials
         self._core_metadata = core_metadata
+        self._listings = functools.cache(self._read) if still else self._read
         self._added: dict[str, Listing] = {}
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
@@ -183,7 +185,7 @@ class LocalIndex:
             return Answer(HTTPStatus.NOT_FOUND)
         return Answer(HTTPStatus.OK, owner.metadata, "application/octet-stream", FOR_EVER)
 
-    def _listings(self) -> dict[str, Listing]:
+    def _read(self) -> dict[str, Listing]:
         """Return what is listed now, by filename: the directory is read anew, for tests that go on filling it."""
         paths = [path for path in self._directory.iterdir() if path.name.endswith(ARCHIVES)]
         found = {path.name: _listed(path, path.stat().st_mtime_ns) for path in paths if path.name not in self._added}

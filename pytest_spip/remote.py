@@ -1,0 +1,13 @@
+"""Begins a worker that has no need of pytest. execnet carries this text to the worker's process and runs it there."""
+
+import sys
+
+if __name__ == "__channelexec__":
+    # What xdist sends to its own workers: input, arguments and options for pytest, and where to look for modules.
+    told, _, _, path = channel.receive()  # type: ignore[name-defined]  # noqa: F821  # execnet gives it
+    if path is not None:
+        sys.path[:] = path
+
+    from pytest_spip.worker import Worker
+
+    Worker(channel, told).work()  # type: ignore[name-defined]  # noqa: F821
