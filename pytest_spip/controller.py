@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Interpreter, Plan, Result
@@ -18,7 +19,7 @@ from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
 from pytest_spip.reports import TAIL, story
 from pytest_spip.session import Planner, Run
-from pytest_spip.ticker import Ticker
+from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import Workbench
 
 __all__ = ["ControllerMatrix"]
@@ -40,6 +41,8 @@ class ControllerMatrix(Matrix):
         self._unwritten: list[str] = []
         self._ticker = Ticker(config)
         self._why_pytest = ""
+        self._stats: StatsTicker | None = None
+        self._workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -61,6 +64,7 @@ class ControllerMatrix(Matrix):
         assert self._planner is not None, "planned before"
         assert self._plan is not None, "planned before"
         command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
+        self._open_stats()
         self.active = Run(self._planner, self._plan, self.config.rootpath, command, os.environ)
         if self._distributed:
             from pytest_spip.distribute import Distribution
@@ -68,8 +72,29 @@ class ControllerMatrix(Matrix):
             distribution = Distribution(self.config, self.active)
             self.config.pluginmanager.register(distribution, "spip-distribution")
             self._why_pytest = distribution.why_pytest
+            self._workers = distribution.workers
         self.active.prepare()
         self._ticker.start(self.active)
+        if self._stats:
+            self._stats.start()
+
+    def _open_stats(self) -> None:
+        seconds, path = self._settings.stats
+        if seconds:
+            place = self.config.invocation_params.dir / path if path else None
+            self._stats = StatsTicker(
+                self.config,
+                seconds,
+                place,
+                lambda: self._run.progress,
+                lambda: self._workers(),
+                Machine(),  # noqa: PLW0108  # told later
+            )
+
+    @property
+    def _run(self) -> Run:
+        assert self.active is not None, "told of while there is a run"
+        return self.active
 
     def _check_reports(self) -> None:
         if self._distributed and self.config.getoption("dist") == "each":
@@ -185,6 +210,8 @@ class ControllerMatrix(Matrix):
         """Merge what the workers recorded, once all of them have ended."""
         if self.active:
             self.active.stop()
+        if self._stats:
+            self._stats.stop()
         self._ticker.stop()
         yield
         if self._bench:
@@ -235,6 +262,8 @@ class ControllerMatrix(Matrix):
         self._give_back()
 
     def _give_back(self) -> None:
+        if self._stats:
+            self._stats.stop()
         if self.active:
             self.active.leave()
         elif self._planner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -13,8 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.workermanage import parse_tx_spec_config
 
 from pytest_spip import remote
+from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
+from pytest_spip.dispatch.governor import Governor
+from pytest_spip.dispatch.machine import Machine
+from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.dispatch.scheduler import (
     Command,
     Event,
@@ -54,10 +60,30 @@ class Distribution:
         self._phases = bool(reason_for_phases(config))
         if not self.why_pytest:
             _limit_workers(config, len(run.plan.combos))
+        count = len(parse_tx_spec_config(config))
+        self._pins = Pins(pin_plan(count, Machine().topology()) if run.settings.pin else (frozenset(),))
+        self._governor: Governor | None = None
+        if run.settings.adapts:
+            policy = Policy(PROFILES[run.settings.profile or "balanced"], 1, count)
+            self._governor = Governor(policy, Machine(), self._scheduling.admit, self._load)
+
+    def workers(self) -> tuple[int, int]:
+        """Return how many workers are busy and idle."""
+        return self._scheduling.workers()
+
+    def _load(self) -> Load:
+        return Load(self.workers()[0], self._run.peak)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: WorkerController) -> None:
+        """Let whoever takes over have the worker's processors."""
+        self._pins.give_back(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
         """Offer our scheduler."""
+        if self._governor:
+            self._governor.start()
         return self._scheduling
 
     @pytest.hookimpl(optionalhook=True)
@@ -68,7 +94,8 @@ class Distribution:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
-        node.workerinput["spip"] = self._run.bench_spec().to_plain()
+        cpus = tuple(sorted(self._pins.take(node.gateway.id)))
+        node.workerinput["spip"] = dataclasses.replace(self._run.bench_spec(), cpus=cpus).to_plain()
         self._nodes.append(node)
 
     @pytest.hookimpl(tryfirst=True)
@@ -100,6 +127,8 @@ class Distribution:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Interrupt workers as soon as the session is interrupted; execnet would let them go on for five seconds."""
+        if self._governor:
+            self._governor.stop()
         for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():
             with contextlib.suppress(OSError, AttributeError):
                 os.kill(node.gateway._rinfo().pid, signal.SIGINT)  # noqa: SLF001  # execnet tells it nowhere else
@@ -127,6 +156,16 @@ class SpipScheduling:
         self._ids: list[str] = []
         self._position: dict[int, int] = {}
         self._lock = threading.RLock()
+
+    def admit(self, number: int) -> None:
+        """Give work to so many workers at most."""
+        # self._handle(Admit(number)): the scheduler's new event
+
+    def workers(self) -> tuple[int, int]:
+        """Return how many workers are busy and idle."""
+        with self._lock:
+            busy = sum(bool(self._scheduler.pending(name)) for name in self._nodes)
+            return busy, len(self._nodes) - busy
 
     # what xdist reads
 

@@ -21,6 +21,7 @@ from pytest_spip.compose.base import BaseRepository, check_git
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
 from pytest_spip.disk import open_cache
+from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     Combo,
@@ -170,6 +171,7 @@ class Run:
         self.plan = plan
         self.by_nodeid = {combo.nodeid: combo for combo in plan.combos}
         self.progress = Progress()
+        self.peak = DEFAULT_PEAK
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
         self._selected: frozenset[int] = frozenset()
@@ -289,6 +291,7 @@ class Run:
         """Enter a verdict into the ledger."""
         self.writer.verdict(result)
         self._ended = time.monotonic()
+        self.peak = seen_peak(self.peak, result.peak_rss)
         self.progress.done += 1
         self.progress.bad += result.verdict.outcome.is_bad
         self.progress.errors += result.verdict.outcome is Outcome.ERROR

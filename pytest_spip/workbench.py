@@ -21,6 +21,7 @@ from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
 from pytest_spip.disk import Cache, remove_tree
+from pytest_spip.dispatch.machine import pin
 from pytest_spip.errors import SandboxProblem
 from pytest_spip.model import (
     Combo,
@@ -73,6 +74,7 @@ class BenchSpec:
     closures: Mapping[str, str]
     exclude_newer: str
     index_options: str
+    cpus: tuple[int, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -84,7 +86,12 @@ class BenchSpec:
         sandbox = plain["sandbox"]
         passed = tuple((name, value) for name, value in sandbox["passed"])
         return cls(
-            **{**plain, "limits": Limits(**plain["limits"]), "sandbox": Sandbox(**{**sandbox, "passed": passed})}
+            **{
+                **plain,
+                "limits": Limits(**plain["limits"]),
+                "cpus": tuple(plain["cpus"]),
+                "sandbox": Sandbox(**{**sandbox, "passed": passed}),
+            }
         )
 
 
@@ -95,6 +102,7 @@ class Workbench:
         adopt_orphans()
         if worker != MAIN:
             end_with_parent()
+        pin(spec.cpus)  # before there are threads, fork servers or children to inherit it
         self._spec = spec
         self._worker = worker
         self._host = socket.gethostname()
