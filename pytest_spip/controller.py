@@ -87,8 +87,8 @@ class ControllerMatrix(Matrix):
                 seconds,
                 place,
                 lambda: self._run.progress,
-                lambda: self._workers(),
-                Machine(),  # noqa: PLW0108  # told later
+                lambda: self._workers(),  # noqa: PLW0108  # who tells it is known later
+                Machine(),
             )
 
     @property

@@ -18,6 +18,8 @@ from pytest_spip.workbench import BenchSpec, Workbench
 
 __all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate"]
 
+ENDLESS = 1_000_000
+
 
 class CombinationFailed(Exception):
     """Carries the result of a combination that did not pass to ``repr_failure``."""
@@ -91,8 +93,15 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     else:
         from pytest_spip.controller import ControllerMatrix  # workers have no use for what planning imports
 
+        _let_workers_restart(config)
         matrix = ControllerMatrix(config, named, settings)
     config.pluginmanager.register(matrix, "spip-matrix")
+
+
+def _let_workers_restart(config: pytest.Config) -> None:
+    """Have xdist replace dead workers for as long as there is work: a combination that kills two is given up, not the run."""
+    if config.getoption("maxworkerrestart", "") is None:
+        config.option.maxworkerrestart = str(ENDLESS)
 
 
 def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:

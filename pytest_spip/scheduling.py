@@ -1,0 +1,258 @@
+"""xdist's Scheduling protocol over our pure scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import pytest
+
+from pytest_spip.dispatch.pulse import PERIOD, Pulse
+from pytest_spip.dispatch.scheduler import (
+    Admitted,
+    Command,
+    Event,
+    Finished,
+    Listed,
+    Quarantine,
+    Ready,
+    Returned,
+    Scheduler,
+    Stop,
+    Take,
+    Unit,
+    WorkerJoined,
+    WorkerLeft,
+)
+from pytest_spip.dispatch.scheduler import Run as RunUnits
+from pytest_spip.session import Run
+from pytest_spip.worker import PLAN
+
+__all__ = ["SpipScheduling"]
+
+FUTILE = 3
+"""Workers, as a multiple of those that were asked for, that may die without having finished anything, one after another."""
+
+
+class Node(Protocol):
+    """What we use of xdist's ``WorkerController``."""
+
+    gateway: Any
+    workerinfo: Mapping[str, object]
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether it was told to end, or has ended."""
+
+    def notify_inproc(self, eventname: str, **kwargs: object) -> None:
+        """Put an event into xdist's queue."""
+
+    def send_runtest_some(self, indices: Sequence[int]) -> None:
+        """Have it run items."""
+
+    def send_steal(self, indices: Sequence[int]) -> None:
+        """Ask for items back."""
+
+    def shutdown(self) -> None:
+        """Have it end."""
+
+
+class SpipScheduling:
+    """Turns xdist's calls into events and the scheduler's commands into messages.
+
+    Workers that collect, as pytest sessions do, know a unit as a position in their collection; others as a combination's
+    ordinal. Called from xdist's thread, from provisioning threads when a combination gets ready, and from a thread of its own
+    that asks workers for a sign of life.
+    """
+
+    def __init__(self, config: pytest.Config, run: Run, *, collects: bool) -> None:
+        self._config = config
+        self._run = run
+        self._collects = collects
+        self._scheduler = Scheduler(keeps=int(collects))
+        self._nodes: dict[str, Node] = {}
+        self._ids: list[str] = []
+        self._nodeids: Mapping[int, str] = {}
+        self._units: Mapping[int, int] = {}
+        self._lock = threading.RLock()
+        self._pulse = Pulse()
+        self._asked: dict[str, deque[bool]] = {}
+        self._ended = threading.Event()
+        self._futile = 0
+
+    # what xdist reads
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Workers that may still do something."""
+        return list(self._nodes.values())
+
+    @property
+    def collection_is_completed(self) -> bool:
+        """Work starts with the first worker; nobody waits for the others to collect."""
+        return bool(self._ids)
+
+    @property
+    def tests_finished(self) -> bool:
+        """Whether the session can be shut down."""
+        return self._scheduler.done
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything was handed out or is still to be."""
+        return bool(self._ids) and not self._scheduler.done
+
+    # what xdist tells
+
+    def add_node(self, node: Node) -> None:
+        """A worker has started. It can work once it has collected; our own loop has no need to."""
+        self._nodes[node.gateway.id] = node
+        if not self._collects:
+            meant = node.workerinfo.get(PLAN) == self._run.plan.hash
+            ids = self._ids or [combo.nodeid for combo in self._run.plan.combos]
+            node.notify_inproc("collectionfinish", node=node, ids=ids if meant else [])
+
+    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
+        """A worker has collected. The first one's list is everybody's."""
+        if not self._ids:
+            self._begin(list(collection))
+        if collection is not self._ids and list(collection) != self._ids:
+            self._config.issue_config_time_warning(
+                pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2
+            )
+            node.shutdown()
+            return
+        with self._lock:
+            self._asked[node.gateway.id] = deque()
+            self._pulse.heard(node.gateway.id, time.monotonic())
+            self._handle(WorkerJoined(node.gateway.id))
+
+    def schedule(self) -> None:
+        """Xdist's wake-up call; whatever can be handed out was handed out when the event came in."""
+
+    def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
+        """A worker has finished an item."""
+        self._futile = 0
+        self._handle(Finished(node.gateway.id, item_index))
+
+    def mark_test_pending(self, item: str) -> None:
+        """Somebody wants an item that crashed workers run again."""
+        self._handle(Ready([unit for unit, nodeid in self._nodeids.items() if nodeid == item]))
+
+    def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
+        """A worker gives back what it was asked for, or some of it; asked for nothing, it shows that it is there."""
+        worker = node.gateway.id
+        with self._lock:
+            self._pulse.heard(worker, time.monotonic())
+            if self._asked[worker].popleft():
+                self._handle(Returned(worker, indices))
+
+    def remove_node(self, node: Node) -> str | None:
+        """A worker is gone; return the node id of the item that is given up, if it killed another worker before."""
+        worker = node.gateway.id
+        # A worker that was told to stop, by -x or --maxfail, leaves what it held; it did not die over it.
+        crashed = not hasattr(node, "workeroutput")
+        with self._lock:
+            del self._nodes[worker]
+            self._pulse.forget(worker)
+            self._futile += crashed and not self._scheduler.pending(worker)
+            commands = self._handle(WorkerLeft(worker, crashed=crashed))
+        if self._futile > FUTILE * max(len(self._nodes), 2):
+            self._give_up()
+        return next((self._nodeids[each.unit] for each in commands if isinstance(each, Quarantine)), None)
+
+    # what others ask and tell
+
+    def admit(self, workers: int) -> None:
+        """Give work to so many workers at most."""
+        self._handle(Admitted(workers))
+
+    def workers(self) -> tuple[int, int]:
+        """Return how many workers are busy and idle."""
+        with self._lock:
+            busy = self._scheduler.busy
+            return busy, len(self._nodes) - busy
+
+    def stop(self) -> None:
+        """Ask nobody for signs of life any more."""
+        self._ended.set()
+
+    # what we do
+
+    def _begin(self, ids: list[str]) -> None:
+        """Learn what the units are, and have them provisioned."""
+        self._ids = ids
+        combos = {unit: self._run.by_nodeid.get(nodeid) for unit, nodeid in enumerate(ids)}
+        if not self._collects:
+            combos = {combo.ordinal: combo for combo in combos.values() if combo}
+        self._nodeids = {unit: combo.nodeid if combo else ids[unit] for unit, combo in combos.items()}
+        self._units = {combo.ordinal: unit for unit, combo in combos.items() if combo}
+        units = {unit: Unit(combo.label if combo else "", 1.0) for unit, combo in combos.items()}
+        self._handle(Listed(units, waiting=frozenset(self._units.values())))
+        self._run.start(self._units, self._on_ready)
+        threading.Thread(target=self._watch, name="pulse", daemon=True).start()
+
+    def _on_ready(self, ordinal: int) -> None:
+        if all(node.shutting_down for node in self.nodes):
+            return  # the session is ending before its time
+        self._handle(Ready([self._units[ordinal]]))
+
+    def _handle(self, event: Event) -> list[Command]:
+        with self._lock:
+            commands = self._scheduler.handle(event)
+            for command in commands:
+                self._carry_out(command)
+            return commands
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Quarantine) or (node := self._nodes.get(command.worker)) is None:
+            return
+        # A dead worker's channel is closed before xdist tells us; what it was given comes back with that news.
+        with contextlib.suppress(OSError):
+            match command:
+                case RunUnits(units=units):
+                    node.send_runtest_some(list(units))
+                case Take(units=units):
+                    self._ask(node, units)
+                case Stop() if self._collects:
+                    node.shutdown()  # it runs what it holds; our own loop holds nothing back, and would drop it
+
+    def _ask(self, node: Node, units: Sequence[int] = ()) -> None:
+        """Ask a worker for units back. Asked for none, it answers all the same, whatever it runs: that it is there."""
+        self._asked[node.gateway.id].append(bool(units))
+        node.send_steal(list(units))
+
+    # signs of life
+
+    def _watch(self) -> None:
+        """Ask every worker regularly whether it is there, and kill those that give no answer: xdist then replaces them."""
+        while not self._ended.wait(PERIOD):
+            with self._lock:
+                for worker in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
+                    with contextlib.suppress(OSError):
+                        self._ask(worker)
+                silent = [self._nodes[name] for name in self._pulse.silent(time.monotonic()) if name in self._nodes]
+            if self._has_heard_all():
+                for node in silent:
+                    _kill(node)
+
+    def _has_heard_all(self) -> bool:
+        """Tell whether everything that workers said was listened to: else it is us who are late."""
+        distributed = self._config.pluginmanager.get_plugin("dsession")
+        return distributed is None or distributed.queue.empty()
+
+    def _give_up(self) -> None:
+        distributed = self._config.pluginmanager.get_plugin("dsession")
+        if distributed is not None:
+            distributed.shouldstop = "workers die before they run anything"
+
+
+def _kill(node: Node) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        os.kill(node.gateway._rinfo().pid, signal.SIGKILL)  # noqa: SLF001  # execnet tells it nowhere else
