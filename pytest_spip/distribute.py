@@ -16,10 +16,14 @@ from pytest_spip.dispatch.scheduler import (
     Event,
     Finished,
     Listed,
+    Quarantine,
     Ready,
+    Returned,
     Run,
     Scheduler,
     Stop,
+    Take,
+    Unit,
     WorkerJoined,
     WorkerLeft,
 )
@@ -68,7 +72,7 @@ class SpipScheduling:
     def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config = config
         self._run = run
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(keeps=1)
         self._nodes: dict[str, WorkerController] = {}
         self._ids: list[str] = []
         self._position: dict[int, int] = {}
@@ -126,17 +130,15 @@ class SpipScheduling:
         self._handle(Ready([self._ids.index(item)]))
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """Answer to a request that we never make."""
-        raise NotImplementedError("nothing was asked back")
+        """A worker has given items back, or none of those that it was asked for."""
+        self._handle(Returned(node.gateway.id, indices))
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """A worker is gone; return the node id of the item that it died over, if it held any."""
+        """A worker is gone; return the node id of the item that is given up, if it had killed another before."""
         del self._nodes[node.gateway.id]
         # A worker that was told to stop, by -x or --maxfail, leaves what it held; it did not die over it.
-        ended = hasattr(node, "workeroutput")
-        pending = () if ended else self._scheduler.pending(node.gateway.id)
-        self._handle(WorkerLeft(node.gateway.id, pending[0] if pending else None))
-        return self._ids[pending[0]] if pending else None
+        commands = self._handle(WorkerLeft(node.gateway.id, crashed=not hasattr(node, "workeroutput")))
+        return next((self._ids[each.unit] for each in commands if isinstance(each, Quarantine)), None)
 
     # what we do
 
@@ -144,8 +146,8 @@ class SpipScheduling:
         self._ids = ids
         combos = [self._run.by_nodeid.get(nodeid) for nodeid in ids]
         self._position = {combo.ordinal: place for place, combo in enumerate(combos) if combo}
-        groups = {place: combo.label if combo else "" for place, combo in enumerate(combos)}
-        self._handle(Listed(groups, waiting=frozenset(self._position.values())))
+        units = {place: Unit(combo.label if combo else "", cost=1.0) for place, combo in enumerate(combos)}
+        self._handle(Listed(units, waiting=frozenset(self._position.values())))
         self._run.start(self._position, self._on_ready)
 
     def _on_ready(self, ordinal: int) -> None:
@@ -153,19 +155,22 @@ class SpipScheduling:
             return  # the session is ending before its time
         self._handle(Ready([self._position[ordinal]]))
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event) -> list[Command]:
         with self._lock:
-            for command in self._scheduler.handle(event):
+            commands = self._scheduler.handle(event)
+            for command in commands:
                 self._carry_out(command)
+            return commands
 
     def _carry_out(self, command: Command) -> None:
-        node = self._nodes.get(command.worker)
-        if node is None:
+        if isinstance(command, Quarantine) or (node := self._nodes.get(command.worker)) is None:
             return
         # A dead worker's channel is closed before xdist tells us; what it was given comes back with that news.
         with contextlib.suppress(OSError):
             match command:
                 case Run(units=units):
                     node.send_runtest_some(list(units))
+                case Take(units=units):
+                    node.send_steal(list(units))
                 case Stop():
                     node.shutdown()
