@@ -18,7 +18,18 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
 JOINTS = ("cli", "session", "workbench", "items", "controller", "distribute", "scheduling", "ticker", "auto")
-EDGE = ("plugin", "hookspecs", "items", "listeners", "reports", "controller", "distribute", "scheduling", "ticker", "auto")
+EDGE = (
+    "plugin",
+    "hookspecs",
+    "items",
+    "listeners",
+    "reports",
+    "controller",
+    "distribute",
+    "scheduling",
+    "ticker",
+    "auto",
+)
 LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
 LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}
 FOR_ROOMS = {*LEAVES} - {"options"}

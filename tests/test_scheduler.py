@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from itertools import pairwise
+import math
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,78 +12,139 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pytest_spip.dispatch.scheduler import (
     LARGEST_CHUNK,
+    MEETING,
+    Admitted,
     Command,
     Event,
     Finished,
     Listed,
+    Quarantine,
     Ready,
+    Returned,
     Run,
     Scheduler,
     Stop,
+    Take,
+    Unit,
     WorkerJoined,
     WorkerLeft,
 )
 
-# -- any order ----------------------------------------------------------------------------------------------------------
+UNITS = st.lists(
+    st.builds(
+        Unit,
+        group=st.sampled_from(["", "a", "b", "c"]),
+        cost=st.sampled_from([1e-9, 0.01, 0.016, 0.5, 2.0, 40.0, 1e6]) | st.floats(1e-3, 100),
+    ),
+    max_size=300,
+)
 
 
 class Session(RuleBasedStateMachine):
     """A session as its scheduler sees it, with what the outside world would know of it."""
 
+    keeps = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler()
-        self.units: set[int] = set()
+        self.scheduler = Scheduler(keeps=self.keeps)
+        self.units: dict[int, Unit] = {}
         self.waiting: set[int] = set()
-        self.blamed: set[int] = set()
+        self.quarantined: set[int] = set()
         self.finished: set[int] = set()
+        self.deaths: Counter[int] = Counter()
         self.held: dict[str, list[int]] = {}
+        self.met: dict[str, set[str]] = {}
+        self.asked: dict[str, tuple[int, ...]] = {}
         self.stopped: set[str] = set()
+        self.lost: list[tuple[str, int]] = []
+        self.admitted = math.inf
         self.listed = False
         self.joined = 0
+
+    # what there is to know
 
     @property
     def ready(self) -> set[int]:
         """What could be run and is in nobody's hands."""
         given = {unit for units in self.held.values() for unit in units}
-        return self.units - self.waiting - self.blamed - self.finished - given
+        return self.units.keys() - self.waiting - self.quarantined - self.finished - given
+
+    @property
+    def over(self) -> bool:
+        """Whether every unit is finished, or given up."""
+        return self.listed and self.units.keys() == self.finished | self.quarantined
+
+    def begun(self, worker: str) -> list[int]:
+        """Return what a worker could have begun by now."""
+        units = self.held[worker]
+        return units if worker in self.stopped else units[: max(0, len(units) - self.keeps)]
+
+    @property
+    def active(self) -> list[str]:
+        """Workers that run something."""
+        return [worker for worker in self.held if self.begun(worker)]
+
+    @property
+    def idle(self) -> list[str]:
+        """Workers that wait for something."""
+        return [worker for worker in self.held if not self.begun(worker) and worker not in self.stopped]
+
+    # what the scheduler commands
 
     def tell(self, event: Event) -> None:
         """Tell the scheduler, and do what it commands."""
         for command in self.scheduler.handle(event):
-            assert command.worker in self.held, "a command for a worker that is not there"
-            assert command.worker not in self.stopped, "a command for a worker that was stopped"
             self.obey(command)
 
     def obey(self, command: Command) -> None:
-        """Do as a worker is told."""
+        """Do as is told, which must be possible."""
         match command:
             case Run(worker, units):
-                assert 0 < len(units) <= LARGEST_CHUNK
+                assert worker not in self.stopped, "given work after it was told that none will come"
+                assert units
                 assert set(units) <= self.ready, "handed out what is waiting, finished, or in another's hands"
                 assert len(set(units)) == len(units)
+                assert len(self.active) < self.admitted or self.begun(worker)
+                assert len(units) == 1 or not any(self.deaths[unit] for unit in units), "a suspect goes alone"
                 self.held[worker] += units
+                self.met[worker] |= {self.units[unit].group for unit in units}
+            case Take(worker, units):
+                assert not self.ready, "asked back while there is something to hand out"
+                assert worker not in self.asked, "asked twice"
+                assert units
+                assert tuple(self.held[worker][-len(units) :]) == units
+                assert len(self.held[worker]) - len(units) > self.keeps, "asked for what is running"
+                self.asked[worker] = units
+            case Quarantine(unit):
+                assert self.deaths[unit] >= 2
+                assert unit not in self.finished
+                self.quarantined.add(unit)
             case Stop(worker):
-                assert self.listed
+                assert worker not in self.stopped, "stopped twice"
+                assert self.listed, "stopped before it is known what comes"
                 assert not self.waiting, "stopped while something will come"
                 assert not self.ready, "stopped while something is there"
+                assert self.over or (self.keeps and not self.asked), "stopped while something may come back"
                 self.stopped.add(worker)
 
-    @initialize(groups=st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=300), data=st.data())
-    def plan(self, groups: list[str], data: st.DataObject) -> None:
+    # what happens
+
+    @initialize(units=UNITS, data=st.data())
+    def plan(self, units: list[Unit], data: st.DataObject) -> None:
         """Choose the units; they are told when a worker has collected."""
-        self.groups = dict(enumerate(groups))
-        every = sorted(self.groups)
-        self.late = set(data.draw(st.one_of(st.just(every), st.just([]), st.lists(st.sampled_from(every or [0])))))
-        self.late &= set(every)
+        self.planned = dict(enumerate(units))
+        every = sorted(self.planned)
+        some = st.lists(st.sampled_from(every)) if every else st.just([])
+        self.late = frozenset(data.draw(st.one_of(st.just(every), st.just([]), some)))
 
     @precondition(lambda self: not self.listed)
     @rule()
     def list_units(self) -> None:
         """The units become known."""
         self.listed = True
-        self.units, self.waiting = set(self.groups), set(self.late)
-        self.tell(Listed(self.groups, frozenset(self.late)))
+        self.units, self.waiting = self.planned, set(self.late)
+        self.tell(Listed(self.planned, self.late))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -97,16 +157,16 @@ class Session(RuleBasedStateMachine):
     @precondition(lambda self: self.units)
     @rule(data=st.data())
     def make_ready_again(self, data: st.DataObject) -> None:
-        """Somebody says again what is known, of any unit that is not waiting or blamed."""
-        known = sorted(self.units - self.waiting - self.blamed)
-        self.tell(Ready(data.draw(st.lists(st.sampled_from(known), max_size=3)) if known else []))
+        """Somebody says what is known, of units that are neither waiting nor in quarantine."""
+        known = sorted(self.units.keys() - self.waiting - self.quarantined)
+        self.tell(Ready(data.draw(st.lists(st.sampled_from(known), max_size=3)) if known else [10_000]))
 
-    @precondition(lambda self: self.blamed)
+    @precondition(lambda self: self.quarantined)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        """Somebody wants a unit that killed a worker run again."""
-        unit = data.draw(st.sampled_from(sorted(self.blamed)))
-        self.blamed.remove(unit)
+        """Somebody wants a unit run again that was given up."""
+        unit = data.draw(st.sampled_from(sorted(self.quarantined)))
+        self.quarantined.remove(unit)
         self.tell(Ready([unit]))
 
     @precondition(lambda self: len(self.held) < 9)
@@ -116,195 +176,177 @@ class Session(RuleBasedStateMachine):
         self.joined += 1
         name = f"gw{self.joined}"
         self.held[name] = []
+        self.met[name] = set()
         self.tell(WorkerJoined(name))
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), crash=st.booleans())
-    def leave(self, data: st.DataObject, *, crash: bool) -> None:
+    @rule(data=st.data(), crashed=st.booleans())
+    def leave(self, data: st.DataObject, *, crashed: bool) -> None:
         """A worker goes, by itself or over the unit that it was running."""
-        worker = data.draw(st.sampled_from(sorted(self.held)))
-        units = self.held.pop(worker)
+        worker = data.draw(st.sampled_from(sorted(self.active if crashed and self.active else self.held)))
+        begun, units = self.begun(worker), self.held.pop(worker)
+        if crashed and begun:
+            self.deaths[begun[0]] += 1
+        self.asked.pop(worker, None)
         self.stopped.discard(worker)
-        guilty = units[0] if crash and units else None
-        self.blamed |= set() if guilty is None else {guilty}
-        self.tell(WorkerLeft(worker, guilty))
+        self.lost += [(worker, unit) for unit in units]
+        self.tell(WorkerLeft(worker, crashed))
+        for unit in begun[:1] if crashed else ():
+            assert (unit in self.quarantined) == (self.deaths[unit] > 1 and unit not in self.finished)
 
-    @precondition(lambda self: any(self.held.values()))
+    @precondition(lambda self: self.active)
     @rule(data=st.data(), many=st.integers(1, 70))
     def finish(self, data: st.DataObject, many: int) -> None:
         """A worker finishes some of what it was given, in order."""
-        worker = data.draw(st.sampled_from(sorted(name for name, units in self.held.items() if units)))
-        for unit in self.held[worker][:many]:
-            self.held[worker].remove(unit)
+        worker = data.draw(st.sampled_from(sorted(self.active)))
+        for _ in range(many):
+            if self.begun(worker):
+                self.finish_first(worker)
+
+    def finish_first(self, worker: str) -> None:
+        """A worker finishes one unit."""
+        unit = self.held[worker].pop(0)
+        self.finished.add(unit)
+        self.lost.append((worker, unit))
+        self.tell(Finished(worker, unit))
+
+    @precondition(lambda self: self.lost)
+    @rule(data=st.data())
+    def finish_late(self, data: st.DataObject) -> None:
+        """The verdict comes of a unit that a worker once had: again, or after somebody else was given it."""
+        worker, unit = data.draw(st.sampled_from(self.lost))
+        if unit not in self.held.get(worker, []):
+            self.quarantined.discard(unit)
             self.finished.add(unit)
             self.tell(Finished(worker, unit))
 
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        """A worker gives back what it had not begun of what it was asked for, or less."""
+        worker = data.draw(st.sampled_from(sorted(self.asked)))
+        there = [unit for unit in self.asked[worker] if unit in self.held[worker]]
+        self.give_back(worker, there[data.draw(st.integers(0, len(there))) :])
+
+    def give_back(self, worker: str, units: list[int]) -> None:
+        """A worker answers."""
+        del self.asked[worker]
+        self.held[worker] = [unit for unit in self.held[worker] if unit not in units]
+        self.lost += [(worker, unit) for unit in units]
+        self.tell(Returned(worker, units))
+
+    @rule(workers=st.none() | st.integers(0, 9))
+    def admit(self, workers: int | None) -> None:
+        """More or fewer workers may hold work."""
+        self.admitted = math.inf if workers is None else workers
+        self.tell(Admitted(workers))
+
     @rule()
     def hear_of_the_gone(self) -> None:
-        """News of a worker that is gone comes late, and of one that nobody knows."""
-        self.tell(Finished("gone", 0))
-        self.tell(WorkerLeft("gone"))
+        """News of a worker that is gone comes late, and of units that nobody knows."""
+        self.tell(Finished("gone", 10_000))
+        self.tell(Returned("gone", [0]))
+        self.tell(WorkerLeft("gone", crashed=True))
+
+    # what always holds
 
     @invariant()
     def nobody_is_idle(self) -> None:
-        """A worker that was not stopped has something to do while there is something."""
-        idle = [worker for worker, units in self.held.items() if not units and worker not in self.stopped]
-        assert not (idle and self.ready)
+        """While something is ready nobody waits who could be a help, unless enough others are at work.
+
+        No help is who has met other groups only, where those who are at work are done before it has met theirs.
+        """
+        idle = self.idle if len(self.active) < self.admitted else []
+        left: dict[str, float] = {}
+        for unit in self.ready if idle else ():
+            assert not self.deaths[unit], "a suspect goes to anybody"
+            group = self.units[unit].group
+            left[group] = left.get(group, 0.0) + self.units[unit].cost
+        assert not left or all(self.met[worker].isdisjoint(left) and self.met[worker] for worker in idle)
+        for group, cost in left.items():
+            at_it = sum(group in self.met[worker] for worker in self.active if worker not in self.stopped)
+            assert cost < MEETING * at_it + 1e-6
 
     @invariant()
-    def everybody_stops(self) -> None:
-        """When nothing is left to hand out every worker knows it, so that it runs the last unit it holds."""
-        if self.listed and not self.waiting and not self.ready:
-            assert self.stopped == set(self.held)
+    def queues_are_bounded(self) -> None:
+        """No worker holds more than a chunk."""
+        assert all(len(units) <= LARGEST_CHUNK for units in self.held.values())
+
+    @invariant()
+    def suspects_are_alone(self) -> None:
+        """With a suspect a worker holds only what it does not begin before, or after it."""
+        for units in self.held.values():
+            for place in (place for place, unit in enumerate(units) if self.deaths[unit] and unit not in self.finished):
+                assert place <= self.keeps
+                assert len(units) - place - 1 <= self.keeps
+
+    @invariant()
+    def who_waits_for_nothing_is_stopped(self) -> None:
+        """When nothing can come idle workers know it, so that they run the last unit that they hold."""
+        spare = any(len(units) > self.keeps + 1 for units in self.held.values())
+        stuck = self.keeps and self.listed and not (self.waiting or self.ready or self.asked or spare)
+        assert not (self.idle and (self.over or stuck))
 
     @invariant()
     def books_agree(self) -> None:
-        """The scheduler knows what each worker holds, in order, and whether all is done."""
+        """The scheduler knows what each worker holds, in order, how much is to do, and whether all is done."""
         assert all(list(self.scheduler.pending(worker)) == units for worker, units in self.held.items())
-        over = self.units - self.blamed == self.finished
-        assert self.scheduler.done == (self.listed and over)
+        assert self.scheduler.busy == len(self.active)
+        assert self.scheduler.ready == len(self.ready)
+        assert self.scheduler.done == self.over
 
     def teardown(self) -> None:
         """However far it has come, a session can be brought to its end."""
         if not self.listed:
             self.list_units()
-        if self.waiting:
-            waiting, self.waiting = sorted(self.waiting), set()
-            self.tell(Ready(waiting))
-        while self.ready or any(self.held.values()):
-            if not any(self.held.values()):
+        self.admit(None)
+        waiting, self.waiting = sorted(self.waiting), set()
+        self.tell(Ready(waiting))
+        while not self.over:
+            for worker in list(self.asked):
+                self.give_back(worker, [unit for unit in self.asked[worker] if unit in self.held[worker]])
+            if not self.active:
+                assert not self.idle, "who is there waits for ever"
                 self.join()
-            for worker in [name for name, units in self.held.items() if units]:
-                unit = self.held[worker].pop(0)
-                self.finished.add(unit)
-                self.tell(Finished(worker, unit))
-        self.books_agree()
+            for worker in self.active:
+                self.finish_first(worker)
+            self.books_agree()
         assert self.scheduler.done
 
 
-TestSession = Session.TestCase
-TestSession.settings = settings(
+class SessionOfXdist(Session):
+    """The same with workers that begin a unit only when they know the next, or that none will come."""
+
+    keeps = 1
+
+
+SETTINGS = settings(
     max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # says how busy the machine is, not what the scheduler does
 )
+TestSession = Session.TestCase
+TestSession.settings = SETTINGS
+TestSessionOfXdist = SessionOfXdist.TestCase
+TestSessionOfXdist.settings = SETTINGS
 
 
-# -- in order -----------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Played:
-    """What came of a session that was played to its end: who was given which chunks, and who ran what in order."""
-
-    chunks: list[tuple[str, tuple[int, ...]]]
-    ran: list[tuple[str, int]]
-
-
-def play(groups: Sequence[str], workers: Sequence[str]) -> Played:
-    """Play a session in which all is ready and workers take turns."""
-    scheduler = Scheduler()
-    chunks: list[tuple[str, tuple[int, ...]]] = []
-    ran: list[tuple[str, int]] = []
-    events: list[Event] = [*map(WorkerJoined, workers), Listed(dict(enumerate(groups)))]
-    while events:
-        commands = scheduler.handle(events.pop(0))
-        chunks += [(command.worker, command.units) for command in commands if isinstance(command, Run)]
-        if not events:
-            held = [(worker, scheduler.pending(worker)) for worker in workers]
-            events = [Finished(worker, units[0]) for worker, units in held if units]
-            ran += [(event.worker, event.unit) for event in events if isinstance(event, Finished)]
-    assert scheduler.done
-    return Played(chunks, ran)
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 8])
-@pytest.mark.parametrize("units", [1, 2, 7, 100, 1000, 5000])
-def test_chunks_shrink(units: int, workers: int) -> None:
-    """Chunks begin at a fair share, never grow beyond what a message amortises, and end thin; each unit is in one."""
-    played = play(["a"] * units, [f"gw{number}" for number in range(workers)])
-    sizes = [len(chunk) for _, chunk in played.chunks]
-    assert sorted(unit for _, chunk in played.chunks for unit in chunk) == list(range(units))
-    assert max(sizes) <= LARGEST_CHUNK
-    assert all(size <= 2 for size in sizes[-workers:])
-    fair = [max(2, (units - sum(sizes[:place])) // (2 * workers)) for place in range(len(sizes))]
-    assert all(size <= most for size, most in zip(sizes, fair, strict=True))
-
-
-def test_large_chunks_come_first() -> None:
-    """As long as there is plenty a worker is given the largest chunk."""
-    sizes = [len(chunk) for _, chunk in play(["a"] * 1000, ["gw0", "gw1"]).chunks]
-    assert sizes[:8] == [LARGEST_CHUNK] * 8
-
-
-def test_workers_keep_to_a_group() -> None:
-    """Workers spread over the interpreters and keep to theirs while it lasts, so that each meets as few as can be."""
-    groups = ["py310", "py311", "py312", "py313"] * 200
-    played = play(groups, ["gw0", "gw1", "gw2", "gw3"])
-    firsts = {worker: groups[chunk[0]] for worker, chunk in reversed(played.chunks)}
-    assert len(set(firsts.values())) == 4
-    met = {worker: [groups[unit] for name, unit in played.ran if name == worker] for worker in firsts}
-    changes = [before != after for labels in met.values() for before, after in pairwise(labels)]
-    assert sum(changes) <= 12
-
-
-def test_units_of_a_group_run_in_order() -> None:
-    """One worker runs a group's units in the plan's order."""
-    assert [unit for _, unit in play(["a"] * 300, ["gw0"]).ran] == list(range(300))
-
-
-def test_work_begins_with_the_first_worker() -> None:
-    """The first worker is given work before any other has come, and leaves some for them."""
-    scheduler = Scheduler()
-    assert scheduler.handle(Listed(dict.fromkeys(range(100), "a"))) == []
-    (first,) = scheduler.handle(WorkerJoined("gw0"))
-    (second,) = scheduler.handle(WorkerJoined("gw1"))
-    assert isinstance(first, Run)
-    assert isinstance(second, Run)
-    assert (len(first.units), len(second.units)) == (50, 12)
-
-
-def test_lost_work_is_run_first_by_others() -> None:
-    """What a dead worker held goes to others, in its order and before the rest; what killed it does not."""
-    scheduler = Scheduler()
-    scheduler.handle(WorkerJoined("gw0"))
-    scheduler.handle(Listed(dict.fromkeys(range(10), "a")))
-    assert scheduler.pending("gw0") == (0, 1, 2, 3, 4)
-    scheduler.handle(Finished("gw0", 0))
-    scheduler.handle(WorkerLeft("gw0", blamed=1))
-    assert scheduler.pending("gw0") == ()
-    assert scheduler.handle(WorkerJoined("gw1")) == [Run("gw1", (2, 3, 4, 5))]
-
-
-def test_nothing_to_do_is_done() -> None:
-    """A session without units is over as soon as that is known, and workers are stopped."""
-    scheduler = Scheduler()
-    assert scheduler.handle(WorkerJoined("gw0")) == []
-    assert not scheduler.done
-    assert scheduler.handle(Listed({})) == [Stop("gw0")]
-    assert scheduler.handle(WorkerJoined("gw1")) == [Stop("gw1")]
-    assert scheduler.done
-
-
-def test_waiting_units_keep_workers_waiting() -> None:
-    """While something will come nobody is stopped; what comes goes to the emptiest; the last one ends it."""
-    scheduler = Scheduler()
-    scheduler.handle(Listed({0: "a", 1: "b", 2: "a"}, frozenset({0, 1, 2})))
-    assert [scheduler.handle(WorkerJoined(name)) for name in ("gw0", "gw1")] == [[], []]
-    assert scheduler.handle(Ready([1])) == [Run("gw0", (1,))]
-    assert scheduler.handle(Ready([0])) == [Run("gw1", (0,))]
-    assert scheduler.handle(Finished("gw1", 0)) == []
-    assert scheduler.handle(Ready([2])) == [Run("gw1", (2,)), Stop("gw0"), Stop("gw1")]
-    assert [scheduler.handle(Finished("gw0", 1)), scheduler.done] == [[], False]
-    assert [scheduler.handle(Finished("gw1", 2)), scheduler.done] == [[], True]
-
-
-def test_blamed_unit_runs_again_only_when_asked_for() -> None:
-    """A unit that killed its worker counts as done, until somebody wants it run again."""
-    scheduler = Scheduler()
-    scheduler.handle(WorkerJoined("gw0"))
-    scheduler.handle(Listed({0: "a"}))
-    assert [scheduler.handle(WorkerLeft("gw0", blamed=0)), scheduler.done] == [[], True]
-    assert [scheduler.handle(Ready([0])), scheduler.done] == [[], False]
-    assert scheduler.handle(WorkerJoined("gw1")) == [Run("gw1", (0,)), Stop("gw1")]
+@pytest.mark.parametrize("cost", [0.0, math.inf, math.nan])
+@pytest.mark.parametrize("keeps", [0, 1])
+def test_senseless_estimates_lose_nothing(cost: float, keeps: int) -> None:
+    """Whatever the estimates say, each unit is handed out once."""
+    scheduler = Scheduler(keeps=keeps)
+    workers = ["gw0", "gw1", "gw2"]
+    for worker in workers:
+        scheduler.handle(WorkerJoined(worker))
+    scheduler.handle(Listed({unit: Unit("a", cost if unit % 2 else 1.0) for unit in range(500)}))
+    ran: list[int] = []
+    while not scheduler.done:
+        worker, unit = next((worker, units[0]) for worker in workers if (units := scheduler.pending(worker)))
+        ran.append(unit)
+        events: list[Event] = [Finished(worker, unit)]
+        while events:
+            commands = scheduler.handle(events.pop())
+            events += [Returned(each.worker, each.units) for each in commands if isinstance(each, Take)]
+    assert sorted(ran) == list(range(500))

@@ -1,196 +1,360 @@
-"""The scheduler: hands out units of work grouped by interpreter, in chunks that shrink towards the end."""
+"""The scheduler: hands out units of work, longest first, in chunks that shrink towards the end, and evens out what is left.
+
+It knows no time: costs are estimates, which decide the order of things and nothing else.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import enum
+import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import assert_never
 
+from pytest_spip.dispatch.backlog import Backlog, Queue
+from pytest_spip.dispatch.crew import Crew, Worker
+from pytest_spip.dispatch.messages import (
+    Admitted,
+    Command,
+    Event,
+    Finished,
+    Listed,
+    Quarantine,
+    Ready,
+    Returned,
+    Run,
+    Stop,
+    Take,
+    Unit,
+    WorkerJoined,
+    WorkerLeft,
+)
+
 __all__ = [
+    "Admitted",
     "Command",
     "Event",
     "Finished",
     "Listed",
+    "Quarantine",
     "Ready",
+    "Returned",
     "Run",
     "Scheduler",
     "Stop",
+    "Take",
+    "Unit",
     "WorkerJoined",
     "WorkerLeft",
 ]
 
 LARGEST_CHUNK = 64
-"""Units handed out at once at most: about as many import checks as amortise one message."""
-LOW_WATER = 2
-"""A worker with fewer pending units is given more. It runs a unit only when it knows the next, so one is never enough."""
+"""Units that a worker holds at most: about as many import checks as amortise one message."""
+LARGEST_COST = 30.0
+"""Seconds of work that a worker is given at most, unless it is a single unit."""
+LOW_COST = 0.1
+"""Seconds of work below which a worker is given more: several round trips of 5 to 20 ms."""
+LOW_COUNT = 2
+"""Units below which a worker is given more, whatever they cost."""
+MEETING = 0.3
+"""Seconds that a worker needs for its first unit of a group: a worktree and a fork server are made."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Listed:
-    """The units of the run are known: unit number to group. ``waiting`` are those that are not ready yet."""
-
-    groups: Mapping[int, str]
-    waiting: frozenset[int] = frozenset()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ready:
-    """Units that were waiting, or that a :class:`WorkerLeft` was blamed on, can be run now; others are passed over."""
-
-    units: Sequence[int]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerJoined:
-    """A worker can take work."""
-
-    worker: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerLeft:
-    """A worker died or was shut down; what it had not finished goes to others, but for ``blamed``, which killed it."""
-
-    worker: str
-    blamed: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finished:
-    """A worker finished a unit."""
-
-    worker: str
-    unit: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run:
-    """Command: have a worker run units, in this order."""
-
-    worker: str
-    units: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stop:
-    """Command: tell a worker that nothing more will come, so that it runs the last unit it holds."""
-
-    worker: str
-
-
-Event = Listed | Ready | WorkerJoined | WorkerLeft | Finished
-Command = Run | Stop
-
-
-@dataclasses.dataclass(slots=True)
-class _Worker:
-    pending: deque[int] = dataclasses.field(default_factory=deque)
-    group: str = ""
-    stopped: bool = False
+class _State(enum.Enum):
+    WAITING = enum.auto()
+    READY = enum.auto()
+    HELD = enum.auto()
+    QUARANTINED = enum.auto()
+    FINISHED = enum.auto()
 
 
 class Scheduler:
-    """State and transitions: :meth:`handle` takes an event and returns commands; the edge carries them out."""
+    """State and transitions: :meth:`handle` takes an event and returns commands; the edge carries them out.
 
-    def __init__(self) -> None:
-        self._groups: dict[int, str] = {}
-        self._ready: dict[str, deque[int]] = {}
-        self._waiting: set[int] = set()
-        self._blamed: set[int] = set()
-        self._workers: dict[str, _Worker] = {}
-        self._listed = False
+    ``keeps`` is the number of units at the end of its queue that a worker does not begin before it is given another, or
+    stopped: 1 for xdist's own loop, 0 for one that runs whatever it holds.
+    """
+
+    def __init__(self, *, keeps: int = 0) -> None:
+        self._keeps = keeps
+        self._crew = Crew(keeps)
+        self._units: Mapping[int, Unit] = {}
+        self._states: dict[int, _State] = {}
+        self._backlog = Backlog({})
+        self._suspects: deque[int] = deque()
+        self._deaths: dict[int, int] = {}
+        self._open: int | None = None
+        self._waiting = 0
+        self._admitted = math.inf
+        self._commands: list[Command] = []
 
     @property
     def done(self) -> bool:
-        """Whether every unit was handed out and finished."""
-        return self._exhausted and not any(worker.pending for worker in self._workers.values())
+        """Whether every unit is finished or in quarantine."""
+        return self._open == 0
+
+    @property
+    def busy(self) -> int:
+        """The number of workers that hold work which they can begin."""
+        return self._crew.active
+
+    @property
+    def ready(self) -> int:
+        """The number of units that are ready and not handed out."""
+        return len(self._backlog) + len(self._suspects)
+
+    def pending(self, worker: str) -> tuple[int, ...]:
+        """Return what a worker was given and has neither finished nor given back, in order."""
+        known = self._crew.get(worker)
+        return tuple(known.held) if known else ()
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take an event in and return what is to be done about it, in order."""
+        match event:
+            case Finished():
+                self._finish(event)
+            case Ready():
+                self._release(event.units)
+            case Returned():
+                self._take_in(event)
+            case WorkerJoined():
+                self._take_back(WorkerLeft(event.worker))  # who comes anew holds nothing
+                self._crew.join(event.worker)
+            case WorkerLeft():
+                self._take_back(event)
+            case Admitted():
+                self._admitted = math.inf if event.workers is None else event.workers
+            case Listed():
+                self._list(event)
+            case _:
+                assert_never(event)
+        if self._crew.idlers:
+            self._employ()
+        commands, self._commands = self._commands, []
+        return commands
+
+    # units come
+
+    def _list(self, event: Listed) -> None:
+        self._units = event.units
+        self._backlog = Backlog(event.units)
+        self._open, self._waiting = len(event.units), len(event.waiting)
+        self._states = dict.fromkeys(event.units, _State.WAITING)
+        for unit in event.units:
+            if unit not in event.waiting:
+                self._make_ready(unit)
+
+    def _release(self, units: Sequence[int]) -> None:
+        for unit in units:
+            state = self._states.get(unit)
+            if state is _State.WAITING:
+                self._waiting -= 1
+                self._make_ready(unit)
+            elif state is _State.QUARANTINED:
+                self._settle(+1)
+                self._make_ready(unit)
+
+    def _make_ready(self, unit: int) -> None:
+        self._states[unit] = _State.READY
+        if unit in self._deaths:
+            self._suspects.append(unit)
+        else:
+            self._backlog.add(unit)
+
+    def _settle(self, change: int) -> None:
+        assert self._open is not None, "units were listed"
+        self._open += change
+
+    # units go
+
+    def _finish(self, event: Finished) -> None:
+        worker = self._crew.get(event.worker)
+        if worker and event.unit in worker.held:
+            self._let_go(worker, [event.unit])
+            worker.refused = False
+            self._crew.offer(worker)
+        self._close(event.unit)
+        if worker and worker.active and self._is_low(worker):
+            self._hand_out(worker)
+
+    def _close(self, unit: int) -> None:
+        state = self._states.get(unit)
+        if state is None or state is _State.FINISHED:
+            return
+        if state is _State.READY:  # its worker was thought dead, and finished it after all
+            self._suspects.remove(unit) if unit in self._deaths else self._backlog.discard(unit)
+        self._waiting -= state is _State.WAITING
+        self._settle(0 if state is _State.QUARANTINED else -1)
+        self._states[unit] = _State.FINISHED
+
+    def _take_in(self, event: Returned) -> None:
+        worker = self._crew.get(event.worker)
+        if worker is None:
+            return
+        self._crew.answered(worker)
+        back = self._let_go(worker, event.units)
+        worker.refused = not back  # until it finishes something, or it would be asked for ever
+        self._crew.offer(worker)
+        self._give_up(back)
+
+    def _take_back(self, event: WorkerLeft) -> None:
+        worker = self._crew.leave(event.worker)
+        if worker is None:
+            return
+        if event.crashed and worker.active:
+            self._blame(worker.held[0])
+        self._give_up(worker.held)
+
+    def _blame(self, unit: int) -> None:
+        self._deaths[unit] = self._deaths.get(unit, 0) + 1
+        if self._deaths[unit] > 1 and self._states[unit] is _State.HELD:
+            self._states[unit] = _State.QUARANTINED
+            self._settle(-1)
+            self._commands.append(Quarantine(unit))
+
+    def _let_go(self, worker: Worker, units: Sequence[int]) -> list[int]:
+        """Take those of the units that a worker holds off it, and return them."""
+        if len(units) == 1 and worker.held and worker.held[0] == units[0]:  # nearly always
+            gone = [worker.held.popleft()]
+        else:
+            wanted = set(units)
+            gone = [unit for unit in worker.held if unit in wanted]
+            worker.held = deque(unit for unit in worker.held if unit not in wanted)
+        for unit in gone:
+            worker.load -= self._units[unit].cost
+            worker.suspects -= unit in self._deaths
+        if not worker.held:
+            worker.load = 0.0  # however the sum was rounded
+        self._crew.settle(worker)
+        return gone
+
+    def _give_up(self, units: Sequence[int]) -> None:
+        """Put units back that somebody held; some may have been finished by who held them before."""
+        for unit in units:
+            if self._states[unit] is _State.HELD:
+                self._make_ready(unit)
+
+    # who gets what
+
+    def _employ(self) -> None:
+        """Give idle workers what is ready, else ask busy ones for some of theirs, else stop them."""
+        crew = self._crew
+        while self.ready and crew.idlers and crew.active < self._admitted and (worker := self._idler()):
+            self._hand_out(worker)
+        if self.ready:
+            return
+        while crew.asked < min(crew.idlers, self._admitted - crew.active) and self._ask():
+            pass
+        if self.done or (self._keeps and self._exhausted):
+            for worker in crew.idle:
+                crew.stop(worker)
+                self._commands.append(Stop(worker.name))
+
+    def _idler(self) -> Worker | None:
+        """Choose the idle worker that is given something next; none if none of them would be a help."""
+        queues = self._backlog.open
+        worker = self._crew.idler(queue.group for queue in queues)
+        return worker if self._suspects or any(self._helps(worker, queue) for queue in queues) else None
+
+    @staticmethod
+    def _helps(worker: Worker, queue: Queue) -> bool:
+        """Whether a worker is a help at a queue: not if those who are at it are done before it has met the group."""
+        return not worker.met or queue.group in worker.met or queue.cost >= MEETING * queue.crowd
 
     @property
     def _exhausted(self) -> bool:
-        """Whether nothing is left to hand out, now or later."""
-        return self._listed and not self._waiting and not self._left
+        """Whether nothing can come any more unless somebody dies.
 
-    @property
-    def _left(self) -> int:
-        return sum(map(len, self._ready.values()))
+        A worker that keeps a unit back must be stopped then, to run it; any other is left to wait for the dead one's work.
+        """
+        listed = self._open is not None
+        return listed and not (self._waiting or self._crew.asked or self._crew.richest())
 
-    def pending(self, worker: str) -> tuple[int, ...]:
-        """Return what a worker was given and has not finished, in order."""
-        return tuple(self._workers[worker].pending) if worker in self._workers else ()
+    def _is_low(self, worker: Worker) -> bool:
+        """Whether a busy worker is to be given more before it runs dry. With a suspect it is left alone."""
+        count = len(worker.held)
+        low = count < LOW_COUNT + self._keeps or (worker.load < LOW_COST and count <= LARGEST_CHUNK // 2)
+        return low and not worker.suspects and not worker.stopped and self._crew.active <= self._admitted
 
-    def handle(self, event: Event) -> list[Command]:
-        """Take an event in and return what is to be done about it."""
-        match event:
-            case Listed():
-                self._list(event)
-            case Ready():
-                self._make_ready(event.units)
-            case WorkerJoined():
-                self._workers[event.worker] = _Worker()
-            case WorkerLeft():
-                self._take_back(event)
-            case Finished():
-                self._finish(event)
-            case _:
-                assert_never(event)
-        return self._hand_out()
+    def _hand_out(self, worker: Worker) -> None:
+        if self._suspects:
+            # It must be alone, for the next death to be surely its own: the first worker that is idle gets it.
+            chunk = [] if worker.active else [self._suspects.popleft()]
+            worker.suspects += len(chunk)
+        else:
+            chunk = self._chunk(worker)
+        if not chunk:
+            return
+        for unit in chunk:
+            self._states[unit] = _State.HELD
+            worker.load += self._units[unit].cost
+        worker.held.extend(chunk)
+        self._crew.settle(worker)
+        self._crew.offer(worker)
+        self._commands.append(Run(worker.name, tuple(chunk)))
 
-    def _list(self, event: Listed) -> None:
-        self._listed = True
-        self._groups = dict(event.groups)
-        self._waiting = set(event.waiting)
-        for unit, group in event.groups.items():
-            if unit not in event.waiting:
-                self._ready.setdefault(group, deque()).append(unit)
+    def _chunk(self, worker: Worker) -> list[int]:
+        """Take units for a worker off the backlog: as many as it must have to begin, and more as long as they fit in."""
+        needs = max(0, self._keeps + 1 - len(worker.held))
+        most = 1 if worker.suspects else LARGEST_CHUNK - len(worker.held)
+        fair = self._fair()
+        room = self._room(fair) - worker.load
+        queue: Queue | None = None
+        chunk: list[int] = []
+        while len(chunk) < most:
+            if not queue:
+                # The next group can wait until this one is done.
+                queue = self._queue_for(worker, fair) if not chunk or len(chunk) < needs else None
+            if not queue:
+                break
+            cost = self._backlog.longest(queue)
+            if cost > room and len(chunk) >= needs:
+                break
+            chunk.append(self._backlog.take(queue))
+            self._crew.go_to(worker, queue)
+            room -= cost
+        return chunk
 
-    def _make_ready(self, units: Iterable[int]) -> None:
-        for unit in units:
-            held = self._waiting if unit in self._waiting else self._blamed
-            if unit in held:
-                held.remove(unit)
-                self._ready.setdefault(self._groups[unit], deque()).append(unit)
+    def _fair(self) -> float:
+        """Half of what is ready for each worker, in seconds: what one gets too much of, the other half can even out."""
+        return self._backlog.cost / (2 * max(1, min(self._crew.hands, self._admitted)))
 
-    def _take_back(self, event: WorkerLeft) -> None:
-        worker = self._workers.pop(event.worker, None)
-        for unit in reversed(worker.pending if worker else ()):
-            if unit == event.blamed:
-                self._blamed.add(unit)
+    def _room(self, fair: float) -> float:
+        """How much work a worker may hold, in seconds: a fair part; but cheap units stream, if there are enough for all."""
+        stream = min(LOW_COST, self._backlog.cost / max(1, self._crew.idlers))
+        return max(stream, min(LARGEST_COST, fair))
+
+    def _queue_for(self, worker: Worker, fair: float) -> Queue | None:
+        """Choose what a worker goes on with, if it can be of help anywhere.
+
+        First what would decide the makespan if it began late. Else it stays, unless others would need longer with its help
+        than those it leaves would without: so all groups come to an end together, and few workers meet many.
+        """
+
+        def appeal(queue: Queue) -> tuple[float, float]:
+            meeting = 0.0 if queue.group in worker.met else MEETING
+            length = self._backlog.longest(queue) - meeting
+            if queue is worker.queue:
+                others = queue.crowd - 1
+                left = queue.cost / others if others else math.inf
             else:
-                self._ready.setdefault(self._groups[unit], deque()).appendleft(unit)
+                left = (queue.cost - meeting) / (queue.crowd + 1)
+            return length if length > fair else 0.0, left
 
-    def _finish(self, event: Finished) -> None:
-        worker = self._workers.get(event.worker)
-        if worker and event.unit in worker.pending:
-            worker.pending.remove(event.unit)
+        return max((queue for queue in self._backlog.open if self._helps(worker, queue)), key=appeal, default=None)
 
-    def _hand_out(self) -> list[Command]:
-        commands: list[Command] = []
-        # The emptiest first: when little is left, it goes to those who would stand idle.
-        for name, worker in sorted(self._workers.items(), key=lambda item: len(item[1].pending)):
-            if not worker.stopped and len(worker.pending) < LOW_WATER and (chunk := self._chunk(worker)):
-                worker.pending.extend(chunk)
-                commands.append(Run(name, chunk))
-        if self._exhausted:
-            commands += [Stop(name) for name, worker in self._workers.items() if not worker.stopped]
-            for worker in self._workers.values():
-                worker.stopped = True
-        return commands
-
-    def _chunk(self, worker: _Worker) -> tuple[int, ...]:
-        """Take half of a fair share off one group: chunks shrink as the work does, and the tail is spread thin."""
-        size = max(LOW_WATER - len(worker.pending), min(LARGEST_CHUNK, self._left // (2 * len(self._workers))))
-        taken: list[int] = []
-        while len(taken) < size and (group := self._best_group(worker)) is not None:
-            queue = self._ready[group]
-            taken += [queue.popleft() for _ in range(min(size - len(taken), len(queue)))]
-            worker.group = group
-        return tuple(taken)
-
-    def _best_group(self, worker: _Worker) -> str | None:
-        """Return the worker's own group while it lasts, then the one with most left for each worker at it."""
-        if self._ready.get(worker.group):
-            return worker.group
-        open_groups = [group for group, queue in self._ready.items() if queue]
-        crowd = {group: sum(other.group == group for other in self._workers.values()) for group in open_groups}
-        return max(open_groups, key=lambda group: len(self._ready[group]) / (1 + crowd[group]), default=None)
+    def _ask(self) -> bool:
+        """Ask the worker that has most to do for about half of what it does not run; tell whether there is one."""
+        victim = self._crew.richest()
+        # Who comes new to a group needs longer for its first unit than a victim with little to do for all.
+        if victim is None or not (victim.load >= MEETING or self._crew.awaits(self._units[victim.held[-1]].group)):
+            return False
+        costs = [self._units[unit].cost for unit in islice(victim.held, self._keeps + 1, None)]
+        count, taken, half = 0, 0.0, sum(costs) / 2
+        while count < len(costs) and (not count or taken < half):
+            count += 1
+            taken += costs[-count]
+        self._crew.ask(victim)
+        self._commands.append(Take(victim.name, tuple(islice(victim.held, len(victim.held) - count, None))))
+        return True

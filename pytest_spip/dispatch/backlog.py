@@ -1,0 +1,103 @@
+"""The backlog: units that are ready and in nobody's hands, in a queue for each group, longest first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from pytest_spip.dispatch.messages import Unit
+
+__all__ = ["Backlog", "Queue"]
+
+
+class Queue:
+    """Ready units of one group, ``cost`` seconds together. ``crowd`` counts the workers that are at it."""
+
+    __slots__ = ("_gone", "_ranks", "cost", "crowd", "group")
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.cost = 0.0
+        self.crowd = 0
+        self._ranks: list[int] = []
+        self._gone: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._ranks) - len(self._gone)
+
+    @property
+    def first(self) -> int:
+        """The rank of the longest unit."""
+        while self._ranks[0] in self._gone:
+            self._gone.remove(heapq.heappop(self._ranks))
+        return self._ranks[0]
+
+    def push(self, rank: int, cost: float) -> None:
+        """Add a unit."""
+        heapq.heappush(self._ranks, rank)
+        self.cost += cost
+
+    def pop(self, cost: float) -> None:
+        """Remove the longest unit, which is of this cost."""
+        heapq.heappop(self._ranks)
+        self._pay(cost)
+
+    def discard(self, rank: int, cost: float) -> None:
+        """Remove a unit from anywhere; the heap learns of it when it comes up."""
+        self._gone.add(rank)
+        self._pay(cost)
+
+    def _pay(self, cost: float) -> None:
+        self.cost = self.cost - cost if self else 0.0  # nothing costs nothing, however the sum was rounded
+
+
+class Backlog:
+    """All queues; ``cost`` is that of all of them, in seconds.
+
+    A unit's rank is its place among all units of the run, longest first and then in the plan's order.
+    """
+
+    def __init__(self, units: Mapping[int, Unit]) -> None:
+        self._units = units
+        self._order = sorted(units, key=lambda unit: -units[unit].cost)
+        self._rank = {unit: rank for rank, unit in enumerate(self._order)}
+        self._queues = {group: Queue(group) for group in dict.fromkeys(unit.group for unit in units.values())}
+        self._count = 0
+        self.cost = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def open(self) -> list[Queue]:
+        """The queues that have units."""
+        return [queue for queue in self._queues.values() if queue]
+
+    def longest(self, queue: Queue) -> float:
+        """Return the cost of the longest unit of a queue that has one."""
+        return self._units[self._order[queue.first]].cost
+
+    def add(self, unit: int) -> None:
+        """Put a unit in its place."""
+        about = self._units[unit]
+        self._queues[about.group].push(self._rank[unit], about.cost)
+        self._count += 1
+        self.cost += about.cost
+
+    def take(self, queue: Queue) -> int:
+        """Remove and return the longest unit of a queue that has one."""
+        unit = self._order[queue.first]
+        cost = self._units[unit].cost
+        queue.pop(cost)
+        self._lose(cost)
+        return unit
+
+    def discard(self, unit: int) -> None:
+        """Remove a unit that is here."""
+        about = self._units[unit]
+        self._queues[about.group].discard(self._rank[unit], about.cost)
+        self._lose(about.cost)
+
+    def _lose(self, cost: float) -> None:
+        self._count -= 1
+        self.cost = self.cost - cost if self._count else 0.0
