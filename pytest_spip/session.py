@@ -23,6 +23,7 @@ from pytest_spip.compose.ram import Root, choose_root, discard, sweep
 from pytest_spip.disk import open_cache
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
+    CONTROLLER,
     Combo,
     Indexes,
     Interpreter,
@@ -44,9 +45,10 @@ from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.record.host import cpu_times
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.record.telemetry import cpu_times
+from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.analysis import Summary, summarise
 from pytest_spip.report.progress import Progress
 from pytest_spip.run.closures import closures_path, find_closures
@@ -178,6 +180,7 @@ class Run:
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
         self._began: tuple[float, tuple[float, float, float]] | None = None
+        self._telemetry: Telemetry | None = None
         self._ended = 0.0
         self._closures: dict[str, str] = {}
         self._finder: threading.Thread | None = None
@@ -257,6 +260,8 @@ class Run:
         self._selected = frozenset(selected)
         self._on_ready = on_ready
         self._began = time.monotonic(), cpu_times()
+        telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
+        self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
         self.progress = Progress(planned=len(self._selected))
         self._provisioner = Provisioner(
             self.plan,
@@ -305,6 +310,8 @@ class Run:
     def finish(self) -> Summary:
         """Merge telemetry, close the books, and return what the session came to."""
         self.stop()
+        if self._telemetry:
+            self._telemetry.close()
         damaged = self.writer.merge(self.directory.workers)
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
         summary = self._summary()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +19,7 @@ import pytest
 
 from pytest_spip.model import (
     Combo,
+    Disagreement,
     Environment,
     Interpreter,
     Outcome,
@@ -24,11 +28,13 @@ from pytest_spip.model import (
     Provisioned,
     Reason,
     Result,
+    Span,
     StoredWheel,
     Verdict,
 )
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.telemetry import Telemetry
+from pytest_spip.record.timeline import Timeline
 from tests.support.machine import eventually
 from tests.support.rooms import combo, plan, result
 
@@ -151,8 +157,12 @@ def test_first_provision_counts(writer: RunWriter, reader: RunReader) -> None:
 
 def test_work_and_phases_are_summed(writer: RunWriter, reader: RunReader) -> None:
     """What provisioning really did, and how long it took, is added up over the combinations."""
-    writer.provisioned(Provisioned(0, verdict=SKIP, phases={"resolve": 1.0, "fetch": 0.5}, work={"resolved": 1}))
-    writer.provisioned(Provisioned(1, verdict=SKIP, phases={"resolve": 2.0}, work={"resolved": 1, "built": 3}))
+    writer.provisioned(
+        Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("fetch", 1e9, 0.5)), work={"resolved": 1})
+    )
+    writer.provisioned(
+        Provisioned(1, verdict=SKIP, spans=(Span("resolve", 1e9, 2.0),), work={"resolved": 1, "built": 3})
+    )
     assert reader.phases() == {"resolve": 3.0, "fetch": 0.5}
     assert reader.work() == {"resolved": 2, "built": 3}
 
@@ -263,7 +273,7 @@ def test_threads_may_write_together(writer: RunWriter, reader: RunReader) -> Non
 
     def write(part: int) -> None:
         for number in work[part::8]:
-            writer.provisioned(Provisioned(number, verdict=SKIP, phases={"resolve": 1.0}))
+            writer.provisioned(Provisioned(number, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0),)))
             writer.verdict(result(number))
             if number % 16 == part:
                 writer.flush()
@@ -301,7 +311,7 @@ def test_verdicts_that_cannot_be_written_are_kept(path: Path) -> None:
 def test_failed_transaction_leaves_nothing(writer: RunWriter, reader: RunReader) -> None:
     """What fails half-way is rolled back whole, and the next transaction works."""
     with pytest.raises(sqlite3.Error):
-        writer.provisioned(Provisioned(0, verdict=SKIP, phases={"resolve": 1.0, "fetch": None}))  # type: ignore[dict-item]
+        writer.provisioned(Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("No Phase", 1e9, 1.0))))
     assert (reader.provision(0), reader.phases()) == (None, {})
     writer.provisioned(Provisioned(0, verdict=SKIP))
     assert reader.provision(0) is not None
@@ -343,12 +353,13 @@ def test_run_is_closed_while_somebody_reads(path: Path) -> None:
 WORKER = """
 import sys
 from pathlib import Path
+from pytest_spip.model import Span
 from pytest_spip.record import telemetry
 telemetry.BATCH = 0.01
 mine = telemetry.Telemetry(Path(sys.argv[1]), "gw1", "one")
 for n in range(100):
-    mine.phases(n, {"run": 1.0})
-while mine._phases:
+    mine.spans(n, [Span("run", 1e9, 1.0)])
+while mine._spans:
     mine._ended.wait(0.01)
 print("written", flush=True)
 mine._ended.wait(600)
@@ -366,7 +377,7 @@ def workers(path: Path) -> Path:
 def fill(workers: Path, name: str, seconds: float, run: str = "one") -> None:
     """Write one worker's telemetry."""
     telemetry = Telemetry(workers / f"{name}.sqlite", name, run)
-    telemetry.phases(0, {"compose": seconds, "run": 2 * seconds})
+    telemetry.spans(0, [Span("compose", 1e9, seconds), Span("run", 1e9 + seconds, 2 * seconds)])
     telemetry.close()
 
 
@@ -377,9 +388,9 @@ def test_merge_takes_all_workers_in(writer: RunWriter, reader: RunReader, worker
     assert writer.merge(workers) == []
     assert reader.phases() == {"compose": 12.0, "run": 24.0}
     with contextlib.closing(sqlite3.connect(writer.path)) as connection:
-        samples = connection.execute("SELECT worker, min(rss), min(available) FROM sample GROUP BY worker").fetchall()
-    assert {worker for worker, _, _ in samples} == {f"gw{number}" for number in range(12)}
-    assert all(rss > 0 and available > 0 for _, rss, available in samples)
+        samples = connection.execute("SELECT worker, min(rss) FROM sample GROUP BY worker").fetchall()
+    assert {worker for worker, _ in samples} == {f"gw{number}" for number in range(12)}
+    assert all(rss > 0 for _, rss in samples)
     assert os.listdir(workers) == []
 
 
@@ -430,6 +441,79 @@ def test_damaged_file_is_named_and_costs_nothing(writer: RunWriter, reader: RunR
     assert list(reader.results()) == [0, 1]
     assert "gw1.sqlite" in os.listdir(workers)
     assert not {"gw0.sqlite", "gw2.sqlite"} & set(os.listdir(workers))
+
+
+def test_what_telemetry_lacks_is_counted(writer: RunWriter, workers: Path) -> None:
+    """Combinations that a worker ran and has no span of are counted; those that did not run, or ran elsewhere, are not."""
+    for ordinal, worker in enumerate(["gw0", "gw0", "gw1", "gw2", "gw2", "gw2"]):
+        writer.verdict(result(ordinal, runner="warm", worker=worker))
+    writer.verdict(result(6, Outcome.FAILED, Reason.BUILD_FAILED, worker="gw1"))
+    writer.verdict(result(7, Outcome.ERROR, Reason.WORKER_LOST))
+    telemetry = Telemetry(workers / "gw0.sqlite", "gw0", "one")
+    for ordinal in (0, 1, 3):
+        telemetry.spans(ordinal, [Span("run", 1e9, 1.0)] * 2)
+    telemetry.spans(4, [Span("compose", 1e9, 1.0)])
+    telemetry.close()
+    writer.merge(workers)
+    with contextlib.closing(Timeline(writer.path)) as timeline:
+        assert timeline.untold() == {"gw1": 1, "gw2": 3}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_damage_is_taken_in(writer: RunWriter, reader: RunReader, workers: Path, seed: int) -> None:
+    """Whatever bytes of a worker's file are changed, the merge ends, verdicts stay, and all that is read makes sense."""
+    chance = random.Random(seed)  # the same damage each time
+    telemetry = Telemetry(workers / "gw1.sqlite", "gw1", "one", room=workers)
+    for ordinal in range(10):
+        telemetry.spans(ordinal, [Span("run", 1e9, 1.0)] * 10)
+        telemetry.disagreement(Disagreement(ordinal, "warm", "cold"))
+    telemetry.close()
+    with (workers / "gw1.sqlite").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        for _ in range(seed % 7 * 50 + 1):
+            file.seek(chance.randrange(100 if seed % 2 else 0, size))
+            file.write(chance.randbytes(seed % 3 + 1))
+    fill(workers, "gw2", 1.0)
+    writer.verdict(result(0))
+    assert writer.merge(workers) in ([], ["gw1.sqlite"])
+    assert list(reader.results()) == [0]
+    with contextlib.closing(Timeline(writer.path)) as timeline:
+        spans = list(timeline.spans())
+        assert json.loads(json.dumps([spans, [dataclasses.astuple(one) for one in timeline.host()]], allow_nan=False))
+    assert {span.worker for span in spans} <= {"gw1", "gw2"}
+    assert sum(span.seconds for span in spans if span.worker == "gw2") == 3.0
+    assert all(event.ordinal < 10 for event in reader.disagreements())
+    assert reader.phases()["compose"] >= 1.0
+
+
+def test_timeline_is_read_in_order(writer: RunWriter, workers: Path) -> None:
+    """Workers' spans come as each worker recorded them; those of provisioning by combination, the first begun first."""
+    for ordinal, at in ((3, 5.0), (1, 2.0), (2, 4.0)):
+        spans = (Span("resolve", at, 1.0), Span("fetch", at + 1, 2.0))
+        writer.provisioned(Provisioned(ordinal, verdict=SKIP, spans=spans))
+    for name in ("gw1", "gw0"):
+        fill(workers, name, 1.0)
+    writer.merge(workers)
+    with contextlib.closing(Timeline(writer.path)) as timeline:
+        assert [(span.worker, span.phase, span.ordinal) for span in timeline.spans()] == [
+            ("gw0", "compose", 0),
+            ("gw0", "run", 0),
+            ("gw1", "compose", 0),
+            ("gw1", "run", 0),
+        ]
+        told = [(span.ordinal, span.phase, span.at) for span in timeline.provisioning()]
+        assert told == [
+            (n, phase, at + k) for n, at in ((1, 2), (2, 4), (3, 5)) for k, phase in enumerate(("resolve", "fetch"))
+        ]
+        assert (timeline.began(), timeline.provisioned()) == (2.0, 8.0)
+
+
+def test_timeline_of_nothing(writer: RunWriter) -> None:
+    """A run that recorded nothing has an empty timeline."""
+    with contextlib.closing(Timeline(writer.path)) as timeline:
+        assert (list(timeline.spans()), list(timeline.provisioning()), timeline.host()) == ([], [], [])
+        assert (timeline.began(), timeline.provisioned(), timeline.untold()) == (0.0, None, {})
+        assert timeline.processor_share("controller") == 0.0
 
 
 def test_telemetry_of_another_run_stays_outside(writer: RunWriter, reader: RunReader, workers: Path) -> None:
