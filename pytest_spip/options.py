@@ -64,7 +64,7 @@ OPTIONS = (
     Option(
         "ram", "text", "WHERE", "where environments live: auto, off or a directory (default: auto, a tmpfs with room)"
     ),
-    Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
+    Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )
