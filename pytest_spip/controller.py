@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from pytest_spip.closing import write_trace
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.items import Matrix, MatrixItem
@@ -23,6 +25,9 @@ from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import Workbench
 
 __all__ = ["ControllerMatrix"]
+
+KINDS = ("terminal", "json", "trace")
+THERE_ARE = "terminal, json and trace"
 
 
 class ControllerMatrix(Matrix):
@@ -102,10 +107,11 @@ class ControllerMatrix(Matrix):
         foreign = [one for one in self.config.hook.pytest_spip_report.get_hookimpls() if one.plugin is not self]
         for kind, path in self._settings.report:
             place = self.config.invocation_params.dir / path
-            if kind not in ("terminal", "json") and not foreign:
-                raise UsageProblem("--spip-report", f"no report is named {kind!r}", "there are terminal and json")
-            if kind == "json" and not path:
-                raise UsageProblem("--spip-report", "json needs a path", "write it like --spip-report=json:out.json")
+            if kind not in KINDS and not foreign:
+                raise UsageProblem("--spip-report", f"no report is named {kind!r}", f"there are {THERE_ARE}")
+            if kind in ("json", "trace") and not path:
+                mend = f"write it like --spip-report={kind}:out.json"
+                raise UsageProblem("--spip-report", f"{kind} needs a path", mend)
             if path and not place.parent.is_dir():
                 raise UsageProblem("--spip-report", f"{path}: no such directory", "create it first")
             if path and place.is_dir():
@@ -155,7 +161,9 @@ class ControllerMatrix(Matrix):
         assert self.active is not None, "items run only in a run"
         if self._bench is None:
             self._bench = Workbench(self.active.bench_spec(), "main")
+        at, start = time.time(), time.perf_counter()
         self.active.wait_for(combo.ordinal)
+        self._bench.waited(at, time.perf_counter() - start)
         return self._bench.result(combo)
 
     @pytest.hookimpl(tryfirst=True)
@@ -241,7 +249,7 @@ class ControllerMatrix(Matrix):
             self._unwritten.append(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})")
         else:
             if not known:
-                self._unwritten.append(f"spip: --spip-report: no report is named {kind!r}; there are terminal and json")
+                self._unwritten.append(f"spip: --spip-report: no report is named {kind!r}; there are {THERE_ARE}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_spip_report(self, kind: str, path: str, summary: Summary) -> bool | None:
@@ -253,6 +261,9 @@ class ControllerMatrix(Matrix):
             return True
         if kind == "json":
             jsonfile.write(summary, Path(path))
+            return True
+        if kind == "trace" and self.active:
+            write_trace(self.active.directory.database, summary, Path(path))
             return True
         return None
 
@@ -295,6 +306,8 @@ def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
     reporter.write_line("")
     _write_lines(reporter, terminal.disagreement_lines(summary))
     reporter.write_line(f"spip: {terminal.summary_line(summary)}", bold=True)
+    for line in terminal.closing_lines(summary):
+        reporter.write_line(f"spip: {line}")
 
 
 def _write_lines(reporter: pytest.TerminalReporter, lines: Iterator[terminal.Line]) -> None:

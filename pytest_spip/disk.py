@@ -11,14 +11,25 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import filelock
 import psutil
 
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["Cache", "give_tree", "open_cache", "owner_alive", "owner_tag", "remove_tree", "replace_text", "sweep_dead"]
+__all__ = [
+    "Cache",
+    "give_tree",
+    "open_cache",
+    "owner_alive",
+    "owner_tag",
+    "remove_tree",
+    "replace_text",
+    "replacing",
+    "rewriting",
+    "sweep_dead",
+]
 
 _T = TypeVar("_T")
 
@@ -94,16 +105,34 @@ def sweep_dead(directory: Path) -> list[Path]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old text or the new one, never a part."""
+    with replacing(path) as stream:
+        stream.write(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Yield a stream for a file's new text, which takes the place of the old one when all of it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
     try:
         with open(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+            yield stream
         os.chmod(aside, 0o644)  # mkstemp keeps it from everybody else; a report is for others too
         os.replace(aside, path)
     except BaseException:
         os.unlink(aside)
         raise
+
+
+@contextlib.contextmanager
+def rewriting(path: Path) -> Iterator[TextIO]:
+    """Yield a stream for a report: /dev/stdout and other people's links stay what they are, files are replaced."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+    else:
+        with replacing(path) as stream:
+            yield stream
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import dataclasses
 import enum
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
+    "CONTROLLER",
     "MODULE_PREFIX",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
@@ -17,6 +18,7 @@ __all__ = [
     "Composed",
     "DistFile",
     "Environment",
+    "HostSample",
     "Indexes",
     "Interpreter",
     "Limits",
@@ -27,9 +29,11 @@ __all__ = [
     "Reason",
     "Release",
     "Result",
+    "Span",
     "StoredWheel",
     "Verdict",
     "digest",
+    "seconds_by_phase",
 ]
 
 MODULE_PREFIX = "spip"
@@ -39,6 +43,8 @@ UNLISTED = "unlisted"
 """Stands for the version of a project that the index would not list."""
 PYTHON_PLACEHOLDER = "/spip-python"
 """Stands for the interpreter in stored scripts until an environment is composed."""
+CONTROLLER = "controller"
+"""Stands for a worker's name in the telemetry of the process that plans and provisions."""
 
 
 class Outcome(enum.StrEnum):
@@ -297,11 +303,57 @@ class Composed:
     scripts: tuple[tuple[str, str], ...] = ()
 
 
+class Span(NamedTuple):
+    """A stretch of a process's time: what it was spent on, when it began, and how many seconds it took.
+
+    ``at`` is in seconds since the epoch, so that processes and hosts can be laid beside one another; ``seconds`` are told
+    by a clock that nobody sets. ``ordinal`` is None where no combination was at hand. A tuple, for there are half a million.
+    """
+
+    phase: str
+    at: float
+    seconds: float
+    ordinal: int | None = None
+    worker: str = ""
+
+    @property
+    def end(self) -> float:
+        """When it was over."""
+        return self.at + self.seconds
+
+
+def seconds_by_phase(spans: Iterable[Span]) -> dict[str, float]:
+    """Return the seconds of each phase, in the order in which they first occur."""
+    seconds: dict[str, float] = {}
+    for span in spans:
+        seconds[span.phase] = seconds.get(span.phase, 0.0) + span.seconds
+    return seconds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostSample:
+    """A machine at one instant, ``at`` seconds since the epoch.
+
+    ``cpu`` and ``iowait`` are shares of all processors' time since the sample before; ``available`` is memory and
+    ``room_used`` what is used of the file system that environments live on, in bytes. Pressures are the shares of the last
+    ten seconds in which some process waited for processors, disks or memory; None where the kernel does not tell them.
+    """
+
+    at: float
+    cpu: float
+    iowait: float
+    available: int
+    room_used: int
+    cpu_pressure: float | None = None
+    io_pressure: float | None = None
+    memory_pressure: float | None = None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Provisioned:
     """What provisioning a combination ended with: an environment to compose, or a verdict.
 
-    ``phases`` are seconds per phase; ``work`` counts what was really done, not found in a cache
+    ``spans`` tell where the time went, one after the other; ``work`` counts what was really done, not found in a cache
     (``resolved``, ``downloaded``, ``built``, ``filed``). ``output`` is the tail of a failed tool's output.
     """
 
@@ -309,8 +361,13 @@ class Provisioned:
     environment: Environment | None = None
     verdict: Verdict | None = None
     output: str = ""
-    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
     work: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds per phase."""
+        return seconds_by_phase(self.spans)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ OPTIONS = (
     Option("autoscale", "flag", "", "give work to as many workers as memory and pressure allow"),
     Option("pin", "flag", "", "keep each worker on processors of its own, within one NUMA node"),
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
-    Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
+    Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )

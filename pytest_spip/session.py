@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 from packaging.requirements import Requirement
 
+from pytest_spip.closing import sum_up
 from pytest_spip.compose.base import BaseRepository, check_git
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
@@ -24,6 +25,7 @@ from pytest_spip.disk import open_cache
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
+    CONTROLLER,
     Combo,
     Indexes,
     Interpreter,
@@ -45,10 +47,11 @@ from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record.host import cpu_times
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.record.telemetry import cpu_times
-from pytest_spip.report.analysis import Summary, summarise
+from pytest_spip.record.telemetry import Telemetry
+from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
 from pytest_spip.run.closures import closures_path, find_closures
 from pytest_spip.run.confine import BuildSandboxes
@@ -179,7 +182,8 @@ class Run:
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
-        self._began: tuple[float, tuple[float, float, float]] | None = None
+        self._began: tuple[float, float, tuple[float, float, float]] | None = None
+        self._telemetry: Telemetry | None = None
         self._ended = 0.0
         self._closures: dict[str, str] = {}
         self._finder: threading.Thread | None = None
@@ -258,7 +262,9 @@ class Run:
         """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each."""
         self._selected = frozenset(selected)
         self._on_ready = on_ready
-        self._began = time.monotonic(), cpu_times()
+        self._began = time.time(), time.monotonic(), cpu_times()
+        telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
+        self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
         self.progress = Progress(planned=len(self._selected))
         self._provisioner = Provisioner(
             self.plan,
@@ -309,6 +315,8 @@ class Run:
     def finish(self) -> Summary:
         """Merge telemetry, close the books, and return what the session came to."""
         self.stop()
+        if self._telemetry:
+            self._telemetry.close()
         damaged = self.writer.merge(self.directory.workers)
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
         summary = self._summary()
@@ -324,25 +332,18 @@ class Run:
         self._planner.close()
 
     def _summary(self) -> Summary:
-        reader = RunReader(self.directory.database)
-        try:
-            began, cpu_then = self._began or (time.monotonic(), cpu_times())
-            busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
-            return summarise(
-                facts=reader.facts(),
-                combos=self.plan.combos,
-                interpreters=self.plan.interpreters,
-                results=reader.results(),
-                selected=self._selected,
-                phases=reader.phases(),
-                work=reader.work(),
-                seconds=max(self._ended - began, 0.0),
-                cpu=busy / total if total else 0.0,
-                iowait=iowait / total if total else 0.0,
-                disagreements=reader.disagreements(),
-            )
-        finally:
-            reader.close()
+        at, began, cpu_then = self._began or (time.time(), time.monotonic(), cpu_times())
+        busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
+        return sum_up(
+            self.directory.database,
+            self.plan,
+            self._selected,
+            began=at,
+            seconds=max(self._ended - began, 0.0),
+            cpu=busy / total if total else 0.0,
+            iowait=iowait / total if total else 0.0,
+            on_disk=self.root.kind == "disk",
+        )
 
     def _facts(self, command: str) -> dict[str, Any]:
         indexes = self._planner.indexes

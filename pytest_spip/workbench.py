@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ from pytest_spip.model import (
     Reason,
     Result,
     Sandbox,
+    Span,
     Verdict,
     digest,
+    seconds_by_phase,
 )
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
@@ -134,19 +136,19 @@ class Workbench:
 
     def result(self, combo: Combo) -> Result:
         """Run a provisioned combination. An error of ours is tried again before it is reported."""
-        phases: dict[str, float] = {}
+        spans: list[Span] = []
         provisioned = self._provision(combo)
         environment = provisioned.environment
         if environment is None:
             assert provisioned.verdict is not None, "a provision is an environment or a verdict"
             verdict = dataclasses.replace(provisioned.verdict, detail=harmless(provisioned.verdict.detail))
             result = Result(combo.ordinal, verdict, output=harmless(provisioned.output))
-            return self._signed(combo, result, provisioned, phases)
+            return self._signed(combo, result, provisioned, spans)
         for attempt in range(1, ATTEMPTS + 1):
-            result = dataclasses.replace(self._attempt(combo, environment, phases), attempts=attempt)
+            result = dataclasses.replace(self._attempt(combo, environment, spans), attempts=attempt)
             if result.verdict.outcome is not Outcome.ERROR:
                 break
-        return self._signed(combo, result, provisioned, phases)
+        return self._signed(combo, result, provisioned, spans)
 
     def _provision(self, combo: Combo) -> Provisioned:
         try:
@@ -157,8 +159,12 @@ class Workbench:
         return found or Provisioned(combo.ordinal, verdict=missing)
 
     def report_took(self, ordinal: int, seconds: float) -> None:
-        """Record how long it took to report a combination."""
-        self._telemetry.phases(ordinal, {"report": seconds})
+        """Record that it took so long to report a combination, until now."""
+        self._telemetry.spans(ordinal, [Span("report", time.time() - seconds, seconds)])
+
+    def waited(self, start: float, seconds: float) -> None:
+        """Record that this worker had nothing to do, from a start as ``time.time`` tells it."""
+        self._telemetry.spans(None, [Span("wait", start, seconds)])
 
     def close(self) -> None:
         """End the runner, write the telemetry; the worktrees go with the run's directory."""
@@ -167,9 +173,10 @@ class Workbench:
         self._telemetry.close()
         self._reader.close()
 
-    def _attempt(self, combo: Combo, environment: Environment, phases: dict[str, float]) -> Result:
-        """Compose, run, clear away; a fault of ours is a verdict too. To ``phases`` are added the seconds of each step."""
-        marks = [time.perf_counter()]
+    def _attempt(self, combo: Combo, environment: Environment, spans: list[Span]) -> Result:
+        """Compose, run, clear away; a fault of ours is a verdict too. To ``spans`` is added one for each step."""
+        # The wall clock says when the attempt began, for others to compare; whatever follows is measured from there.
+        at, marks = time.time(), [time.perf_counter()]
         result = None
         try:
             worktree = self._worktree(self._interpreters[combo.interpreter])
@@ -184,7 +191,7 @@ class Workbench:
             result = result or Result(combo.ordinal, _fault_verdict(Phase.INSTALL, error))
         marks.append(time.perf_counter())
         for phase, (before, after) in zip(("compose", "run", "clear"), pairwise(marks), strict=False):
-            phases[phase] = phases.get(phase, 0.0) + after - before
+            spans.append(Span(phase, at + before - marks[0], after - before))
         return result
 
     def _judged(self, combo: Combo, environment: Environment, composed: Composed) -> Result:
@@ -235,9 +242,9 @@ class Workbench:
             )
         return self._worktrees[interpreter.id]
 
-    def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, phases: Mapping[str, float]) -> Result:
+    def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, spans: Sequence[Span]) -> Result:
         """Add what only the workbench knows."""
-        self._telemetry.phases(combo.ordinal, phases)
+        self._telemetry.spans(combo.ordinal, spans)
         environment = provisioned.environment
         bad = result.verdict.outcome.is_bad
         return dataclasses.replace(
@@ -247,7 +254,7 @@ class Workbench:
             fingerprint=environment.fingerprint if environment else "",
             locked=environment.locked if environment else {},
             reproduce=self._reproduction(combo, provisioned) if bad and combo.version else "",
-            phases=dict(phases),
+            phases=seconds_by_phase(spans),
         )
 
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:

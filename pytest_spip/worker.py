@@ -74,8 +74,15 @@ class Worker:
     def _next(self) -> int | None:
         """Return what is to be run next, when there is something; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._ended)
+            if not self._queue and not self._ended:
+                self._wait()
             return None if self._ended else self._queue.popleft()
+
+    def _wait(self) -> None:
+        """Wait, and record it: nobody waits without it being counted."""
+        at, start = time.time(), time.perf_counter()
+        self._changed.wait_for(lambda: self._queue or self._ended)
+        self._bench.waited(at, time.perf_counter() - start)
 
     def _obey(self, command: tuple[str, Mapping[str, Any]] | None) -> None:
         """Take a command in, in the thread that receives it: also while a combination runs."""

@@ -60,6 +60,7 @@ CASES = (
     Case("stats", [GOOD, "--spip-stats=often"], "--spip-stats", ["'often'", "10:stats.jsonl"]),
     Case("report-kind", [GOOD, "--spip-report=jsn:out.json"], "--spip-report", ["'jsn'", "json"]),
     Case("report-path", [GOOD, "--spip-report=json"], "--spip-report", ["needs a path", "json:out.json"]),
+    Case("trace-path", [GOOD, "--spip-report=trace"], "--spip-report", ["trace needs a path", "trace:out.json"]),
     Case("report-directory", [GOOD, "--spip-report=json:no/out.json"], "--spip-report", ["no/out.json", "create it"]),
     Case("report-is-directory", [GOOD, "--spip-report=json:{root}"], "--spip-report", ["{root}"]),
     Case("run", [GOOD, "--spip-run=../up"], "--spip-run", ["'../up'", "use letters"]),

@@ -23,7 +23,7 @@ runner worker host locked reproduce
 SUMMARY = """
 planned passed failed skipped killed crashed error seconds per_second cpu_utilisation iowait phases
 """
-ADDED = {"combination": {"output"}, "summary": {"work"}}
+ADDED = {"combination": {"output"}, "summary": {"work", "workers", "limits", "untold"}}
 """Keys beyond those of the design; schema 1 may grow."""
 
 
@@ -56,7 +56,14 @@ def finished() -> Summary:
     ]
     facts = {name: name for name in RUN.split()} | {"hosts": ["host"], "notes": []}
     return summary(
-        combos, results, facts=facts, phases={"resolve": 1.23456, "run": 2.0}, work={"resolved": 3, "other": 1}
+        combos,
+        results,
+        facts=facts,
+        phases={"resolve": 1.23456, "run": 2.0},
+        work={"resolved": 3, "other": 1},
+        workers={"gw0": {"run": 2.00001, "tail": 1.23456}},
+        limits=("limited by: tail - patience",),
+        untold={"gw1": 2},
     )
 
 
@@ -123,6 +130,9 @@ def test_document_sums_up(finished: Summary) -> None:
         "iowait": 0.0123,
         "phases": {"resolve": 1.2346, "run": 2.0},
         "work": {"resolved": 3, "downloaded": 0, "built": 0, "filed": 0},
+        "workers": {"gw0": {"run": 2.0, "tail": 1.2346}},
+        "limits": ["limited by: tail - patience"],
+        "untold": {"gw1": 2},
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,19 @@ def test_sdist(supply: Supply, tmp_path: Path) -> None:
     assert done.environment.locked == {"demo": "1.0", "dep": "1.0"}
     assert done.work == {"built": 2, "resolved": 1, "filed": 2}
     assert set(done.phases) == {"build", "resolve", "install"}
+
+
+def test_spans_follow_one_another(supply: Supply) -> None:
+    """What is built for a resolution is told apart from it; spans begin where the one before ended, within the time it took."""
+    simple_sdist(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""})
+    before = time.time()
+    spans = the(provisioned(supply)).spans
+    assert [span.phase for span in spans] == ["build", "resolve", "build", "resolve", "install", "install"]
+    assert before <= spans[0].at
+    assert spans[-1].end <= time.time()
+    assert all(one.end <= other.at + 1e-6 for one, other in pairwise(spans))  # floats of today are that coarse
+    assert all(span.seconds > 0 for span in spans)
 
 
 def test_release_of_find_links(supply: Supply, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pytest_spip.model import (
     Provisioned,
     Reason,
     Result,
+    Span,
     StoredWheel,
     Verdict,
 )
@@ -151,8 +152,12 @@ def test_first_provision_counts(writer: RunWriter, reader: RunReader) -> None:
 
 def test_work_and_phases_are_summed(writer: RunWriter, reader: RunReader) -> None:
     """What provisioning really did, and how long it took, is added up over the combinations."""
-    writer.provisioned(Provisioned(0, verdict=SKIP, phases={"resolve": 1.0, "fetch": 0.5}, work={"resolved": 1}))
-    writer.provisioned(Provisioned(1, verdict=SKIP, phases={"resolve": 2.0}, work={"resolved": 1, "built": 3}))
+    writer.provisioned(
+        Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("fetch", 1e9, 0.5)), work={"resolved": 1})
+    )
+    writer.provisioned(
+        Provisioned(1, verdict=SKIP, spans=(Span("resolve", 1e9, 2.0),), work={"resolved": 1, "built": 3})
+    )
     assert reader.phases() == {"resolve": 3.0, "fetch": 0.5}
     assert reader.work() == {"resolved": 2, "built": 3}
 
@@ -263,7 +268,7 @@ def test_threads_may_write_together(writer: RunWriter, reader: RunReader) -> Non
 
     def write(part: int) -> None:
         for number in work[part::8]:
-            writer.provisioned(Provisioned(number, verdict=SKIP, phases={"resolve": 1.0}))
+            writer.provisioned(Provisioned(number, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0),)))
             writer.verdict(result(number))
             if number % 16 == part:
                 writer.flush()
@@ -301,7 +306,7 @@ def test_verdicts_that_cannot_be_written_are_kept(path: Path) -> None:
 def test_failed_transaction_leaves_nothing(writer: RunWriter, reader: RunReader) -> None:
     """What fails half-way is rolled back whole, and the next transaction works."""
     with pytest.raises(sqlite3.Error):
-        writer.provisioned(Provisioned(0, verdict=SKIP, phases={"resolve": 1.0, "fetch": None}))  # type: ignore[dict-item]
+        writer.provisioned(Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("No Phase", 1e9, 1.0))))
     assert (reader.provision(0), reader.phases()) == (None, {})
     writer.provisioned(Provisioned(0, verdict=SKIP))
     assert reader.provision(0) is not None
@@ -343,12 +348,13 @@ def test_run_is_closed_while_somebody_reads(path: Path) -> None:
 WORKER = """
 import sys
 from pathlib import Path
+from pytest_spip.model import Span
 from pytest_spip.record import telemetry
 telemetry.BATCH = 0.01
 mine = telemetry.Telemetry(Path(sys.argv[1]), "gw1", "one")
 for n in range(100):
-    mine.phases(n, {"run": 1.0})
-while mine._phases:
+    mine.spans(n, [Span("run", 1e9, 1.0)])
+while mine._spans:
     mine._ended.wait(0.01)
 print("written", flush=True)
 mine._ended.wait(600)
@@ -366,7 +372,7 @@ def workers(path: Path) -> Path:
 def fill(workers: Path, name: str, seconds: float, run: str = "one") -> None:
     """Write one worker's telemetry."""
     telemetry = Telemetry(workers / f"{name}.sqlite", name, run)
-    telemetry.phases(0, {"compose": seconds, "run": 2 * seconds})
+    telemetry.spans(0, [Span("compose", 1e9, seconds), Span("run", 1e9 + seconds, 2 * seconds)])
     telemetry.close()
 
 
@@ -377,9 +383,9 @@ def test_merge_takes_all_workers_in(writer: RunWriter, reader: RunReader, worker
     assert writer.merge(workers) == []
     assert reader.phases() == {"compose": 12.0, "run": 24.0}
     with contextlib.closing(sqlite3.connect(writer.path)) as connection:
-        samples = connection.execute("SELECT worker, min(rss), min(available) FROM sample GROUP BY worker").fetchall()
-    assert {worker for worker, _, _ in samples} == {f"gw{number}" for number in range(12)}
-    assert all(rss > 0 and available > 0 for _, rss, available in samples)
+        samples = connection.execute("SELECT worker, min(rss) FROM sample GROUP BY worker").fetchall()
+    assert {worker for worker, _ in samples} == {f"gw{number}" for number in range(12)}
+    assert all(rss > 0 for _, rss in samples)
     assert os.listdir(workers) == []
 
 

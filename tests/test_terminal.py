@@ -13,6 +13,7 @@ from pytest_spip.report.terminal import (
     LARGEST,
     Line,
     cell,
+    closing_lines,
     grid_lines,
     group_lines,
     legend,
@@ -114,6 +115,23 @@ def test_summary_line_of_nothing() -> None:
     """A run in which nothing ran says so."""
     line = summary_line(summary([], [], seconds=0.0, cpu=0.0, iowait=0.0))
     assert line == "0 combinations: none in 0.0 s, 0.0 combinations/s, CPU 0%, iowait 0.0%"
+
+
+def test_closing_lines() -> None:
+    """Below the summary line stands what limited the run, then which combinations telemetry knows nothing of, and why."""
+    ran = [result(n, runner="warm") for n in range(3)]
+    found = summary(
+        numbered(*(("demo", f"1.{n}", "py312") for n in range(4))),
+        [*ran, result(3, SKIPPED)],
+        facts={"damaged_telemetry": ["gw1.sqlite", "gw2.sqlite"]},
+        limits=["limited by: tail - patience"],
+        untold={"gw0": 1, "gw1": 1},
+    )
+    assert list(closing_lines(found)) == [
+        "limited by: tail - patience",
+        "telemetry: 2 of 3 combinations have no spans (gw0, gw1 damaged)",
+    ]
+    assert list(closing_lines(summary([], []))) == []
 
 
 def test_many_versions_are_joined() -> None:

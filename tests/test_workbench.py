@@ -11,7 +11,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -200,15 +202,23 @@ def test_database_that_cannot_be_read_is_an_error_of_ours(bases: Bases, tmp_path
 
 
 def test_telemetry_has_every_phase(bases: Bases, tmp_path: Path) -> None:
-    """The seconds of each step of each combination are in the worker's file, those of reporting too."""
+    """Each step of each combination is in the worker's file, one after the other, with reporting and waiting."""
     bench = Bench(bases, tmp_path, {"good": GOOD, "bad": BAD})
+    before = time.time()
     with bench.worker() as workbench:
+        workbench.waited(1e9, 0.25)
         for combo in bench.combos:
             workbench.result(combo)
             workbench.report_took(combo.ordinal, 0.5)
     with contextlib.closing(sqlite3.connect(bench.workers / "gw0.sqlite")) as connection:
-        found = connection.execute("SELECT ordinal, phase FROM phase").fetchall()
-    assert sorted(found) == [(n, phase) for n in (0, 1) for phase in ("clear", "compose", "report", "run")]
+        found = connection.execute("SELECT ordinal, phase, at, seconds FROM phase ORDER BY rowid").fetchall()
+    steps = [(n, phase) for n in (0, 1) for phase in ("compose", "run", "clear", "report")]
+    assert [(ordinal, phase) for ordinal, phase, _, _ in found] == [(None, "wait"), *steps]
+    measured = [(at, at + seconds) for _, phase, at, seconds in found if phase not in ("report", "wait")]
+    assert before <= measured[0][0]
+    assert measured[-1][1] <= time.time()
+    assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(measured))  # floats of today are that coarse
+    assert found[0] == (None, "wait", 1e9, 0.25)
 
 
 # -- after a fault ------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from pytest_spip.model import (
     Plan,
     Provisioned,
     Reason,
+    Span,
     StoredWheel,
     Verdict,
     digest,
@@ -191,36 +192,46 @@ class Provisioner:
 
 
 class _Job:
-    """One combination on its way: where it is, how long each phase took, what was really done."""
+    """One combination on its way: where it is, when it was in which phase, what was really done."""
 
     def __init__(self, combo: Combo) -> None:
         self.combo = combo
         self.phase = Phase.PLAN
-        self.phases: Counter[str] = Counter()
+        self.spans: list[Span] = []
+        self._within: list[Span] = []
         self.work: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def timed(self, phase: Phase) -> Iterator[None]:
         self.phase = phase
-        start = time.perf_counter()
+        at, start = time.time(), time.perf_counter()
         try:
             yield
         finally:
-            self.phases[phase.value] += time.perf_counter() - start  # type: ignore[assignment]  # seconds, not counts
+            self.spans += _around(self._within, Span(phase.value, at, time.perf_counter() - start))
+            self._within.clear()
 
     def resolved(self, lock: Lock) -> None:
         """Count a resolution, and apart from it what was built for it."""
         self.work["resolved"] += lock.fresh
         self.work["built"] += lock.work.built
-        if lock.work.seconds:
-            self.phases[Phase.BUILD.value] += lock.work.seconds  # type: ignore[assignment]  # seconds, not counts
-            self.phases[Phase.RESOLVE.value] -= lock.work.seconds  # type: ignore[assignment]
+        self._within += lock.work.spans
 
     def done(
         self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = ""
     ) -> Provisioned:
         work: Mapping[str, int] = {name: count for name, count in self.work.items() if count}
-        return Provisioned(self.combo.ordinal, environment, verdict, output, dict(self.phases), work)
+        return Provisioned(self.combo.ordinal, environment, verdict, output, tuple(self.spans), work)
+
+
+def _around(inner: Iterable[Span], whole: Span) -> Iterator[Span]:
+    """Yield the spans within a whole one, and what they leave of it: together they are as long as it is."""
+    at = whole.at
+    for span in inner:
+        yield whole._replace(at=at, seconds=max(span.at - at, 0.0))
+        yield span
+        at = span.end
+    yield whole._replace(at=at, seconds=max(whole.end - at, 0.0))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytest_spip.compat import best_wheel, is_new_enough
 from pytest_spip.errors import HarnessProblem, UnknownPackage
-from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Verdict
+from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Span, Verdict
 from pytest_spip.provision.uv import Failure, Uv
 
 __all__ = ["BuiltWheel", "Releases", "Resolver", "Work", "accepts", "of_dependency"]
@@ -52,10 +52,10 @@ def accepts(filename: str, interpreter: Interpreter) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class Work:
-    """What a resolution had to build: wheels, seconds, and where all wheels that were offered are."""
+    """What a resolution had to build: how many wheels, when, and where all wheels that were offered are."""
 
     built: int = 0
-    seconds: float = 0.0
+    spans: list[Span] = dataclasses.field(default_factory=list)
     offered: tuple[Path, ...] = ()
 
 
@@ -120,13 +120,13 @@ class Resolver:
         return next((file for file in sdists if is_new_enough(file.requires_python, interpreter.version)), None)
 
     def _dependency(self, name: str, sdist: DistFile, interpreter: Interpreter, work: Work) -> BuiltWheel:
-        start = time.perf_counter()
+        at, start = time.time(), time.perf_counter()
         try:
             built = self._build(name, sdist, interpreter)
         except Failure as failure:
             raise of_dependency(failure, name, sdist.version) from failure
         finally:
-            work.seconds += time.perf_counter() - start
+            work.spans.append(Span(Phase.BUILD.value, at, time.perf_counter() - start))
         work.built += built.fresh
         return built
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.model import (
+    CONTROLLER,
     Combo,
     Disagreement,
     Environment,
@@ -24,6 +25,7 @@ from pytest_spip.model import (
     verdict_from_plain,
     verdict_to_plain,
 )
+from pytest_spip.record.timeline import TABLES, TAKE_IN
 
 __all__ = ["RunReader", "RunWriter", "connect"]
 
@@ -41,12 +43,10 @@ CREATE TABLE ledger (
     runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
     locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, at REAL NOT NULL
 );
-CREATE TABLE phase (ordinal INTEGER, worker TEXT NOT NULL, phase TEXT NOT NULL, seconds REAL NOT NULL);
-CREATE TABLE sample (
-    worker TEXT NOT NULL, at REAL NOT NULL, cpu REAL NOT NULL, iowait REAL NOT NULL,
-    rss INTEGER NOT NULL, available INTEGER NOT NULL
+CREATE TABLE disagreement (
+    ordinal INTEGER NOT NULL,
+    warm TEXT NOT NULL CHECK (typeof(warm) = 'text'), cold TEXT NOT NULL CHECK (typeof(cold) = 'text')
 );
-CREATE TABLE disagreement (ordinal INTEGER NOT NULL, warm TEXT NOT NULL, cold TEXT NOT NULL);
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
 ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -84,7 +84,7 @@ class RunWriter:
     def create(self, plan: Plan, facts: Mapping[str, Any]) -> None:
         """Freeze the plan; ``facts`` describe the run."""
         with self._transaction(durable=True):
-            for statement in SCHEMA.split(";")[:-1]:
+            for statement in (SCHEMA + TABLES).split(";")[:-1]:
                 self._connection.execute(statement)
             self._facts(facts)
             self._connection.executemany(
@@ -109,8 +109,8 @@ class RunWriter:
                 "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)",
                 (done.ordinal, environment, verdict, _encodable(done.output)),
             )
-            rows = [(done.ordinal, "controller", phase, seconds) for phase, seconds in done.phases.items()]
-            self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", rows)
+            rows = [(done.ordinal, CONTROLLER, span.phase, span.at, span.seconds) for span in done.spans]
+            self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", rows)
             self._connection.executemany(
                 "INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()]
             )
@@ -138,7 +138,7 @@ class RunWriter:
         for path in sorted(workers.glob("*.sqlite")):
             try:
                 self._take_in(path)
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeDecodeError):  # SQLite's messages quote what the file holds
                 damaged.append(path.name)
             else:
                 for file in workers.glob(f"{path.name}*"):
@@ -165,9 +165,10 @@ class RunWriter:
             try:
                 self._check_run()
                 with self._transaction(durable=True):
-                    self._connection.execute("INSERT INTO phase SELECT * FROM worker.phase")
-                    self._connection.execute("INSERT INTO sample SELECT * FROM worker.sample")
-                    self._connection.execute("INSERT INTO disagreement SELECT * FROM worker.disagreement")
+                    for statement in TAKE_IN:
+                        self._connection.execute(statement, {"worker": path.stem})
+                    events = self._connection.execute("SELECT * FROM worker.disagreement").fetchall()  # what is no text
+                    self._connection.executemany("INSERT INTO disagreement VALUES (?, ?, ?)", events)  # is refused here
             finally:
                 self._connection.execute("DETACH worker")
 
@@ -259,7 +260,7 @@ class RunReader:
 
     def disagreements(self) -> tuple[Disagreement, ...]:
         """Return where the warm and the cold runner did not agree."""
-        rows = self._rows("SELECT ordinal, warm, cold FROM disagreement ORDER BY ordinal")
+        rows = self._rows("SELECT ordinal, warm, cold FROM disagreement JOIN plan USING (ordinal) ORDER BY ordinal")
         return tuple(Disagreement(*row) for row in rows)
 
     def close(self) -> None:

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from pytest_spip.model import Disagreement
+from pytest_spip.model import Disagreement, Span
+from pytest_spip.record.host import Host
 from pytest_spip.record.rundb import connect
+from pytest_spip.record.timeline import TABLES
 
-__all__ = ["Telemetry", "cpu_times"]
+__all__ = ["Telemetry"]
 
 BATCH = 5.0
 """Seconds between two transactions; also between two samples."""
-SCHEMA = """
+KEPT = 100_000
+"""Spans kept at most while the file refuses them; the oldest go first."""
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS run (test_run_uuid TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS phase (ordinal INTEGER, worker TEXT, phase TEXT, seconds REAL);
 CREATE TABLE IF NOT EXISTS disagreement (ordinal INTEGER, warm TEXT, cold TEXT);
-CREATE TABLE IF NOT EXISTS sample (
-    worker TEXT, at REAL, cpu REAL, iowait REAL, rss INTEGER, available INTEGER
-);
+{TABLES}
 """
 
 
 class Telemetry:
-    """Collects phases and samples in memory; a thread of its own writes them, so that no combination waits for a disk.
+    """Collects spans and samples in memory; a thread of its own writes them, so that no combination waits for a disk.
 
-    What cannot be written is tried again with the next batch, and given up at the end: no verdict is lost over telemetry.
+    Where ``room`` names the directory of environments the machine is sampled too. What cannot be written is tried again
+    with the next batch, and given up at the end: no verdict is lost over telemetry.
     """
 
-    def __init__(self, path: Path, worker: str, run: str) -> None:
+    def __init__(self, path: Path, worker: str, run: str, *, room: Path | None = None) -> None:
         self._worker = worker
         self._connection = connect(path)
         self._connection.executescript(SCHEMA)
         self._connection.execute("INSERT OR IGNORE INTO run VALUES (?)", (run,))
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
-        self._phases: list[tuple[int, str, str, float]] = []
-        self._samples: list[tuple[str, float, float, float, int, int]] = []
+        self._spans: list[tuple[int | None, str, str, float, float]] = []
+        self._samples: list[tuple[str, float, float, int]] = []
+        self._hosts: list[tuple[Any, ...]] = []
         self._disagreements: list[tuple[int, str, str]] = []
         self._process = psutil.Process()
-        self._last = cpu_times()
+        self._host = Host(room) if room else None
+        self._sample_process()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write_regularly, name="telemetry", daemon=True)
         self._thread.start()
 
-    def phases(self, ordinal: int, phases: Mapping[str, float]) -> None:
-        """Record seconds per phase of one combination."""
+    def spans(self, ordinal: int | None, spans: Iterable[Span]) -> None:
+        """Record what time was spent on, for one combination or, where it is None, for none."""
+        rows = [(ordinal, self._worker, span.phase, span.at, span.seconds) for span in spans]
         with self._entering:
-            self._phases += [(ordinal, self._worker, phase, seconds) for phase, seconds in phases.items()]
+            self._spans += rows
 
     def disagreement(self, event: Disagreement) -> None:
         """Record that the warm and the cold runner did not agree."""
@@ -72,34 +80,29 @@ class Telemetry:
             self._write()
 
     def _sample(self) -> None:
-        times = cpu_times()
-        busy, iowait, total = (now - then for now, then in zip(times, self._last, strict=True))
-        self._last = times
-        share = 1 / total if total > 0 else 0.0  # the kernel's I/O-wait may run backwards, see proc(5)
-        rss, available = self._process.memory_info().rss, psutil.virtual_memory().available
-        self._samples.append((self._worker, time.time(), busy * share, iowait * share, rss, available))
+        self._sample_process()
+        if self._host:
+            with contextlib.suppress(OSError):  # the room may be gone when a run is given up
+                self._hosts.append(dataclasses.astuple(self._host.sample()))
+
+    def _sample_process(self) -> None:
+        self._samples.append((self._worker, time.time(), time.process_time(), self._process.memory_info().rss))
 
     def _write(self) -> None:
         with self._entering:
-            phases, samples, events = list(self._phases), list(self._samples), list(self._disagreements)
+            spans, samples, hosts = list(self._spans), list(self._samples), list(self._hosts)
+            events = list(self._disagreements)
         try:
             with self._connection:  # commits, or rolls back
                 self._connection.execute("BEGIN")
-                self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?)", phases)
-                self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)", samples)
+                self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", spans)
+                self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?)", samples)
+                self._connection.executemany("INSERT INTO host VALUES (?, ?, ?, ?, ?, ?, ?, ?)", hosts)
                 self._connection.executemany("INSERT INTO disagreement VALUES (?, ?, ?)", events)
         except sqlite3.Error:
+            with self._entering:
+                del self._spans[:-KEPT]
             return
         with self._entering:
-            del self._phases[: len(phases)], self._samples[: len(samples)], self._disagreements[: len(events)]
-
-
-def cpu_times() -> tuple[float, float, float]:
-    """Return the machine's busy, I/O-wait and total CPU seconds since boot, all processors together."""
-    times = psutil.cpu_times()
-    iowait = getattr(times, "iowait", 0.0)
-    # guest time is in user time already
-    total = sum(
-        getattr(times, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-    )
-    return total - times.idle - iowait, iowait, total
+            del self._spans[: len(spans)], self._disagreements[: len(events)]
+        del self._samples[: len(samples)], self._hosts[: len(hosts)]

@@ -40,7 +40,11 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-    """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1."""
+    """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
+
+    ``workers`` tells where each worker's time went, ``limits`` what limited the run; ``untold`` how many combinations each
+    worker ran of which its telemetry has nothing.
+    """
 
     facts: Mapping[str, Any]
     combos: tuple[Combo, ...]
@@ -55,6 +59,9 @@ class Summary:
     cpu: float
     iowait: float
     disagreements: tuple[Disagreement, ...] = ()
+    workers: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+    untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def per_second(self) -> float:
@@ -80,6 +87,9 @@ def summarise(
     cpu: float,
     iowait: float,
     disagreements: Sequence[Disagreement] = (),
+    workers: Mapping[str, Mapping[str, float]] | None = None,
+    limits: Sequence[str] = (),
+    untold: Mapping[str, int] | None = None,
 ) -> Summary:
     """Gather what a session knows into a summary."""
     return Summary(
@@ -96,6 +106,9 @@ def summarise(
         cpu=cpu,
         iowait=iowait,
         disagreements=tuple(disagreements),
+        workers=workers or {},
+        limits=tuple(limits),
+        untold=untold or {},
     )
 
 

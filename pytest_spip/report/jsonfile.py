@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.disk import replace_text
+from pytest_spip.disk import rewriting
 from pytest_spip.model import Combo, Interpreter, Outcome, Result
 from pytest_spip.report.analysis import Summary
 
@@ -20,10 +20,8 @@ def write(summary: Summary, path: Path) -> None:
     """Write the report. Raises ``OSError``."""
     text = json.dumps(as_document(summary), indent=1, ensure_ascii=False) + "\n"
     text = text.encode("utf-8", "replace").decode()  # the command line may hold a file's name that is not UTF-8
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, "utf-8")  # /dev/stdout and other people's links stay what they are
-    else:
-        replace_text(path, text)
+    with rewriting(path) as stream:
+        stream.write(text)
 
 
 def as_document(summary: Summary) -> dict[str, Any]:
@@ -82,6 +80,13 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "per_second": round(summary.per_second, 2),
         "cpu_utilisation": round(summary.cpu, 4),
         "iowait": round(summary.iowait, 4),
-        "phases": {phase: round(seconds, 4) for phase, seconds in summary.phases.items()},
+        "phases": _rounded(summary.phases),
         "work": {what: summary.work.get(what, 0) for what in ("resolved", "downloaded", "built", "filed")},
+        "workers": {worker: _rounded(times) for worker, times in summary.workers.items()},
+        "limits": list(summary.limits),
+        "untold": dict(summary.untold),
     }
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(each, 4) for name, each in seconds.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_spip.model import Outcome, Reason, Result
 from pytest_spip.report.analysis import Group, Row, Summary, grid
 
-__all__ = ["Line", "cell", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
+__all__ = ["Line", "cell", "closing_lines", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
 
 Line = list[tuple[str, str]]
 """Spans of (text, style); a style is a colour's name, ``bold``, ``dim``, or nothing."""
@@ -146,3 +146,13 @@ def summary_line(summary: Summary) -> str:
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"
+
+
+def closing_lines(summary: Summary) -> Iterator[str]:
+    """Yield what limited the run, and what its telemetry lacks, below the line that everybody reads."""
+    yield from summary.limits
+    if summary.untold:
+        damaged = summary.facts.get("damaged_telemetry", ())
+        names = [f"{worker} damaged" if f"{worker}.sqlite" in damaged else worker for worker in summary.untold]
+        ran = sum(bool(result.runner) for result in summary.results.values())
+        yield f"telemetry: {sum(summary.untold.values())} of {ran} combinations have no spans ({', '.join(names)})"
