@@ -17,7 +17,10 @@ __all__ = ["OPTIONS", "Option", "Settings", "make_settings"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``. ``kind`` is text, texts (repeatable) or flag."""
+    """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``.
+
+    ``kind`` is text, texts (repeatable), flag, or word (which may stand alone, and has its value behind ``=``).
+    """
 
     name: str
     kind: str
@@ -66,6 +69,7 @@ OPTIONS = (
     ),
     Option("report", "texts", "TYPE[:PATH]", "terminal, or json:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
+    Option("resume", "word", "UUID", "finish what is missing of an interrupted run (--spip-resume alone: the newest)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )
 
@@ -90,6 +94,7 @@ class Settings:
     ram: str = "auto"
     report: tuple[tuple[str, str], ...] = ()
     run: str = ""
+    resume: str = ""
     cache: str = ""
 
 
@@ -173,9 +178,9 @@ def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((kind, path) for kind, _, path in (text.partition(":") for text in texts))
 
 
-def _name(text: object) -> str:
+def _name(option: str, text: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(text)):
-        raise UsageProblem("--spip-run", f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
+        raise UsageProblem(option, f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
     return str(text)
 
 
@@ -188,5 +193,6 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "memory": _size,
     "exclude_newer": _instant,
     "report": _reports,
-    "run": _name,
+    "run": functools.partial(_name, "--spip-run"),
+    "resume": functools.partial(_name, "--spip-resume"),
 }

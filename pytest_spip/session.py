@@ -44,11 +44,12 @@ from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.telemetry import cpu_times
-from pytest_spip.report.analysis import Summary, summarise
+from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
+from pytest_spip.resume import Interrupted, index_names, read_summary, settings_to_plain
 from pytest_spip.run.closures import closures_path, find_closures
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.levels import choose_sandbox
@@ -64,8 +65,9 @@ CHECK = "import"
 class Planner:
     """Makes the plan from what the user asked for, the indexes and this machine. Creates nothing but cache entries."""
 
-    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
         self.settings = settings
+        self.date = settings.exclude_newer or date
         self.indexes = user_indexes(environ, rootdir)
         self.requirements = [parse_requirement(text) for text in settings.matrix]
         self._wanted = parse_wanted(settings.python)
@@ -154,8 +156,7 @@ class Planner:
 
     def _dated(self, releases: tuple[Release, ...]) -> tuple[Release, ...]:
         """Return the releases that there were at the date that the user named, if any."""
-        date = self.settings.exclude_newer
-        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
+        return as_of(releases, datetime.datetime.fromisoformat(self.date)) if self.date else releases
 
 
 def _first_clause(error: SpipError) -> str:
@@ -163,17 +164,24 @@ def _first_clause(error: SpipError) -> str:
 
 
 class Run:
-    """One run, seen from the process that plans and records it."""
+    """One run, seen from the process that plans and records it; with ``earlier`` a run that goes on."""
 
-    def __init__(self, planner: Planner, plan: Plan, rootdir: Path, command: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        plan: Plan,
+        rootdir: Path,
+        command: str,
+        environ: Mapping[str, str],
+        earlier: Interrupted | None = None,
+    ) -> None:
         self.settings = planner.settings
         self.plan = plan
         self.by_nodeid = {combo.nodeid: combo for combo in plan.combos}
         self.progress = Progress()
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
-        self._selected: frozenset[int] = frozenset()
-        self._ready: dict[int, Provisioned] = {}
+        self._ready: set[int] = set(earlier.kept if earlier else ())
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
@@ -182,19 +190,27 @@ class Run:
         self._closures: dict[str, str] = {}
         self._finder: threading.Thread | None = None
         self._started = _now()
-        self.directory = RunDirectory.create(rootdir, self._uuid)
+        self._damaged: list[str] = []
+        self.missing = earlier.missing if earlier else plan.combos
+        self.directory = earlier.directory if earlier else RunDirectory.create(rootdir, self._uuid)
+        self._hold = earlier or self.directory.hold()
         try:
             self.root: Root = choose_root(self.settings.ram, environ)
         except SpipError:
-            self.directory.discard()
+            self._hold.release()
+            if not earlier:
+                self.directory.discard()
             raise
         self.writer = RunWriter(self.directory.database)
-        self.writer.create(plan, self._facts(command))
+        if earlier:
+            self._damaged = earlier.open(self.writer)
+        else:
+            self.writer.create(plan, self._facts(command))
 
     def prepare(self) -> None:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
         sweep(self.root)
-        used = {combo.interpreter for combo in self.plan.combos if not combo.prejudged}
+        used = {combo.interpreter for combo in self.missing if not combo.prejudged}
         interpreters = [one for one in self.plan.interpreters if one.id in used]
         base = BaseRepository(self._planner.cache)
         base.ensure(interpreters)
@@ -241,6 +257,7 @@ class Run:
             replica=str(self.root.path / "base.git"),
             room=str(self.root.path),
             run=self._uuid,
+            session=self.writer.session,
             cache=str(self._planner.cache.root),
             limits=Limits(
                 timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
@@ -254,10 +271,12 @@ class Run:
 
     def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:
         """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each."""
-        self._selected = frozenset(selected)
+        chosen = frozenset(selected)
+        kept = sorted(chosen & self._ready)
         self._on_ready = on_ready
         self._began = time.monotonic(), cpu_times()
-        self.progress = Progress(planned=len(self._selected))
+        self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
+        self.progress = Progress(planned=len(chosen), provisioned=len(kept))
         self._provisioner = Provisioner(
             self.plan,
             self._planner.cache,
@@ -269,12 +288,14 @@ class Run:
             locks=self.directory.locks,
             on_ready=self._provisioned,
         )
-        self._provisioner.start(self.plan.combos[ordinal] for ordinal in sorted(self._selected))
+        self._provisioner.start(self.plan.combos[ordinal] for ordinal in sorted(chosen - self._ready))
+        for ordinal in kept:
+            on_ready(ordinal)
 
     def _provisioned(self, done: Provisioned) -> None:
         self.writer.provisioned(done)
         with self._changed:
-            self._ready[done.ordinal] = done
+            self._ready.add(done.ordinal)
             self.progress.provisioned += 1
             self.progress.built += done.work.get("built", 0)
             self._changed.notify_all()
@@ -285,9 +306,9 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: ordinal in self._ready)
 
-    def record(self, result: Result) -> None:
-        """Enter a verdict into the ledger."""
-        self.writer.verdict(result)
+    def record(self, result: Result, *, failing: bool | None = None) -> None:
+        """Enter a verdict into the ledger; ``failing`` is whether it fails the session."""
+        self.writer.verdict(result, failing=failing)
         self._ended = time.monotonic()
         self.progress.done += 1
         self.progress.bad += result.verdict.outcome.is_bad
@@ -305,9 +326,15 @@ class Run:
     def finish(self) -> Summary:
         """Merge telemetry, close the books, and return what the session came to."""
         self.stop()
-        damaged = self.writer.merge(self.directory.workers)
+        damaged = [*self._damaged, *self.writer.merge(self.directory.workers)]
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
-        summary = self._summary()
+        if self._began:
+            began, cpu_then = self._began
+            busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
+            self.writer.end(
+                max(self._ended - began, 0.0), busy / total if total else 0.0, iowait / total if total else 0.0
+            )
+        summary = read_summary(self.directory.database, self.plan.combos, self.plan.interpreters)
         self.writer.note({"cpu_utilisation": summary.cpu, "iowait": summary.iowait})
         self.writer.close()
         return summary
@@ -318,27 +345,7 @@ class Run:
         if self._finder:
             self._finder.join()
         self._planner.close()
-
-    def _summary(self) -> Summary:
-        reader = RunReader(self.directory.database)
-        try:
-            began, cpu_then = self._began or (time.monotonic(), cpu_times())
-            busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
-            return summarise(
-                facts=reader.facts(),
-                combos=self.plan.combos,
-                interpreters=self.plan.interpreters,
-                results=reader.results(),
-                selected=self._selected,
-                phases=reader.phases(),
-                work=reader.work(),
-                seconds=max(self._ended - began, 0.0),
-                cpu=busy / total if total else 0.0,
-                iowait=iowait / total if total else 0.0,
-                disagreements=reader.disagreements(),
-            )
-        finally:
-            reader.close()
+        self._hold.release()
 
     def _facts(self, command: str) -> dict[str, Any]:
         indexes = self._planner.indexes
@@ -346,6 +353,7 @@ class Run:
             "uuid": self._uuid,
             "started": self._started,
             "finished": None,
+            "sessions": 1,
             "exclude_newer": self.plan.exclude_newer or self._started,
             "command": command,
             "hosts": [socket.gethostname()],
@@ -353,7 +361,10 @@ class Run:
             "sandbox_summary": self._planner.sandbox.summary,
             "runner": self.settings.runner,
             "ram": self.root.summary,
-            "indexes": [redact(url) for url in (*indexes.urls, *indexes.find_links)],
+            "check": CHECK,
+            "indexes": index_names(indexes),
+            "dated": _is_dated(indexes, self.plan.releases),
+            "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
             "plan_hash": self.plan.hash,
             "notes": list(self.plan.notes),
         }
@@ -361,6 +372,12 @@ class Run:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_dated(indexes: Indexes, releases: Iterable[Release]) -> bool:
+    """Tell whether the index as of a date can be had again: there is one, and it dates its files."""
+    alone = len(indexes.urls) == 1 and not indexes.find_links
+    return alone and all(file.upload_time for release in releases for file in release.files)
 
 
 def _index_options(indexes: Indexes) -> str:

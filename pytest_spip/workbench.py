@@ -59,7 +59,7 @@ MAIN = "main"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BenchSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``."""
+    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1."""
 
     database: str
     workers: str
@@ -73,6 +73,7 @@ class BenchSpec:
     closures: Mapping[str, str]
     exclude_newer: str
     index_options: str
+    session: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -101,7 +102,7 @@ class Workbench:
         self._limits = spec.limits
         self._runner = _runner(spec, worker)
         self._reader = RunReader(Path(spec.database))
-        self.combos = self._reader.combos()
+        self.combos = self._reader.combos(spec.session)
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
         self._copy = find_copy(Path(spec.cache), Path(spec.room))

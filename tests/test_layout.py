@@ -17,7 +17,7 @@ ROOT = Path(pytest_spip.__file__).parent
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
-JOINTS = ("cli", "session", "workbench", "items", "controller", "distribute")
+JOINTS = ("cli", "session", "resume", "workbench", "items", "controller", "distribute")
 EDGE = ("plugin", "hookspecs", "items", "controller", "distribute")
 LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
 LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}

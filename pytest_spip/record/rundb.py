@@ -257,6 +257,12 @@ class RunReader:
         self._connection = sqlite3.connect(place, uri=True, timeout=30, check_same_thread=False)
         self._lock = threading.Lock()
 
+    def version(self) -> int | None:
+        """Return the schema that the run was written in, or None where nothing was planned."""
+        ((tables,),) = self._rows("SELECT count(*) FROM sqlite_master")
+        ((version,),) = self._rows("PRAGMA user_version")
+        return version if tables else None
+
     def facts(self) -> dict[str, Any]:
         """Return what is known of the run as a whole."""
         return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")}
@@ -276,6 +282,11 @@ class RunReader:
             session,
         )
         return tuple(combo(*row) for row in rows)
+
+    def is_complete(self) -> bool:
+        """Tell whether every combination has its verdict, but those that the user left out."""
+        judged = "SELECT ordinal FROM ledger UNION ALL SELECT ordinal FROM deselected"
+        return not self._rows(f"SELECT 1 FROM plan WHERE ordinal NOT IN ({judged}) LIMIT 1")  # noqa: S608  # our own words
 
     def deselected(self) -> frozenset[int]:
         """Return the ordinals that the user left out of the run, by ``-k`` and the like."""
