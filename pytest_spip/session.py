@@ -335,7 +335,6 @@ class Run:
                 max(self._ended - began, 0.0), busy / total if total else 0.0, iowait / total if total else 0.0
             )
         summary = read_summary(self.directory.database, self.plan.combos, self.plan.interpreters)
-        self.writer.note({"cpu_utilisation": summary.cpu, "iowait": summary.iowait})
         self.writer.close()
         return summary
 
