@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import json
 import socket
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from pytest_spip.model import Combo, Indexes, Interpreter, Outcome, Phase, Plan,
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.provision.store import WheelStore
-from pytest_spip.record.rundb import VERSION, RunReader, RunWriter
+from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.report.analysis import Summary, summarise
 from pytest_spip.web import redact
@@ -100,7 +99,7 @@ def _reading(directory: RunDirectory) -> Iterator[RunReader]:
                 what = f"run {name} has schema {version}, and this pytest-spip goes on with schema {VERSION}"
                 raise UsageProblem("--spip-resume", what, mend)
             yield reader
-    except (sqlite3.Error, json.JSONDecodeError, KeyError) as error:
+    except (DatabaseError, json.JSONDecodeError, KeyError) as error:
         raise UsageProblem("--spip-resume", f"run {name} cannot be read ({error})", mend) from error
 
 

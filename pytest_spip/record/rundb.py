@@ -28,8 +28,10 @@ from pytest_spip.record.rows import (
     result,
 )
 
-__all__ = ["VERSION", "RunReader", "RunWriter", "connect"]
+__all__ = ["VERSION", "DatabaseError", "RunReader", "RunWriter", "connect"]
 
+DatabaseError = sqlite3.Error
+"""What reading and writing may raise."""
 VERSION = 2
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
