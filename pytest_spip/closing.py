@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_spip.model import CONTROLLER, Plan
@@ -16,27 +15,19 @@ from pytest_spip.report.limits import Course, Figures, limits, worker_times
 __all__ = ["sum_up", "write_trace"]
 
 
-def sum_up(
-    database: Path,
-    plan: Plan,
-    selected: Iterable[int],
-    *,
-    began: float,
-    seconds: float,
-    cpu: float,
-    iowait: float,
-    on_disk: bool,
-) -> Summary:
-    """Return what a session came to, of which one knows when it ``began`` (since the epoch) and how long it ran."""
+def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
+    """Return what a run came to, all its sessions together; what limited it is told of the last one."""
     reader, timeline = RunReader(database), Timeline(database)
     try:
         work = reader.work()
-        course = Course(began, timeline.provisioned() or began, began + seconds)
+        seconds, cpu, iowait = reader.pace()
+        began, lasted = reader.last_session()
+        course = Course(began, timeline.provisioned() or began, began + lasted)
         workers = worker_times(timeline.spans(), course)
         pressures = [sample.memory_pressure or 0.0 for sample in timeline.host()]
         figures = Figures(
             workers,
-            seconds,
+            lasted,
             os.cpu_count() or 1,
             cpu=cpu,
             iowait=iowait,
@@ -50,7 +41,7 @@ def sum_up(
             combos=plan.combos,
             interpreters=plan.interpreters,
             results=reader.results(),
-            selected=selected,
+            selected={combo.ordinal for combo in plan.combos} - reader.deselected(),
             phases=reader.phases(),
             work=work,
             seconds=seconds,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.closing import write_trace
+from pytest_spip.closing import sum_up, write_trace
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.items import Matrix, MatrixItem
@@ -20,6 +20,7 @@ from pytest_spip.options import Settings
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
 from pytest_spip.reports import TAIL, story
+from pytest_spip.resume import Interrupted
 from pytest_spip.session import Planner, Run
 from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import Workbench
@@ -39,6 +40,8 @@ class ControllerMatrix(Matrix):
         self._settings = settings
         self._planner: Planner | None = None
         self._plan: Plan | None = None
+        self._earlier: Interrupted | None = None
+        self._failing: bool | None = None
         self.active: Run | None = None
         self._bench: Workbench | None = None
         self._summary: Summary | None = None
@@ -57,20 +60,32 @@ class ControllerMatrix(Matrix):
         """Plan, and unless pytest only lists, create the run. Before workers start, and before the header is printed."""
         try:
             self._check_reports()
-            self._planner = Planner(self._settings, self.config.rootpath, os.environ)
-            self._plan = self._planner.plan(self._offered(), self._choose)
+            self._make_plan()
             if not self.config.option.collectonly:
                 self._create()
         except SpipError as error:
             self._give_back()
             raise pytest.UsageError(str(error)) from error
 
+    def _make_plan(self) -> None:
+        """Plan, or take up the plan of the run that is to go on."""
+        root = self.config.rootpath
+        if not self._settings.resume:
+            self._planner = Planner(self._settings, root, os.environ)
+            self._plan = self._planner.plan(self._offered(), self._choose)
+            return
+        self._earlier = Interrupted(root, self._settings, keep=not self.config.option.collectonly)
+        self._planner = Planner(self._settings, root, os.environ, self._earlier.date)
+        self._plan = self._earlier.plan(self._planner)
+
     def _create(self) -> None:
         assert self._planner is not None, "planned before"
         assert self._plan is not None, "planned before"
+        if self._earlier and not self._earlier.missing:
+            return
         command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
         self._open_stats()
-        self.active = Run(self._planner, self._plan, self.config.rootpath, command, os.environ)
+        self.active = Run(self._planner, self._plan, self.config.rootpath, command, os.environ, self._earlier)
         if self._distributed:
             from pytest_spip.distribute import Distribution
 
@@ -134,9 +149,9 @@ class ControllerMatrix(Matrix):
             combos[:] = [combo for combo in combos if any(_selects(name, combo.nodeid) for name in self._named)]
 
     def combos(self) -> Sequence[Combo]:
-        """Return the plan."""
+        """Return the plan, or what is left of it."""
         assert self._plan is not None, "collected after the session started"
-        return self._plan.combos
+        return self._earlier.missing if self._earlier else self._plan.combos
 
     def pytest_report_header(self) -> list[str]:
         """Say what is planned, where environments live, and what was noticed."""
@@ -146,6 +161,8 @@ class ControllerMatrix(Matrix):
             lines += [f"spip: environments on {self.active.root.summary}", f"spip: {self.active.how}"]
             lines += [f"spip: workers are pytest sessions, for {self._why_pytest}"] if self._why_pytest else []
             lines += [f"spip: run {self.active.directory.path.name}"]
+        if self._earlier:
+            lines += [f"spip: {self._earlier.line}"]
         return [*lines, *(f"spip: note: {note}" for note in self._plan.notes)]
 
     # running
@@ -173,6 +190,7 @@ class ControllerMatrix(Matrix):
         if result is None or self.active is None:
             return
         combo = self.active.plan.combos[result.ordinal]
+        self._failing = report.failed
         self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
         if report.failed:
             report.longrepr = self._told(report.nodeid, result)
@@ -181,7 +199,7 @@ class ControllerMatrix(Matrix):
     def pytest_spip_verdict(self, result: Result) -> None:
         """Enter the verdict into the ledger before anybody else sees it."""
         assert self.active is not None, "verdicts belong to a run"
-        self.active.record(result)
+        self.active.record(result, failing=self._failing)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -214,7 +232,7 @@ class ControllerMatrix(Matrix):
     # ending
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """Merge what the workers recorded, once all of them have ended."""
         if self.active:
             self.active.stop()
@@ -226,9 +244,13 @@ class ControllerMatrix(Matrix):
             self._bench.close()
         if self.active:
             self._summary = self.active.finish()
-            for kind, path in self._settings.report:
-                if kind != "terminal":
-                    self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")
+        elif self._earlier and self._plan and not self.config.option.collectonly:
+            self._summary = sum_up(self._earlier.directory.database, self._plan)
+        if self._earlier and self._summary:
+            session.exitstatus = self._earlier.exit_status(int(session.exitstatus), self._summary)
+        for kind, path in self._settings.report if self._summary else ():
+            if kind != "terminal":
+                self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
@@ -279,6 +301,8 @@ class ControllerMatrix(Matrix):
             self.active.leave()
         elif self._planner:
             self._planner.close()
+        if self._earlier:
+            self._earlier.release()
         self.active = self._planner = None
 
 

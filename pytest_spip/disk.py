@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from pytest_spip.errors import UsageProblem
 
 __all__ = [
     "Cache",
+    "Hold",
     "give_tree",
     "open_cache",
     "owner_alive",
@@ -43,6 +45,27 @@ def owner_alive(tag: str) -> bool:
     """Tell whether the process that :func:`owner_tag` named still runs."""
     pid, _, started = tag.partition("-")
     return pid.isdigit() and started != "" and _start_time(int(pid)) == started
+
+
+class Hold:
+    """Keeps a directory for this process until it lets go or dies: the lock is the kernel's, the tag beside it says whose.
+
+    Raises ``BlockingIOError``, with the owner's process id where it is known, while another process has it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        tag = directory / "owner"
+        self._lock = filelock.FileLock(directory / "lock", is_singleton=False, thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            owner = tag.read_text("utf-8").partition("-")[0] if tag.exists() else ""
+            raise BlockingIOError(errno.EWOULDBLOCK, f"process {owner}" if owner else "another process") from error
+        replace_text(tag, owner_tag())
+
+    def release(self) -> None:
+        """Let go."""
+        self._lock.release()
 
 
 def _start_time(pid: int) -> str:

@@ -45,7 +45,7 @@ class Distribution:
         self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest))
         self._phases = bool(reason_for_phases(config))
         if not self.why_pytest:
-            _limit_workers(config, len(run.plan.combos))
+            _limit_workers(config, len(run.missing))
         count = len(parse_tx_spec_config(config))
         self._pins = Pins(pin_plan(count, Machine().topology()) if run.settings.pin else (frozenset(),))
         self._governor: Governor | None = None

@@ -78,21 +78,22 @@ class MatrixItem(pytest.Item):
 
 def activate(config: pytest.Config, named: Sequence[str]) -> None:
     """Register the controller's or the worker's plugin; take our node ids out of what pytest will look for on disk."""
+    workerinput = getattr(config, "workerinput", None)
     try:
-        settings = _settings(config, named)
+        settings = None if workerinput is not None else _settings(config, named)
     except SpipError as error:
         raise pytest.UsageError(str(error)) from error
     if named:
         config.args[:] = [arg for arg in config.args if arg not in named]
     elif config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = []  # ordinary tests run beside a matrix only when they are named
-    workerinput = getattr(config, "workerinput", None)
     matrix: Matrix
     if workerinput is not None:
         matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
     else:
         from pytest_spip.controller import ControllerMatrix  # workers have no use for what planning imports
 
+        assert settings is not None, "made above"
         _let_workers_restart(config)
         matrix = ControllerMatrix(config, named, settings)
     config.pluginmanager.register(matrix, "spip-matrix")
@@ -105,6 +106,8 @@ def _let_workers_restart(config: pytest.Config) -> None:
 
 
 def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
+    if _value(config, "spip_resume"):
+        return _resumed(config, named)
     values = {option.name: _value(config, option.dest) for option in OPTIONS}
     if named and not config.getoption("spip_matrix") and not values["matrix"]:
         values["matrix"], values["python"] = _from_node_ids(named, values["python"])
@@ -115,6 +118,20 @@ def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
         raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")
     if not settings.matrix:
         raise UsageProblem("--spip", "no matrix is named", "add --spip-matrix=REQ, or spip_matrix to the ini file")
+    return settings
+
+
+def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
+    from pytest_spip.resume import is_complete, resumed_settings  # workers have no use for what it imports
+
+    if named:
+        raise UsageProblem("--spip-resume", f"{named[0]} is chosen when a run is planned", "choose with -k")
+    given = {option.name: config.getoption(option.dest) for option in OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    given["resume"] = _value(config, "spip_resume")
+    settings = resumed_settings(config.rootpath, given, config.invocation_params.dir)
+    if is_complete(config.rootpath, settings):
+        config.option.dist, config.option.tx = "no", []  # there is nothing for workers to do
     return settings
 
 

@@ -17,7 +17,10 @@ __all__ = ["OPTIONS", "Option", "Settings", "make_settings"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``. ``kind`` is text, texts (repeatable) or flag."""
+    """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``.
+
+    ``kind`` is text, texts (repeatable), flag, or word (which may stand alone, and has its value behind ``=``).
+    """
 
     name: str
     kind: str
@@ -75,6 +78,7 @@ OPTIONS = (
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
     Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
+    Option("resume", "word", "UUID", "finish what is missing of an interrupted run (--spip-resume alone: the newest)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )
 
@@ -106,6 +110,7 @@ class Settings:
     stats: tuple[float, str] = (0.0, "")
     report: tuple[tuple[str, str], ...] = ()
     run: str = ""
+    resume: str = ""
     cache: str = ""
 
     @property
@@ -206,9 +211,9 @@ def _stats(text: object) -> tuple[float, str]:
     return every, path
 
 
-def _name(text: object) -> str:
+def _name(option: str, text: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(text)):
-        raise UsageProblem("--spip-run", f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
+        raise UsageProblem(option, f"{text!r} is no name for a run", "use letters, digits, '.', '_' and '-'")
     return str(text)
 
 
@@ -223,5 +228,6 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "profile": _one_of("--spip-profile", "conservative", "balanced", "max"),
     "stats": _stats,
     "report": _reports,
-    "run": _name,
+    "run": functools.partial(_name, "--spip-run"),
+    "resume": functools.partial(_name, "--spip-resume"),
 }

@@ -12,6 +12,9 @@ from pytest_spip.options import OPTIONS
 if TYPE_CHECKING:
     from pytest_spip.options import Option
 
+ALONE = "latest"
+"""What ``--spip-resume`` means without a value: the newest run."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option table, each option with its ini twin."""
@@ -32,9 +35,30 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
             option.flag, action="append", default=None, dest=option.dest, metavar=option.metavar, help=option.help
         )
         parser.addini(option.dest, option.help, type="linelist", default=[])
+    elif option.kind == "word":
+        group.addoption(
+            option.flag,
+            nargs="?",
+            const=ALONE,
+            default=None,
+            dest=option.dest,
+            metavar=option.metavar,
+            help=option.help,
+        )
+        parser.addini(option.dest, option.help, type="string", default="")
     else:
         group.addoption(option.flag, default=None, dest=option.dest, metavar=option.metavar, help=option.help)
         parser.addini(option.dest, option.help, type="string", default="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
+    """Have an option that stands alone say so: argparse would take the path behind it for its value."""
+    flags = [option.flag for option in OPTIONS if option.kind == "word"]
+    if any(flag in args for flag in flags):
+        args[:] = [f"{arg}={ALONE}" if arg in flags else arg for arg in args]
+        namespace = early_config.known_args_namespace
+        vars(namespace)["file_or_dir"] = parser.parse_known_args(args).file_or_dir
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -65,7 +89,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def _is_asked_for(config: pytest.Config) -> bool:
-    return bool(_named(config) or config.getoption("spip_matrix") or config.getoption("spip_active"))
+    asked = ("spip_matrix", "spip_resume", "spip_active")
+    return bool(_named(config)) or any(config.getoption(dest) for dest in asked)
 
 
 def _named(config: pytest.Config) -> list[str]:

@@ -31,11 +31,14 @@ from pytest_spip.dispatch.scheduler import (
     WorkerLeft,
 )
 from pytest_spip.dispatch.scheduler import Run as RunUnits
+from pytest_spip.model import Combo
 from pytest_spip.session import Run
 from pytest_spip.worker import PLAN
 
 __all__ = ["SpipScheduling"]
 
+ORDINARY = 0.01
+"""Seconds that an ordinary test beside the matrix is taken to cost."""
 FUTILE = 3
 """Workers, as a multiple of those that were asked for, that may die without having finished anything, one after another."""
 
@@ -114,8 +117,8 @@ class SpipScheduling:
         """A worker has started. It can work once it has collected; our own loop has no need to."""
         self._nodes[node.gateway.id] = node
         if not self._collects:
-            meant = node.workerinfo.get(PLAN) == self._run.plan.hash
-            ids = self._ids or [combo.nodeid for combo in self._run.plan.combos]
+            meant = node.workerinfo.get(PLAN) == self._run.plan_hash
+            ids = self._ids or [combo.nodeid for combo in self._run.missing]
             node.notify_inproc("collectionfinish", node=node, ids=ids if meant else [])
 
     def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
@@ -193,10 +196,13 @@ class SpipScheduling:
             combos = {combo.ordinal: combo for combo in combos.values() if combo}
         self._nodeids = {unit: combo.nodeid if combo else ids[unit] for unit, combo in combos.items()}
         self._units = {combo.ordinal: unit for unit, combo in combos.items() if combo}
-        units = {unit: Unit(combo.label if combo else "", 1.0) for unit, combo in combos.items()}
+        units = {unit: self._unit(combo) for unit, combo in combos.items()}
         self._handle(Listed(units, waiting=frozenset(self._units.values())))
         self._run.start(self._units, self._on_ready)
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
+
+    def _unit(self, combo: Combo | None) -> Unit:
+        return Unit(combo.label, self._run.cost(combo)) if combo else Unit("", ORDINARY)
 
     def _on_ready(self, ordinal: int) -> None:
         if all(node.shutting_down for node in self.nodes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import shlex
 import socket
 import threading
@@ -47,12 +48,14 @@ from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.record.costs import Costs, estimate, remembered
 from pytest_spip.record.host import cpu_times
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
+from pytest_spip.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.run.closures import closures_path, find_closures
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.levels import choose_sandbox
@@ -68,8 +71,9 @@ CHECK = "import"
 class Planner:
     """Makes the plan from what the user asked for, the indexes and this machine. Creates nothing but cache entries."""
 
-    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
         self.settings = settings
+        self.date = settings.exclude_newer or date
         self.indexes = user_indexes(environ, rootdir)
         self.requirements = [parse_requirement(text) for text in settings.matrix]
         self._wanted = parse_wanted(settings.python)
@@ -158,8 +162,7 @@ class Planner:
 
     def _dated(self, releases: tuple[Release, ...]) -> tuple[Release, ...]:
         """Return the releases that there were at the date that the user named, if any."""
-        date = self.settings.exclude_newer
-        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
+        return as_of(releases, datetime.datetime.fromisoformat(self.date)) if self.date else releases
 
 
 def _first_clause(error: SpipError) -> str:
@@ -167,9 +170,17 @@ def _first_clause(error: SpipError) -> str:
 
 
 class Run:
-    """One run, seen from the process that plans and records it."""
+    """One run, seen from the process that plans and records it; with ``earlier`` a run that goes on."""
 
-    def __init__(self, planner: Planner, plan: Plan, rootdir: Path, command: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        plan: Plan,
+        rootdir: Path,
+        command: str,
+        environ: Mapping[str, str],
+        earlier: Interrupted | None = None,
+    ) -> None:
         self.settings = planner.settings
         self.plan = plan
         self.by_nodeid = {combo.nodeid: combo for combo in plan.combos}
@@ -177,30 +188,38 @@ class Run:
         self.peak = DEFAULT_PEAK
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
-        self._selected: frozenset[int] = frozenset()
-        self._ready: set[int] = set()
+        self._ready: set[int] = set(earlier.kept if earlier else ())
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
-        self._began: tuple[float, float, tuple[float, float, float]] | None = None
+        self._began: tuple[float, tuple[float, float, float]] | None = None
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
         self._closures: dict[str, str] = {}
         self._finder: threading.Thread | None = None
         self._started = _now()
-        self.directory = RunDirectory.create(rootdir, self._uuid)
+        self._damaged: list[str] = []
+        self.missing = earlier.missing if earlier else plan.combos
+        self.plan_hash: str = earlier.facts["plan_hash"] if earlier else plan.hash
+        self.directory = earlier.directory if earlier else RunDirectory.create(rootdir, self._uuid)
+        self._hold = earlier or self.directory.hold()
         try:
             self.root: Root = choose_root(self.settings.ram, environ)
         except SpipError:
-            self.directory.discard()
+            self._hold.release()
+            if not earlier:
+                self.directory.discard()
             raise
         self.writer = RunWriter(self.directory.database)
-        self.writer.create(plan, self._facts(command))
+        if earlier:
+            self._damaged = earlier.open(self.writer)
+        else:
+            self.writer.create(plan, self._facts(command))
 
     def prepare(self) -> None:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
         sweep(self.root)
-        used = {combo.interpreter for combo in self.plan.combos if not combo.prejudged}
+        used = {combo.interpreter for combo in self.missing if not combo.prejudged}
         interpreters = [one for one in self.plan.interpreters if one.id in used]
         base = BaseRepository(self._planner.cache)
         base.ensure(interpreters)
@@ -247,6 +266,7 @@ class Run:
             replica=str(self.root.path / "base.git"),
             room=str(self.root.path),
             run=self._uuid,
+            session=self.writer.session,
             cache=str(self._planner.cache.root),
             limits=Limits(
                 timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
@@ -260,12 +280,14 @@ class Run:
 
     def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:
         """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each."""
-        self._selected = frozenset(selected)
+        chosen = frozenset(selected)
+        kept = sorted(chosen & self._ready)
         self._on_ready = on_ready
-        self._began = time.time(), time.monotonic(), cpu_times()
+        self._began = time.monotonic(), cpu_times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
-        self.progress = Progress(planned=len(self._selected))
+        self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
+        self.progress = Progress(planned=len(chosen), provisioned=len(kept))
         self._provisioner = Provisioner(
             self.plan,
             self._planner.cache,
@@ -277,7 +299,9 @@ class Run:
             locks=self.directory.locks,
             on_ready=self._provisioned,
         )
-        self._provisioner.start(self.plan.combos[ordinal] for ordinal in sorted(self._selected))
+        self._provisioner.start(self.plan.combos[ordinal] for ordinal in sorted(chosen - self._ready))
+        for ordinal in kept:
+            on_ready(ordinal)
 
     def _provisioned(self, done: Provisioned) -> None:
         self.writer.provisioned(done)
@@ -293,14 +317,22 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: ordinal in self._ready)
 
-    def record(self, result: Result) -> None:
-        """Enter a verdict into the ledger."""
-        self.writer.verdict(result)
+    def record(self, result: Result, *, failing: bool | None = None) -> None:
+        """Enter a verdict into the ledger; ``failing`` is whether it fails the session."""
+        self.writer.verdict(result, failing=failing)
         self._ended = time.monotonic()
         self.peak = seen_peak(self.peak, result.peak_rss)
         self.progress.done += 1
         self.progress.bad += result.verdict.outcome.is_bad
         self.progress.errors += result.verdict.outcome is Outcome.ERROR
+
+    @functools.cached_property
+    def _costs(self) -> Costs:
+        return remembered(self.directory.path.parent, CHECK)
+
+    def cost(self, combo: Combo) -> float:
+        """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""
+        return estimate(combo, self._costs).seconds
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""
@@ -317,10 +349,15 @@ class Run:
         self.stop()
         if self._telemetry:
             self._telemetry.close()
-        damaged = self.writer.merge(self.directory.workers)
+        damaged = [*self._damaged, *self.writer.merge(self.directory.workers)]
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
-        summary = self._summary()
-        self.writer.note({"cpu_utilisation": summary.cpu, "iowait": summary.iowait})
+        if self._began:
+            began, cpu_then = self._began
+            busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
+            self.writer.end(
+                max(self._ended - began, 0.0), busy / total if total else 0.0, iowait / total if total else 0.0
+            )
+        summary = sum_up(self.directory.database, self.plan, on_disk=self.root.kind == "disk")
         self.writer.close()
         return summary
 
@@ -330,20 +367,7 @@ class Run:
         if self._finder:
             self._finder.join()
         self._planner.close()
-
-    def _summary(self) -> Summary:
-        at, began, cpu_then = self._began or (time.time(), time.monotonic(), cpu_times())
-        busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
-        return sum_up(
-            self.directory.database,
-            self.plan,
-            self._selected,
-            began=at,
-            seconds=max(self._ended - began, 0.0),
-            cpu=busy / total if total else 0.0,
-            iowait=iowait / total if total else 0.0,
-            on_disk=self.root.kind == "disk",
-        )
+        self._hold.release()
 
     def _facts(self, command: str) -> dict[str, Any]:
         indexes = self._planner.indexes
@@ -351,6 +375,7 @@ class Run:
             "uuid": self._uuid,
             "started": self._started,
             "finished": None,
+            "sessions": 1,
             "exclude_newer": self.plan.exclude_newer or self._started,
             "command": command,
             "hosts": [socket.gethostname()],
@@ -358,7 +383,10 @@ class Run:
             "sandbox_summary": self._planner.sandbox.summary,
             "runner": self.settings.runner,
             "ram": self.root.summary,
-            "indexes": [redact(url) for url in (*indexes.urls, *indexes.find_links)],
+            "check": CHECK,
+            "indexes": index_names(indexes),
+            "dated": _is_dated(indexes, self.plan.releases),
+            "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
             "plan_hash": self.plan.hash,
             "notes": list(self.plan.notes),
         }
@@ -366,6 +394,12 @@ class Run:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_dated(indexes: Indexes, releases: Iterable[Release]) -> bool:
+    """Tell whether the index as of a date can be had again: there is one, and it dates its files."""
+    alone = len(indexes.urls) == 1 and not indexes.find_links
+    return alone and all(file.upload_time for release in releases for file in release.files)
 
 
 def _index_options(indexes: Indexes) -> str:

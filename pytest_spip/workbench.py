@@ -62,7 +62,7 @@ MAIN = "main"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BenchSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``."""
+    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1."""
 
     database: str
     workers: str
@@ -77,6 +77,7 @@ class BenchSpec:
     exclude_newer: str
     index_options: str
     cpus: tuple[int, ...] = ()
+    session: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -127,8 +128,8 @@ class Workbench:
         return str(self._reader.facts()["plan_hash"])
 
     def combos(self) -> tuple[Combo, ...]:
-        """Return the plan."""
-        return self._reader.combos()
+        """Return the plan, or what was left of it when the session began."""
+        return self._reader.combos(self._spec.session)
 
     def combo(self, ordinal: int) -> Combo:
         """Return a combination of the plan."""

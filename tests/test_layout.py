@@ -17,7 +17,19 @@ ROOT = Path(pytest_spip.__file__).parent
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
-JOINTS = ("cli", "closing", "session", "workbench", "items", "controller", "distribute", "scheduling", "ticker", "auto")
+JOINTS = (
+    "cli",
+    "closing",
+    "session",
+    "resume",
+    "workbench",
+    "items",
+    "controller",
+    "distribute",
+    "scheduling",
+    "ticker",
+    "auto",
+)
 EDGE = (
     "plugin",
     "hookspecs",

@@ -25,7 +25,7 @@ def made(**values: Any) -> Settings:
 
 def test_defaults() -> None:
     """Missing and empty values take their defaults, which are those of the help texts."""
-    nothing: dict[str, object] = {"texts": [], "text": "", "flag": None}
+    nothing: dict[str, object] = {"texts": [], "text": "", "word": "", "flag": None}
     empty = {option.name: nothing[option.kind] for option in OPTIONS}
     assert make_settings(empty, HERE) == make_settings({}, HERE) == Settings(matrix=())
 

@@ -1,4 +1,8 @@
-"""``run.sqlite``: the frozen plan, what provisioning made, and the ledger with one verdict per combination."""
+"""``run.sqlite``: the frozen plan, what provisioning made, and the ledger with one verdict per combination.
+
+A run may take several sessions. Each has a number, which the ledger's rows bear: what a session has to do is the plan
+without what earlier sessions judged, and stays the same while its own verdicts come in.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,29 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.model import (
-    CONTROLLER,
-    Combo,
-    Disagreement,
-    Environment,
-    Interpreter,
-    Plan,
-    Provisioned,
-    Result,
-    StoredWheel,
-    verdict_from_plain,
-    verdict_to_plain,
+from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result, verdict_to_plain
+from pytest_spip.record.rows import (
+    combo,
+    combo_row,
+    encodable,
+    interpreter,
+    interpreter_row,
+    ledger_row,
+    provisioned,
+    result,
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
 
-__all__ = ["RunReader", "RunWriter", "connect"]
+__all__ = ["VERSION", "DatabaseError", "RunReader", "RunWriter", "connect"]
+
+DatabaseError = sqlite3.Error
+"""What reading and writing may raise."""
+VERSION = 2
+"""``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -41,15 +48,24 @@ CREATE TABLE ledger (
     ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
     seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
     runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, at REAL NOT NULL
+    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, at REAL NOT NULL,
+    session INTEGER NOT NULL, failing INTEGER NOT NULL
 );
+CREATE TABLE session (number INTEGER PRIMARY KEY, began REAL NOT NULL, seconds REAL, cpu REAL, iowait REAL);
+CREATE TABLE deselected (ordinal INTEGER PRIMARY KEY);
 CREATE TABLE disagreement (
     ordinal INTEGER NOT NULL,
     warm TEXT NOT NULL CHECK (typeof(warm) = 'text'), cold TEXT NOT NULL CHECK (typeof(cold) = 'text')
 );
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
-ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PACE = """
+WITH last AS (SELECT session AS number, max(at) AS at FROM ledger GROUP BY session),
+lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM session LEFT JOIN last USING (number))
+SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT NULL), 0),
+    coalesce(sum(lasted * cpu), 0), coalesce(sum(lasted * iowait), 0) FROM lasting
+"""
 COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
@@ -74,6 +90,7 @@ class RunWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem = ""
+        self.session = 1
         self._connection = connect(path)
         self._lock = threading.RLock()
         self._verdicts: list[tuple[Any, ...]] = []
@@ -86,14 +103,38 @@ class RunWriter:
         with self._transaction(durable=True):
             for statement in (SCHEMA + TABLES).split(";")[:-1]:
                 self._connection.execute(statement)
-            self._facts(facts)
+            self._connection.execute(f"PRAGMA user_version={VERSION}")
+            self._open_session(facts)
             self._connection.executemany(
-                "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(_interpreter_row, plan.interpreters)
+                "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(interpreter_row, plan.interpreters)
             )
             self._connection.executemany(
-                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_combo_row, plan.combos)
+                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
             )
         self._flusher.start()
+
+    def go_on(self, facts: Mapping[str, Any], forgotten: Iterable[int] = ()) -> None:
+        """Open another session of a run that exists; what provisioning made of ``forgotten`` combinations counts no more."""
+        with self._transaction(durable=True):
+            (last,) = self._connection.execute("SELECT max(number) FROM session").fetchone()
+            self.session = last + 1
+            self._connection.executemany("DELETE FROM provision WHERE ordinal=?", ((one,) for one in forgotten))
+            self._open_session({**facts, "finished": None, "sessions": self.session})
+        self._flusher.start()
+
+    def begin(self, deselected: Iterable[int] = ()) -> None:
+        """Record that combinations begin to run, and in the first session which of them the user left out."""
+        with self._transaction(durable=True):
+            self._connection.execute("UPDATE session SET began=? WHERE number=?", (time.time(), self.session))
+            left_out = ((one,) for one in deselected) if self.session == 1 else ()
+            self._connection.executemany("INSERT OR IGNORE INTO deselected VALUES (?)", left_out)
+
+    def end(self, seconds: float, cpu: float, iowait: float) -> None:
+        """Record how long this session ran combinations, and the machine's shares of busy and waiting CPU meanwhile."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "UPDATE session SET seconds=?, cpu=?, iowait=? WHERE number=?", (seconds, cpu, iowait, self.session)
+            )
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add or replace facts about the run."""
@@ -107,7 +148,7 @@ class RunWriter:
         with self._transaction(durable=False):
             self._connection.execute(
                 "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)",
-                (done.ordinal, environment, verdict, _encodable(done.output)),
+                (done.ordinal, environment, verdict, encodable(done.output)),
             )
             rows = [(done.ordinal, CONTROLLER, span.phase, span.at, span.seconds) for span in done.spans]
             self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", rows)
@@ -115,10 +156,11 @@ class RunWriter:
                 "INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()]
             )
 
-    def verdict(self, result: Result) -> None:
-        """Enter a verdict into the ledger."""
+    def verdict(self, result: Result, *, failing: bool | None = None) -> None:
+        """Enter a verdict into the ledger; ``failing`` is whether it fails the session, as bad ones do unless excused."""
+        failing = result.verdict.outcome.is_bad if failing is None else failing
         with self._entering:
-            self._verdicts.append(_ledger_row(result))
+            self._verdicts.append((*ledger_row(result), self.session, int(failing)))
 
     def flush(self) -> None:
         """Make every verdict durable now. Raises ``sqlite3.Error``, and then keeps them for the next time."""
@@ -158,6 +200,10 @@ class RunWriter:
                 self._connection.execute("PRAGMA journal_mode=DELETE")
         finally:
             self._connection.close()
+
+    def _open_session(self, facts: Mapping[str, Any]) -> None:
+        self._facts(facts)
+        self._connection.execute("INSERT INTO session (number, began) VALUES (?, ?)", (self.session, time.time()))
 
     def _take_in(self, path: Path) -> None:
         with self._lock:  # nothing is attached while another thread's transaction is open
@@ -214,6 +260,12 @@ class RunReader:
         self._connection = sqlite3.connect(place, uri=True, timeout=30, check_same_thread=False)
         self._lock = threading.Lock()
 
+    def version(self) -> int | None:
+        """Return the schema that the run was written in, or None where nothing was planned."""
+        ((tables,),) = self._rows("SELECT count(*) FROM sqlite_master")
+        ((version,),) = self._rows("PRAGMA user_version")
+        return version if tables else None
+
     def facts(self) -> dict[str, Any]:
         """Return what is known of the run as a whole."""
         return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")}
@@ -221,34 +273,65 @@ class RunReader:
     def interpreters(self) -> tuple[Interpreter, ...]:
         """Return the interpreters in the plan's order."""
         plain = [json.loads(facts) for (facts,) in self._rows("SELECT facts FROM interpreter ORDER BY rowid")]
-        return tuple(_interpreter(facts) for facts in plain)
+        return tuple(interpreter(facts) for facts in plain)
 
-    def combos(self) -> tuple[Combo, ...]:
-        """Return the plan."""
-        return tuple(_combo(*row) for row in self._rows(f"{COMBOS} ORDER BY ordinal"))
+    def combos(self, session: int = 1) -> tuple[Combo, ...]:
+        """Return the plan; for a later session what is left of it, whatever that session has done since it began."""
+        rows = self._rows(
+            f"{COMBOS} WHERE ?1 = 1 OR ordinal NOT IN"  # noqa: S608  # our own words
+            " (SELECT ordinal FROM ledger WHERE session < ?1 UNION ALL SELECT ordinal FROM deselected)"
+            " ORDER BY ordinal",
+            session,
+        )
+        return tuple(combo(*row) for row in rows)
 
     def combo(self, ordinal: int) -> Combo:
         """Return a combination of the plan; raises ``LookupError``."""
         for row in self._rows(f"{COMBOS} WHERE ordinal=?", ordinal):
-            return _combo(*row)
+            return combo(*row)
         raise LookupError(f"the plan has no combination {ordinal}")
+
+    def is_complete(self) -> bool:
+        """Tell whether every combination has its verdict, but those that the user left out."""
+        judged = "SELECT ordinal FROM ledger UNION ALL SELECT ordinal FROM deselected"
+        return not self._rows(f"SELECT 1 FROM plan WHERE ordinal NOT IN ({judged}) LIMIT 1")  # noqa: S608  # our own words
+
+    def deselected(self) -> frozenset[int]:
+        """Return the ordinals that the user left out of the run, by ``-k`` and the like."""
+        return frozenset(ordinal for (ordinal,) in self._rows("SELECT ordinal FROM deselected"))
 
     def provision(self, ordinal: int) -> Provisioned | None:
         """Return what provisioning made of a combination; None when it is not done."""
-        for environment, verdict, output in self._rows(
-            "SELECT environment, verdict, output FROM provision WHERE ordinal=?", ordinal
-        ):
-            return Provisioned(
-                ordinal,
-                _environment(json.loads(environment)) if environment else None,
-                verdict_from_plain(json.loads(verdict)) if verdict else None,
-                output,
-            )
+        for row in self._rows("SELECT * FROM provision WHERE ordinal=?", ordinal):
+            return provisioned(*row)
         return None
 
     def results(self) -> dict[int, Result]:
         """Return the ledger, by ordinal. Phases are telemetry and not in it."""
-        return {row[0]: _result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
+        return {row[0]: result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
+
+    def failing(self) -> bool:
+        """Tell whether a verdict in the ledger fails the run."""
+        return bool(self._rows("SELECT 1 FROM ledger WHERE failing LIMIT 1"))
+
+    def provisioned(self) -> Iterator[Provisioned]:
+        """Yield what provisioning made of the combinations that have no verdict yet."""
+        rows = self._rows("SELECT * FROM provision WHERE ordinal NOT IN (SELECT ordinal FROM ledger)")
+        return (provisioned(*row) for row in rows)
+
+    def pace(self) -> tuple[float, float, float]:
+        """Return the seconds in which combinations ran, all sessions together, and mean shares of CPU and I/O-wait.
+
+        A session that was killed lasted until its last verdict, and has no part in the means.
+        """
+        (told,) = self._rows(PACE)
+        seconds, measured, cpu, iowait = told
+        return seconds, cpu / measured if measured else 0.0, iowait / measured if measured else 0.0
+
+    def last_session(self) -> tuple[float, float]:
+        """Return when the last session began, in seconds since the epoch, and how long it ran combinations."""
+        ((began, seconds),) = self._rows("SELECT began, seconds FROM session ORDER BY number DESC LIMIT 1")
+        return began, seconds or 0.0
 
     def phases(self) -> dict[str, float]:
         """Return seconds per phase, summed over all processes."""
@@ -270,66 +353,3 @@ class RunReader:
     def _rows(self, query: str, *parameters: object) -> list[Any]:
         with self._lock:
             return self._connection.execute(query, parameters).fetchall()
-
-
-def _interpreter_row(interpreter: Interpreter) -> tuple[str, ...]:
-    return interpreter.id, interpreter.label, interpreter.path, json.dumps(dataclasses.asdict(interpreter))
-
-
-def _interpreter(plain: Mapping[str, Any]) -> Interpreter:
-    lists = {key: tuple(plain[key]) for key in ("abis", "platforms")}
-    return Interpreter(**{**plain, **lists, "markers": tuple((key, value) for key, value in plain["markers"])})
-
-
-def _combo_row(combo: Combo) -> tuple[Any, ...]:
-    verdict = json.dumps(verdict_to_plain(combo.prejudged)) if combo.prejudged else None
-    return (
-        combo.ordinal,
-        combo.id,
-        combo.package,
-        combo.version,
-        combo.interpreter,
-        combo.label,
-        json.dumps(combo.extras),
-        verdict,
-    )
-
-
-def _combo(
-    ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None
-) -> Combo:
-    prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
-    return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
-
-
-def _environment(plain: Mapping[str, Any]) -> Environment:
-    wheels = tuple(StoredWheel(**{**wheel, "modules": tuple(wheel["modules"])}) for wheel in plain["wheels"])
-    return Environment(**{**plain, "wheels": wheels})
-
-
-def _ledger_row(result: Result) -> tuple[Any, ...]:
-    verdict = [text and _encodable(text) for text in verdict_to_plain(result.verdict)]
-    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
-    texts = (
-        result.runner,
-        result.worker,
-        result.host,
-        result.fingerprint,
-        json.dumps(dict(result.locked)),
-        _encodable(result.reproduce),
-        _encodable(result.output),
-    )
-    return result.ordinal, *verdict, *numbers, *texts, time.time()
-
-
-def _encodable(text: str) -> str:
-    """Replace what UTF-8 cannot say, such as parts of a file's name that is not UTF-8: SQLite refuses it."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _result(row: Sequence[Any]) -> Result:
-    ordinal, *verdict = row[:5]
-    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
-    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output")
-    told = dict(zip(names, row[5:16], strict=True))
-    return Result(ordinal, verdict_from_plain(verdict), **{**told, "locked": json.loads(told["locked"])})

@@ -7,10 +7,13 @@ import dataclasses
 import os
 from pathlib import Path
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.disk import Hold, remove_tree
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["RunDirectory"]
+__all__ = ["NEWEST", "RunDirectory"]
+
+NEWEST = "latest"
+"""Stands for the run that was created last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +59,24 @@ class RunDirectory:
             run.discard()
             raise _unwritable(home, error) from error
         return run
+
+    @classmethod
+    def find(cls, rootdir: Path, name: str) -> RunDirectory:
+        """Return the directory of a run that exists; ``latest`` names the newest. Raises ``UsageProblem``."""
+        home = rootdir / ".spip"
+        path = (home / "latest").resolve() if name == NEWEST else home / "runs" / name
+        if not (path / "run.sqlite").is_file():
+            what = f"there is no run {name} below" if name != NEWEST else "there is no run yet below"
+            raise UsageProblem("--spip-resume", f"{what} {home}", f"see {home / 'runs'} for those there are")
+        return cls(path)
+
+    def hold(self) -> Hold:
+        """Keep the run for this process. Raises ``UsageProblem`` while another one works on it."""
+        try:
+            return Hold(self.path)
+        except BlockingIOError as error:
+            what = f"{error.strerror} is working on run {self.path.name}"
+            raise UsageProblem("--spip-resume", what, "wait for it, or interrupt it") from error
 
     def discard(self) -> None:
         """Remove a run that came to nothing, and what leads to it; the last one takes ``.spip`` with it."""

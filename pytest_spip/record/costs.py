@@ -1,0 +1,127 @@
+"""What combinations cost in earlier runs, and by that what they will cost in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sqlite3
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_spip.model import Combo
+from pytest_spip.record.rundb import VERSION
+
+__all__ = ["IMPORT", "PER_BYTE", "Cost", "Costs", "estimate", "remembered"]
+
+IMPORT = 0.010
+"""Seconds of an import check of which nothing is known."""
+PER_BYTE = 8e-9
+"""Seconds that a byte of wheels adds to it: 8 ms a MB."""
+NEWEST = """
+SELECT package, version, interpreter, CAST(coalesce(told, seconds) AS REAL), CAST(peak_rss AS INTEGER)
+FROM ledger JOIN plan USING (ordinal)
+LEFT JOIN (
+    SELECT ordinal, sum(seconds) AS told FROM phase WHERE phase IN ('run', 'compose') GROUP BY ordinal
+) USING (ordinal)
+WHERE ledger.phase IN ('import', 'test') AND outcome != 'error'
+"""
+Key = tuple[str, str, str]
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of a worker, and bytes of memory at the peak; 0 bytes where they are not known."""
+
+    seconds: float
+    peak_rss: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Costs by (package, version, interpreter id), and gathered from these, where they are asked for, by version and package.
+
+    Of seconds the median counts, of memory the most: too little of it ends what runs.
+    """
+
+    exact: Mapping[Key, Cost]
+
+    @functools.cached_property
+    def by_version(self) -> Mapping[tuple[str, str], Cost]:
+        """What a version costs on the interpreters that are known."""
+        return _gathered(((package, version), cost) for (package, version, _), cost in self.exact.items())
+
+    @functools.cached_property
+    def by_package(self) -> Mapping[str, Cost]:
+        """What a version of a package costs."""
+        return _gathered((package, cost) for (package, _, _), cost in self.exact.items())
+
+
+def _gathered(costs: Iterable[tuple[_T, Cost]]) -> dict[_T, Cost]:
+    groups: dict[_T, list[Cost]] = {}
+    for name, cost in costs:
+        groups.setdefault(name, []).append(cost)
+    return {name: _typical(group) for name, group in groups.items()}
+
+
+def _typical(costs: list[Cost]) -> Cost:
+    return Cost(statistics.median(cost.seconds for cost in costs), max(cost.peak_rss for cost in costs))
+
+
+def estimate(combo: Combo, costs: Costs, wheel_bytes: int = 0) -> Cost:
+    """Return what a combination will cost: what it did, else its version, else its package; else by its wheels' bytes."""
+    return (
+        costs.exact.get((combo.package, combo.version, combo.interpreter))
+        or costs.by_version.get((combo.package, combo.version))
+        or costs.by_package.get(combo.package)
+        or Cost(IMPORT + PER_BYTE * wheel_bytes)
+    )
+
+
+def remembered(runs: Path, check: str, limit: int = 5) -> Costs:
+    """Return what the newest finished runs with that check measured; ``runs`` is ``.spip/runs`` of a root directory.
+
+    Of seconds the newest counts, of memory the most. Seconds are those of composing and running, where telemetry tells
+    them, else those of the check alone; what never came to run has none. Damaged and foreign files are passed over.
+    """
+    exact: dict[Key, Cost] = {}
+    found = 0
+    for path in _newest_first(runs):
+        rows = _measured(path, check)
+        found += rows is not None
+        for package, version, interpreter, seconds, peak_rss in rows or ():
+            key = package, version, interpreter
+            known = exact.get(key)
+            if known is None:
+                exact[key] = Cost(seconds, peak_rss)
+            elif peak_rss > known.peak_rss:
+                exact[key] = Cost(known.seconds, peak_rss)
+        if found == limit:
+            break
+    return Costs(exact)
+
+
+def _newest_first(runs: Path) -> list[Path]:
+    dated = []
+    for path in runs.glob("*/run.sqlite"):
+        with contextlib.suppress(OSError):  # somebody is clearing up
+            dated.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(dated, reverse=True)]
+
+
+def _measured(path: Path, check: str) -> list[tuple[str, str, str, float, int]] | None:
+    """Return the rows of a run; None for one that goes on, had another check, or cannot be read."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        ) as database:
+            facts = dict(database.execute("SELECT key, value FROM run WHERE key IN ('check', 'finished')"))
+            version = database.execute("PRAGMA user_version").fetchone()
+            if version != (VERSION,) or facts.get("check") != f'"{check}"' or facts.get("finished", "null") == "null":
+                return None
+            return database.execute(NEWEST).fetchall()
+    except sqlite3.Error:
+        return None

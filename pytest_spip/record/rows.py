@@ -1,0 +1,110 @@
+"""How the model's records lie in the tables of ``run.sqlite``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_spip.model import (
+    Combo,
+    Environment,
+    Interpreter,
+    Provisioned,
+    Result,
+    StoredWheel,
+    verdict_from_plain,
+    verdict_to_plain,
+)
+
+__all__ = [
+    "combo",
+    "combo_row",
+    "encodable",
+    "interpreter",
+    "interpreter_row",
+    "ledger_row",
+    "provisioned",
+    "result",
+]
+
+
+def interpreter_row(interpreter: Interpreter) -> tuple[str, ...]:
+    """Return an interpreter as the table ``interpreter`` has it."""
+    return interpreter.id, interpreter.label, interpreter.path, json.dumps(dataclasses.asdict(interpreter))
+
+
+def interpreter(plain: Mapping[str, Any]) -> Interpreter:
+    """Rebuild an interpreter from its facts."""
+    lists = {key: tuple(plain[key]) for key in ("abis", "platforms")}
+    return Interpreter(**{**plain, **lists, "markers": tuple((key, value) for key, value in plain["markers"])})
+
+
+def combo_row(combo: Combo) -> tuple[Any, ...]:
+    """Return a combination as the table ``plan`` has it."""
+    verdict = json.dumps(verdict_to_plain(combo.prejudged)) if combo.prejudged else None
+    return (
+        combo.ordinal,
+        combo.id,
+        combo.package,
+        combo.version,
+        combo.interpreter,
+        combo.label,
+        json.dumps(combo.extras),
+        verdict,
+    )
+
+
+def combo(
+    ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None
+) -> Combo:
+    """Rebuild a combination."""
+    prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
+    return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
+
+
+def provisioned(ordinal: int, environment: str | None, verdict: str | None, output: str) -> Provisioned:
+    """Rebuild what provisioning made of a combination; its phases and work are telemetry."""
+    return Provisioned(
+        ordinal,
+        _environment(json.loads(environment)) if environment else None,
+        verdict_from_plain(json.loads(verdict)) if verdict else None,
+        output,
+    )
+
+
+def _environment(plain: Mapping[str, Any]) -> Environment:
+    wheels = tuple(StoredWheel(**{**wheel, "modules": tuple(wheel["modules"])}) for wheel in plain["wheels"])
+    return Environment(**{**plain, "wheels": wheels})
+
+
+def ledger_row(result: Result) -> tuple[Any, ...]:
+    """Return a result as the table ``ledger`` has it, without session."""
+    verdict = [text and encodable(text) for text in verdict_to_plain(result.verdict)]
+    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
+    texts = (
+        result.runner,
+        result.worker,
+        result.host,
+        result.fingerprint,
+        json.dumps(dict(result.locked)),
+        encodable(result.reproduce),
+        encodable(result.output),
+    )
+    return result.ordinal, *verdict, *numbers, *texts, time.time()
+
+
+def encodable(text: str) -> str:
+    """Replace what UTF-8 cannot say, such as parts of a file's name that is not UTF-8: SQLite refuses it."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def result(row: Sequence[Any]) -> Result:
+    """Rebuild a result; its phases are telemetry."""
+    ordinal, *verdict = row[:5]
+    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
+    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output")
+    told = dict(zip(names, row[5:16], strict=True))
+    return Result(ordinal, verdict_from_plain(verdict), **{**told, "locked": json.loads(told["locked"])})
