@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.compose.ram import discard
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import TAIL, Matrix, MatrixItem, story
 from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
+from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
 from pytest_spip.report.progress import Progress
@@ -48,6 +52,9 @@ class ControllerMatrix(Matrix):
         self._stories: dict[str, str] = {}
         self._unwritten: list[str] = []
         self._ticker = Ticker(config)
+        self._interrupts = Interrupts(self._rescue)
+        self._interrupts.install()
+        config.pluginmanager.register(self._interrupts, "spip-interrupts")
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -258,6 +265,17 @@ class ControllerMatrix(Matrix):
     def pytest_unconfigure(self) -> None:
         """Give everything back, off the critical path."""
         self._give_back()
+
+    def _rescue(self) -> None:
+        """Leave nothing behind but what counts, now."""
+        if self.active:
+            with contextlib.suppress(DatabaseError):  # what cannot be written is run again
+                self.active.writer.flush()
+        kill_descendants()
+        if self.active:
+            discard(self.active.root.path)
+        if self._planner:
+            self._planner.cache.close()
 
     def _give_back(self) -> None:
         if self.active:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.interrupts import leave_to_controller
 from pytest_spip.model import MODULE_PREFIX, UNLISTED, Combo, Outcome, Result
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.workbench import BenchSpec, Workbench
@@ -231,6 +232,7 @@ class WorkerMatrix(Matrix):
 
     def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
         super().__init__(config)
+        leave_to_controller()
         self._bench = Workbench(spec, worker)
 
     def combos(self) -> Sequence[Combo]:

@@ -18,7 +18,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
 JOINTS = ("cli", "session", "resume", "workbench", "items", "controller", "distribute")
-EDGE = ("plugin", "hookspecs", "items", "controller", "distribute")
+EDGE = ("plugin", "hookspecs", "interrupts", "items", "controller", "distribute")
 LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
 LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}
 FOR_ROOMS = {*LEAVES} - {"options"}
