@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.closing import sum_up, write_trace
+from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
+from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Summary, signature
 from pytest_spip.reports import TAIL, story
@@ -51,6 +55,9 @@ class ControllerMatrix(Matrix):
         self._why_pytest = ""
         self._stats: StatsTicker | None = None
         self._workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
+        self._interrupts = Interrupts(self._rescue)
+        self._interrupts.install()
+        config.pluginmanager.register(self._interrupts, "spip-interrupts")
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -293,6 +300,17 @@ class ControllerMatrix(Matrix):
     def pytest_unconfigure(self) -> None:
         """Give everything back, off the critical path."""
         self._give_back()
+
+    def _rescue(self) -> None:
+        """Leave nothing behind but what counts, now."""
+        if self.active:
+            with contextlib.suppress(DatabaseError):  # what cannot be written is run again
+                self.active.writer.flush()
+        kill_descendants()
+        if self.active:
+            discard(self.active.root.path)
+        if self._planner:
+            self._planner.cache.close()
 
     def _give_back(self) -> None:
         if self._stats:

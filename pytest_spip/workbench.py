@@ -45,7 +45,7 @@ from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.forked import ForkRunner
-from pytest_spip.run.process import adopt_orphans, end_with_parent
+from pytest_spip.run.process import adopt_orphans, end_with_parent, leave_to_controller
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
@@ -105,6 +105,7 @@ class Workbench:
         adopt_orphans()
         if worker != MAIN:
             end_with_parent()
+            leave_to_controller()
         pin(spec.cpus)  # before there are threads, fork servers or children to inherit it
         self._spec = spec
         self._worker = worker

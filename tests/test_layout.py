@@ -29,6 +29,7 @@ JOINTS = (
     "scheduling",
     "ticker",
     "auto",
+    "interrupts",
 )
 EDGE = (
     "plugin",
@@ -41,6 +42,7 @@ EDGE = (
     "scheduling",
     "ticker",
     "auto",
+    "interrupts",
 )
 LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
 LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}

@@ -473,3 +473,74 @@ def test_merge_while_others_write(writer: RunWriter, reader: RunReader, workers:
 def test_result_survives_the_wire() -> None:
     """A result that went through plain data, as between worker and controller, is the same result."""
     assert [Result.from_plain(one.to_plain()) for one in RESULTS] == RESULTS
+
+
+# -- sessions -----------------------------------------------------------------------------------------------------------
+
+
+def test_later_session_has_what_is_left(path: Path) -> None:
+    """A session's work is the plan without earlier verdicts and deselected ones, whatever it has judged since it began."""
+    with writing(path, plan(*(combo(n, f"demo{n}") for n in range(5)))) as writer:
+        writer.begin(deselected=[4])
+        writer.verdict(result(1))
+    again = RunWriter(path)
+    again.go_on({"finished": "never"})
+    with contextlib.closing(again), reading(path) as reader:
+        again.begin(deselected=[0])  # of this session alone
+        before = [one.ordinal for one in reader.combos(again.session)]
+        again.verdict(result(0))
+        again.flush()
+        after = [one.ordinal for one in reader.combos(again.session)]
+        assert before == after == [0, 2, 3]
+        assert len(reader.combos()) == 5
+        assert not reader.is_complete()
+        assert (reader.facts()["sessions"], reader.facts()["finished"]) == (2, None)
+
+
+def test_complete_run_is_told(path: Path) -> None:
+    """A run is complete when all have verdicts but those that were deselected; whether it fails is told with the verdict."""
+    with writing(path, plan(*(combo(n, f"demo{n}") for n in range(3)))) as writer:
+        writer.begin(deselected=[2])
+        writer.verdict(result(0, Outcome.FAILED), failing=False)
+        writer.flush()
+        with reading(path) as reader:
+            assert (reader.is_complete(), reader.failing()) == (False, False)
+        writer.verdict(result(1, Outcome.FAILED))
+        writer.flush()
+        with reading(path) as reader:
+            assert (reader.is_complete(), reader.failing()) == (True, True)
+
+
+def test_pace_of_all_sessions(path: Path) -> None:
+    """Seconds are summed over sessions, one that was killed lasting to its last verdict; shares are means of the others."""
+    with writing(path, plan(*(combo(n, f"demo{n}") for n in range(3)))) as writer:
+        writer.end(10.0, 0.5, 0.1)
+    for _ in range(2):
+        again = RunWriter(path)
+        again.go_on({})
+        again.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE session SET began=1000 WHERE number=2")
+        connection.execute("UPDATE session SET seconds=30, cpu=0.9, iowait=0.5 WHERE number=3")
+    late = RunWriter(path)
+    late.session = 2
+    late.verdict(result(0))
+    late.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE ledger SET at=1005")
+    with reading(path) as reader:
+        assert reader.pace() == pytest.approx((45.0, 0.8, 0.4))
+
+
+def test_forgotten_provisions_are_made_again(path: Path) -> None:
+    """What provisioning made is told for combinations without a verdict, and may be made again where it is forgotten."""
+    with writing(path, plan(*(combo(n, f"demo{n}") for n in range(3)))) as writer:
+        for ordinal in range(3):
+            writer.provisioned(Provisioned(ordinal, verdict=SKIP))
+        writer.verdict(result(0))
+    again = RunWriter(path)
+    again.go_on({}, forgotten=[1])
+    with contextlib.closing(again), reading(path) as reader:
+        assert [one.ordinal for one in reader.provisioned()] == [2]
+        again.provisioned(Provisioned(1, verdict=SKIP))
+        assert reader.provision(1) == Provisioned(1, verdict=SKIP)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.record.rundir import NEWEST, RunDirectory
 
 
 def below(root: Path) -> set[str]:
@@ -85,3 +87,38 @@ def test_discarded_run_leaves_others_alone(tmp_path: Path) -> None:
         ".spip/runs/first/locks",
         ".spip/runs/first/workers",
     }
+
+
+def test_run_is_found(tmp_path: Path) -> None:
+    """A run is found by name, and the newest without one."""
+    for name in ("first", "second"):
+        RunDirectory.create(tmp_path, name).database.touch()
+    assert RunDirectory.find(tmp_path, "first").path == tmp_path / ".spip" / "runs" / "first"
+    assert RunDirectory.find(tmp_path, NEWEST).path == (tmp_path / ".spip" / "runs" / "second").resolve()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pytest_spip.record.rundir import RunDirectory
+held = RunDirectory.find(Path(sys.argv[1]), "one").hold()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_run_is_held_until_death(tmp_path: Path) -> None:
+    """One process at a time has a run; who comes second is told whose it is, and a killed process has let go."""
+    run = RunDirectory.create(tmp_path, "one")
+    run.database.touch()
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageProblem, match=rf"process {other.pid} is working on run one; wait for it"):
+            run.hold()
+        other.kill()
+    run.hold().release()
+    run.hold().release()

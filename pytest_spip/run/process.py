@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pytest_spip.run.text import harmless
 
-__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "end_with_parent", "run"]
+__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "end_with_parent", "leave_to_controller", "run"]
 
 RESULT = "<result>"
 LIFELINE = "<lifeline>"
@@ -64,6 +64,22 @@ def end_with_parent() -> None:
     if sys.platform.startswith("linux"):
         deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM if deaf else signal.SIGINT, 0, 0, 0)
+
+
+def leave_to_controller() -> None:
+    """Have a worker survive a SIGTERM that goes to all processes: the controller decides, and its end is ours.
+
+    Without that, workers that die before the controller is told would have their combinations counted as lost.
+    """
+    controller = os.getppid()
+
+    def handle(*_: object) -> None:
+        if os.getppid() != controller:  # then the signal is the one that end_with_parent asked for
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # not the main thread
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, handle)  # a handler does not outlive exec, as SIG_IGN would
 
 
 def run(
