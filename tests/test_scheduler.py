@@ -321,7 +321,7 @@ class SessionOfXdist(Session):
 
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # says how busy the machine is, not what the scheduler does

@@ -185,6 +185,15 @@ def test_little_is_left_to_those_who_know_it() -> None:
     assert scheduler.handle(WorkerJoined("gw2")) == [Run("gw2", tuple(range(32, 44)))], "who is new has nothing better"
 
 
+def test_work_that_was_left_goes_to_anybody() -> None:
+    """When all who were at a group are gone their work goes to whoever is idle, however little it is."""
+    scheduler, commands = begun({0: Unit("b", 9.0), 1: Unit("a", 0.25), 2: Unit("a", 0.25)}, ["gw0", "gw1", "gw2"])
+    assert commands == [Run("gw2", (0,)), Run("gw1", (1,)), Run("gw0", (2,))]
+    assert scheduler.handle(Finished("gw2", 0)) == []
+    assert [scheduler.handle(WorkerLeft("gw0")), scheduler.ready] == [[], 1]
+    assert scheduler.handle(WorkerLeft("gw1"))[0] == Run("gw2", (1,))
+
+
 def test_what_trickles_in_goes_to_those_who_know_it() -> None:
     """Of many idle workers one that has met the unit's group gets it."""
     units = {unit: Unit("ab"[unit % 2], 1.0) for unit in range(8)}

@@ -73,6 +73,10 @@ class Backlog:
         """The queues that have units."""
         return [queue for queue in self._queues.values() if queue]
 
+    def queue(self, unit: int) -> Queue:
+        """Return the queue in which a unit stands when it is ready."""
+        return self._queues[self._units[unit].group]
+
     def longest(self, queue: Queue) -> float:
         """Return the cost of the longest unit of a queue that has one."""
         return self._units[self._order[queue.first]].cost

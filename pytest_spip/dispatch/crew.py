@@ -110,12 +110,20 @@ class Crew:
         """Have a worker work at a queue, or at none."""
         if worker.queue is queue:
             return
-        if worker.queue:
+        if worker.queue is not None:
             worker.queue.crowd -= 1
         worker.queue = queue
         if queue is not None:
             queue.crowd += 1
-            worker.met.add(queue.group)
+            self._meet(worker, queue.group)
+
+    def _meet(self, worker: Worker, group: str) -> None:
+        if group not in worker.met:
+            idle = worker in self._idle
+            self._unset_idle(worker)
+            worker.met.add(group)
+            if idle:  # still, if it keeps a unit back
+                self._set_idle(worker)
 
     def settle(self, worker: Worker) -> None:
         """Note whether a worker is active or idle after what it holds has changed."""
@@ -135,7 +143,7 @@ class Crew:
 
     def _unset_idle(self, worker: Worker) -> None:
         self._idle.pop(worker, None)
-        for group in (None, *worker.met):  # it may have met its first one just now
+        for group in worker.met or (None,):
             self._acquainted.get(group, {}).pop(worker, None)
 
     # from whom there is something to take

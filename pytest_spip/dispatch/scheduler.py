@@ -278,12 +278,7 @@ class Scheduler:
         return low and not worker.suspects and not worker.stopped and self._crew.active <= self._admitted
 
     def _hand_out(self, worker: Worker) -> None:
-        if self._suspects:
-            # It must be alone, for the next death to be surely its own: the first worker that is idle gets it.
-            chunk = [] if worker.active else [self._suspects.popleft()]
-            worker.suspects += len(chunk)
-        else:
-            chunk = self._chunk(worker)
+        chunk = self._suspect(worker) if self._suspects else self._chunk(worker)
         if not chunk:
             return
         for unit in chunk:
@@ -293,6 +288,15 @@ class Scheduler:
         self._crew.settle(worker)
         self._crew.offer(worker)
         self._commands.append(Run(worker.name, tuple(chunk)))
+
+    def _suspect(self, worker: Worker) -> list[int]:
+        """Take a suspect for a worker, if it is idle: it must be alone, for the next death to be surely its own."""
+        if worker.active:
+            return []
+        worker.suspects += 1
+        suspect = self._suspects.popleft()
+        self._crew.go_to(worker, self._backlog.queue(suspect))
+        return [suspect]
 
     def _chunk(self, worker: Worker) -> list[int]:
         """Take units for a worker off the backlog: as many as it must have to begin, and more as long as they fit in."""
