@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
+from tests.support.index import Fault
 from tests.support.machine import LABEL, Done, Machine, eventually
 from tests.test_resilience import Gate, assert_nothing_left, ledger, module, requiring, waiting_sdist
 
@@ -225,6 +226,25 @@ def test_interpreter_that_is_gone(machine: Machine, gate: Gate) -> None:
     assert list(done.cells.values()) == [("passed", "import", None), *[("error", "plan", "no-interpreter")] * 2]
     assert "note: /gone/python is gone since the run was planned: its combinations end as errors" in done.stdout
     assert done.status == 1
+
+
+def test_index_is_read_as_of_the_start(machine: Machine) -> None:
+    """What a dated index gets after the start of a run is not used by a session that goes on with it."""
+    for name, requires in (("good", []), ("user", ["base"]), ("base", [])):
+        made = wheel(machine.files, name, "1.0", {f"{name}.py": ""}, requires=requires)
+        machine.index.add(made, upload_time="2020-01-01T00:00:00Z")
+    page = machine.index.page_path("base")
+    machine.index.inject(page, Fault(stall=60))
+    session = machine.start(*requiring("good", "user"), "-n0")
+    assert eventually(lambda: ("GET", page) in machine.index.requests)
+    assert eventually(lambda: len(ledger(machine)) == 1)
+    session.kill()
+    machine.finish(session)
+    machine.index.inject(page, Fault())
+    machine.index.add(wheel(machine.files, "base", "2.0", {"base.py": ""}), upload_time="2100-01-01T00:00:00Z")
+    done = resumed(machine, "-n0")
+    assert done.status == 0
+    assert done.combinations[f"user[1.0-{LABEL}]"]["locked"] == {"base": "1.0", "user": "1.0"}
 
 
 @pytest.fixture(scope="module")
