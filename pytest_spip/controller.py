@@ -316,7 +316,7 @@ class ControllerMatrix(Matrix):
         if self._stats:
             self._stats.stop()
         if self.active:
-            self.active.leave()
+            self.active.leave(now=self._interrupts.came)
         elif self._planner:
             self._planner.close()
         if self._earlier:

@@ -53,6 +53,11 @@ class Interrupts:
                 signal.signal(number, previous)
         self._previous.clear()
 
+    @property
+    def came(self) -> bool:
+        """Whether the session was told to end."""
+        return bool(self._first)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
@@ -56,7 +55,7 @@ from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
 from pytest_spip.resume import Interrupted, index_names, settings_to_plain
-from pytest_spip.run.closures import closures_path, find_closures
+from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
@@ -196,7 +195,7 @@ class Run:
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
         self._closures: dict[str, str] = {}
-        self._finder: threading.Thread | None = None
+        self._finder: ClosureFinder | None = None
         self._started = _now()
         self._damaged: list[str] = []
         self.missing = earlier.missing if earlier else plan.combos
@@ -232,17 +231,10 @@ class Run:
         cache = self._planner.cache
         self._closures = {one.id: str(closures_path(one, cache)) for one in interpreters}
         missing = [one for one in interpreters if not Path(self._closures[one.id]).exists()]
-
-        def find() -> None:
-            for one in missing:
-                with contextlib.suppress(SpipError, OSError):
-                    find_closures(one, cache)
-
-        if self.settings.runner == "warm":
-            find()
-        elif missing:
-            self._finder = threading.Thread(target=find, name="closures", daemon=True)
-            self._finder.start()
+        if missing:
+            self._finder = ClosureFinder(missing, cache)
+            if self.settings.runner == "warm":
+                self._finder.close()
 
     @property
     def how(self) -> str:
@@ -361,11 +353,11 @@ class Run:
         self.writer.close()
         return summary
 
-    def leave(self) -> None:
-        """Give everything back; the run's tree in RAM goes in the background."""
+    def leave(self, *, now: bool = False) -> None:
+        """Give everything back, ``now`` without waiting for what is found out; the run's tree in RAM goes in the background."""
         discard(self.root.path)
         if self._finder:
-            self._finder.join()
+            self._finder.close(now=now)
         self._planner.close()
         self._hold.release()
 

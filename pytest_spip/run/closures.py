@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_spip.disk import Cache
-from pytest_spip.errors import HarnessProblem
+from pytest_spip.errors import HarnessProblem, SpipError
 from pytest_spip.model import Interpreter, digest
 
-__all__ = ["closures_path", "find_closures"]
+__all__ = ["ClosureFinder", "closures_path", "find_closures"]
 
 SCRIPT = Path(__file__).parent / "child" / "closures.py"
 # What packages import; each brings its own closure along.
@@ -34,23 +38,59 @@ def closures_path(interpreter: Interpreter, cache: Cache) -> Path:
     return cache.interpreters / f"closures-{key[:32]}.json"
 
 
-def find_closures(interpreter: Interpreter, cache: Cache) -> None:
+class ClosureFinder:
+    """Finds what is missing in a thread of its own, which :meth:`close` waits for, or ends."""
+
+    def __init__(self, interpreters: Sequence[Interpreter], cache: Cache) -> None:
+        self._interpreters = interpreters
+        self._cache = cache
+        self._starting = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._find, name="closures", daemon=True)
+        self._thread.start()
+
+    def close(self, *, now: bool = False) -> None:
+        """Wait until all is found; ``now`` gives up what is not, for another run to find."""
+        with self._starting:
+            self._ended = now
+            if now and self._running:
+                self._running.kill()
+        self._thread.join()
+
+    def _find(self) -> None:
+        for interpreter in self._interpreters:
+            with contextlib.suppress(SpipError, OSError, subprocess.TimeoutExpired):
+                find_closures(interpreter, self._cache, self._start)
+
+    def _start(self, command: Sequence[str], stream: BinaryIO) -> subprocess.Popen[bytes]:
+        with self._starting:
+            if self._ended:
+                raise HarnessProblem("the session is ending")
+            self._running = _start(command, stream)
+            return self._running
+
+
+def _start(command: Sequence[str], stream: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.PIPE, env={}, cwd="/")
+
+
+def find_closures(
+    interpreter: Interpreter,
+    cache: Cache,
+    start: Callable[[Sequence[str], BinaryIO], subprocess.Popen[bytes]] = _start,
+) -> None:
     """See that an interpreter's closures are known; takes seconds the first time. Raises ``HarnessProblem``."""
 
     def ask(aside: Path) -> None:
         command = [interpreter.path, "-I", "-S", "-B", str(SCRIPT), *KNOWN]
-        with aside.open("wb") as stream:
-            done = subprocess.run(
-                command,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.PIPE,
-                env={},
-                cwd="/",
-                timeout=300,
-            )
-        if done.returncode != 0:
-            raise HarnessProblem(f"{interpreter.label}: {done.stderr.decode('utf-8', 'replace').strip()[-200:]}")
+        with aside.open("wb") as stream, start(command, stream) as process:
+            try:
+                _, said = process.communicate(timeout=300)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise HarnessProblem(f"{interpreter.label}: {said.decode('utf-8', 'replace').strip()[-200:]}")
 
     cache.file(closures_path(interpreter, cache), ask)
