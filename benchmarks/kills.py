@@ -15,30 +15,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
 from benchmarks import matrix
 from benchmarks.copies import generated
-from benchmarks.processes import look
+from benchmarks.disturbed import PACKAGE, contents, counted, differences, entered
+from benchmarks.processes import interpreters, look
 from benchmarks.tables import say
 from benchmarks.wheels import NEWEST
 
 __all__ = ["main"]
 
-PACKAGE = "victim"
 COMBINATIONS = 500
-SLOW = "import time\ntime.sleep(0.08)\n"
-KINDS = {
-    5: "raise ImportError('not today')\n",
-    7: "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n",
-    11: "import os\nos._exit(0)\n",
-}
-"""What a release does whose number is divisible so; the others import."""
-
-Verdicts = Mapping[str, tuple[str, str, str]]
 
 
 class Killer(threading.Thread):
@@ -70,12 +61,9 @@ class Killer(threading.Thread):
     def _victims(self) -> Iterator[tuple[str, psutil.Process]]:
         """Yield the interpreters below the workers; git at work for them is not ours to kill."""
         tree = look(self._session.pid)
-        below = (("started by a worker", tree.servers), ("below those", tree.others)) if tree else ()
-        for kind, group in below:
-            for process in group:
-                with contextlib.suppress(psutil.Error):
-                    if process.name().startswith("python"):
-                        yield kind, process
+        if tree:
+            yield from (("started by a worker", each) for each in interpreters(tree.servers))
+            yield from (("below those", each) for each in interpreters(tree.others))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,13 +96,6 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def contents(releases: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the releases by version."""
-    for number in range(1, releases + 1):
-        code = next((code for divisor, code in KINDS.items() if number % divisor == 0), "answer = 42\n")
-        yield f"1.{number}", {f"{PACKAGE}/__init__.py": SLOW + code}
-
-
 def disturbed(many: matrix.Matrix, directory: Path, arguments: argparse.Namespace) -> tuple[matrix.Report, Killer]:
     """Run the matrix while processes are killed."""
     began = time.perf_counter()
@@ -126,41 +107,12 @@ def disturbed(many: matrix.Matrix, directory: Path, arguments: argparse.Namespac
     return matrix.read(directory, time.perf_counter() - began), killer
 
 
-def entered(directory: Path) -> dict[str, list[tuple[str, str, str]]]:
-    """Return the verdicts of the ledger for every planned combination, by id: there should be one each."""
-    query = "SELECT id, outcome, phase, reason FROM plan LEFT JOIN ledger USING (ordinal)"
-    told: dict[str, list[tuple[str, str, str]]] = {}
-    for row in matrix.database(directory, query):
-        verdicts = told.setdefault(row["id"], [])
-        if row["outcome"] is not None:
-            verdicts.append((row["outcome"], row["phase"], row["reason"] or ""))
-    return told
-
-
-def differences(
-    peace: Mapping[str, Sequence[tuple[str, str, str]]],
-    war: Mapping[str, Sequence[tuple[str, str, str]]],
-    report: matrix.Report,
-) -> Iterator[str]:
-    """Yield a line for each combination without exactly one verdict, or with another than in peace that is no error."""
-    reported = Counter(each.id for each in report.combinations)
-    details = {each.id: each.detail for each in report.combinations}
-    for name in peace.keys() | war.keys():
-        verdicts, right = war.get(name, ()), peace.get(name, ())
-        if len(verdicts) != 1 or len(right) != 1 or reported[name] != 1:
-            yield f"{name}: {len(verdicts)} verdicts in the ledger, {reported[name]} in the report"
-        elif verdicts[0] != right[0] and "error" not in (verdicts[0][0], right[0][0]):
-            yield f"{name}: {' '.join(verdicts[0])} ({details[name]}) instead of {' '.join(right[0])}"
-
-
 def lines(peace: matrix.Report, war: matrix.Report, killer: Killer) -> Iterator[str]:
     """Yield what was run and what came of it."""
     kills = ", ".join(f"{count} {kind}" for kind, count in killer.killed.items())
     yield f"{len(war.combinations)} combinations, {war.how}; {killer.killed.total()} kills ({kills or 'none'})"
     for title, report in (("in peace", peace), ("with kills", war)):
-        counts = Counter(each.outcome for each in report.combinations)
-        told = ", ".join(f"{word} {count}" for word, count in sorted(counts.items()))
-        yield f"{title}: {told} in {report.seconds:.1f} s"
+        yield f"{title}: {counted(report)}"
     errors = Counter(each.reason for each in war.combinations if each.outcome == "error")
     yield f"errors, no verdicts: {dict(errors) or 'none'}"
 

@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Tree", "entries", "look", "mounts"]
+__all__ = ["Tree", "entries", "interpreters", "look", "mentioning", "mounts"]
 
 WORKER = "sys.stdin.readline"
 """Part of the command line with which execnet starts a worker."""
@@ -48,6 +48,33 @@ def look(pid: int) -> Tree | None:
     direct = {each.pid for each in servers}
     others = [each for number, each in below.items() if number not in direct and not _is_zombie(each)]
     return Tree(controller, tuple(workers), tuple(servers), tuple(others), sum(map(_is_zombie, everyone)))
+
+
+def interpreters(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    """Yield those of the processes that are Pythons: git at work for a session is not ours to disturb."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.name().startswith("python"):
+                yield process
+
+
+def mentioning(directory: Path) -> dict[int, str]:
+    """Return the command lines of the processes that name the directory there, or in their environment, or work below it.
+
+    Neither this process nor those that started it count.
+    """
+    ours = {os.getpid(), *(each.pid for each in psutil.Process().parents())}
+    return {pid: command for pid, command, all_of_it in _told() if pid not in ours and str(directory) in all_of_it}
+
+
+def _told() -> Iterator[tuple[int, str, str]]:
+    """Yield for each process its command line, and that with its environment and directory, where they may be read."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            told = command = " ".join(process.cmdline())
+            with contextlib.suppress(psutil.AccessDenied):
+                told = f"{command} {' '.join(process.environ().values())} {process.cwd()}"
+            yield process.pid, command, told
 
 
 def mounts(pid: int) -> int:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_spip.compose.layers import Layers
 from pytest_spip.disk import Cache
 from pytest_spip.model import Limits, Outcome, Result
 from pytest_spip.run.server import ForkServer, Setup
-from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
+from tests.support.machine import eventually
+from tests.support.rooms import Bases, adopting, alive, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import Way, must_work, shared_way
 
 LIMITS = Limits(timeout=60, memory=512 << 20)
@@ -173,6 +177,29 @@ def test_a_server_is_compiled_once(bases: Bases, tmp_path: Path, python: str) ->
         found.append({path.name.partition(".")[0]: path.stat().st_ino for path in kept.rglob("*.pyc")})
     assert found[0] == found[1]
     assert {"serving", "newborn", "sandbox"} <= set(found[0]) or python == "3.7"
+
+
+WORKER = """
+import sys, time
+from pytest_spip.run.server import ForkServer, Setup
+server = ForkServer(sys.executable, Setup(3, sys.argv[1], {}))
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_stopped_server_goes_with_its_worker(tmp_path: Path) -> None:
+    """A server that was stopped cannot hear that its worker was killed, and is killed all the same, inside and outside."""
+    must_work(3)
+    with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        servers = psutil.Process(worker.pid).children(recursive=True)
+        for server in servers:
+            server.suspend()
+        worker.kill()
+    assert len(servers) == 2
+    assert eventually(lambda: not any(alive(server.pid) for server in servers))
 
 
 def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:

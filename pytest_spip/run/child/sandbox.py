@@ -118,6 +118,8 @@ class Sandbox:
         """Fork into the pid namespace, whose first process takes all others with it when it ends; wait for it outside."""
         first = os.fork()
         if first:
+            # A server that is stopped does not hear the worker hang up. Nothing else may stay when that one is killed.
+            self.kernel.prctl(self.kernel.PR_SET_PDEATHSIG, 9)
             _, status = os.waitpid(first, 0)
             os._exit(0 if status == 0 else 1)
         self.kernel.prctl(self.kernel.PR_SET_PDEATHSIG, 9)
