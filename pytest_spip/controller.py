@@ -26,6 +26,7 @@ from pytest_spip.report.analysis import Summary, signature
 from pytest_spip.reports import TAIL, story
 from pytest_spip.resume import Interrupted
 from pytest_spip.session import Planner, Run
+from pytest_spip.slots import Need
 from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import Workbench
 
@@ -176,11 +177,17 @@ class ControllerMatrix(Matrix):
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without workers, provisioning begins when the items are known."""
+        """Without workers, provisioning begins when the items are known, and their markers are what they can be."""
         if self.active and not self._distributed:
-            self.active.start(item.combo.ordinal for item in session.items if isinstance(item, MatrixItem))
+            ours = [item for item in session.items if isinstance(item, MatrixItem)]
+            try:
+                for item in ours:
+                    item.need()
+            except UsageProblem as error:
+                raise pytest.UsageError(str(error)) from error
+            self.active.start(item.combo.ordinal for item in ours)
 
-    def result(self, combo: Combo) -> Result:
+    def result(self, combo: Combo, need: Need) -> Result:
         """Run a combination in this process."""
         assert self.active is not None, "items run only in a run"
         if self._bench is None:
@@ -188,7 +195,7 @@ class ControllerMatrix(Matrix):
         at, start = time.time(), time.perf_counter()
         self.active.wait_for(combo.ordinal)
         self._bench.waited(at, time.perf_counter() - start)
-        return self._bench.result(combo)
+        return self._bench.result(combo, need)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -31,9 +32,12 @@ __all__ = [
     "replacing",
     "rewriting",
     "sweep_dead",
+    "taking",
 ]
 
 _T = TypeVar("_T")
+POLL = 0.02
+"""Seconds between two tries to take what others have; locks that can be given up have no queue."""
 
 
 def owner_tag() -> str:
@@ -66,6 +70,39 @@ class Hold:
     def release(self) -> None:
         """Let go."""
         self._lock.release()
+
+
+@contextlib.contextmanager
+def taking(directory: Path, total: int, count: int) -> Iterator[list[int]]:
+    """Wait for ``count`` of ``total`` things that processes share, and yield the numbers, from 0, of those that were free.
+
+    They are locks in the directory, so the kernel gives them back when the process dies. Who gathers is alone in that: two
+    who have one each and need two would wait for each other.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    locks = [_lock(directory / f"{number}.lock") for number in range(total)]
+    with contextlib.ExitStack() as stack:
+        taken: list[int] = []
+        with _lock(directory / "gathering.lock").acquire(poll_interval=POLL):
+            while len(taken) < count:
+                found = next((n for n in range(total) if n not in taken and _is_taken(locks[n])), None)
+                if found is None:
+                    time.sleep(POLL)
+                else:
+                    stack.callback(locks[found].release)
+                    taken.append(found)
+        yield sorted(taken)
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(path, is_singleton=False, thread_local=False)
+
+
+def _is_taken(lock: filelock.BaseFileLock) -> bool:
+    """Take a lock, if it is free, and tell whether it was."""
+    with contextlib.suppress(filelock.Timeout):
+        lock.acquire(blocking=False)
+    return lock.is_locked
 
 
 def _start_time(pid: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import ChainMap
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.model import MODULE_PREFIX, UNLISTED, Combo, Outcome, Result
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
+from pytest_spip.slots import MARKER, NOTHING, Need, read_need
 from pytest_spip.workbench import BenchSpec, Workbench
 
 __all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate"]
@@ -51,21 +53,35 @@ class MatrixItem(pytest.Item):
         self.combo = combo
         self.result: Result | None = None
         self._matrix = matrix
+        self._need = NOTHING
         self.add_marker("spip")
+
+    def setup(self) -> None:
+        """Read the markers: what is wrong with them is an error, and no failure of the package."""
+        self._need = self.need()
 
     def runtest(self) -> None:
         """Run the combination in its own environment."""
-        self.result = self._matrix.result(self.combo)
+        self.result = self._matrix.result(self.combo, self._need)
         self.user_properties += properties(self.result)
         if self.result.verdict.outcome is Outcome.SKIPPED:
             pytest.skip(one_line(self.result))
         if self.result.verdict.outcome is not Outcome.PASSED:
             raise CombinationFailed(self.result)
 
+    def need(self) -> Need:
+        """Return the devices that markers ask for, the nearest one first. Raises ``UsageProblem``."""
+        marks = list(self.iter_markers("spip"))
+        if any(mark.args for mark in marks):
+            raise UsageProblem(MARKER, "its arguments have names", 'write it like spip(slots={"gpu": 1})')
+        return read_need(ChainMap(*(dict(mark.kwargs) for mark in marks)))
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the story of a failed combination, never a traceback of ours."""
         if isinstance(excinfo.value, CombinationFailed):
             return story(excinfo.value.result, lines=TAIL)
+        if isinstance(excinfo.value, UsageProblem):
+            return str(excinfo.value)
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -171,8 +187,8 @@ class Matrix:
         """Return the plan's combinations."""
         raise NotImplementedError
 
-    def result(self, combo: Combo) -> Result:
-        """Run a combination in this process's workbench."""
+    def result(self, combo: Combo, need: Need) -> Result:
+        """Run a combination in this process's workbench, with the devices that it needs."""
         raise NotImplementedError
 
     @pytest.hookimpl(wrapper=True)
@@ -223,9 +239,9 @@ class WorkerMatrix(Matrix):
         """Return the plan, as the run database has it."""
         return self._bench.combos()
 
-    def result(self, combo: Combo) -> Result:
+    def result(self, combo: Combo, need: Need) -> Result:
         """Run a combination here."""
-        return self._bench.result(combo)
+        return self._bench.result(combo, need)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:

@@ -12,7 +12,10 @@ from typing import Any
 
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["OPTIONS", "Option", "Settings", "make_settings"]
+__all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "make_settings"]
+
+SLOT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What a slot may be called: its name becomes that of a variable, in capitals."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ OPTIONS = (
     ),
     Option("autoscale", "flag", "", "give work to as many workers as memory and pressure allow"),
     Option("pin", "flag", "", "keep each worker on processors of its own, within one NUMA node"),
+    Option(
+        "slots",
+        "texts",
+        "NAME:DEVICES",
+        "devices for items that need some to themselves: gpu:2 for two, gpu:0,3 by name (repeatable)",
+    ),
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
     Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
@@ -87,7 +96,8 @@ OPTIONS = (
 class Settings:
     """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty.
 
-    ``stats`` are the seconds between two lines, 0 for none, and the path of a file for them, or nothing.
+    ``slots`` are pairs of a name and the names of its devices. ``stats`` are the seconds between two lines, 0 for none, and
+    the path of a file for them, or nothing.
     """
 
     matrix: tuple[str, ...]
@@ -107,6 +117,7 @@ class Settings:
     profile: str = ""
     autoscale: bool = False
     pin: bool = False
+    slots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     stats: tuple[float, str] = (0.0, "")
     report: tuple[tuple[str, str], ...] = ()
     run: str = ""
@@ -199,6 +210,31 @@ def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((kind, path) for kind, _, path in (text.partition(":") for text in texts))
 
 
+def _slots(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    slots = dict(map(_slot, texts))
+    if len(slots) < len(texts):
+        raise UsageProblem("--spip-slots", "a slot is given twice", "name all its devices at once, like gpu:0,3")
+    return tuple(slots.items())
+
+
+def _slot(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, told = text.partition(":")
+    devices = _devices(told)
+    if not SLOT_NAME.fullmatch(name) or not devices:
+        mend = "write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
+        raise UsageProblem("--spip-slots", f"{text!r} names no devices", mend)
+    return name, devices
+
+
+def _devices(told: str) -> tuple[str, ...]:
+    """Return devices by name: a number alone counts them. None where it is neither."""
+    if told.isdecimal():
+        return tuple(map(str, range(int(told)))) if len(told) <= 3 else ()
+    names = tuple(told.removesuffix(",").split(","))
+    good = len({*names}) == len(names) and all(re.fullmatch(r"[!-~]+", name) for name in names)
+    return names if good else ()
+
+
 def _stats(text: object) -> tuple[float, str]:
     seconds, colon, path = str(text).partition(":")
     try:
@@ -226,6 +262,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "memory": _size,
     "exclude_newer": _instant,
     "profile": _one_of("--spip-profile", "conservative", "balanced", "max"),
+    "slots": _slots,
     "stats": _stats,
     "report": _reports,
     "run": functools.partial(_name, "--spip-run"),

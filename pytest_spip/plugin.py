@@ -71,7 +71,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Wake up when a matrix is asked for: by option, by ``--spip`` and ini, or by a node id of ours."""
-    config.addinivalue_line("markers", "spip: an item of a pytest-spip matrix")
+    config.addinivalue_line(
+        "markers",
+        'spip(slots, without): an item of a pytest-spip matrix; slots={"gpu": 1} gives it devices of its own, '
+        'without="run" or "skip" says what happens where there are too few',
+    )
     if _is_asked_for(config):
         from pytest_spip.items import activate
 

@@ -268,6 +268,7 @@ class Run:
             closures=self._closures,
             exclude_newer=self.settings.exclude_newer,
             index_options=_index_options(self._planner.indexes),
+            slots=dict(self.settings.slots),
         )
 
     def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:

@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ from pytest_spip.run.process import adopt_orphans, end_with_parent, leave_to_con
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
+from pytest_spip.slots import NOTHING, Need, Slots
 
 __all__ = ["MAIN", "BenchSpec", "Workbench"]
 
@@ -62,7 +63,10 @@ MAIN = "main"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BenchSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1."""
+    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
+
+    ``slots`` are the devices that the run's workers share, by slot.
+    """
 
     database: str
     workers: str
@@ -78,6 +82,7 @@ class BenchSpec:
     index_options: str
     cpus: tuple[int, ...] = ()
     session: int = 1
+    slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -121,6 +126,7 @@ class Workbench:
         self._layers = Layers(self._cache, self._owner)
         self._replica: Replica | None = None
         self._places = 0
+        self._slots = Slots(Path(spec.room) / "slots", spec.slots)
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
 
     @property
@@ -136,8 +142,8 @@ class Workbench:
         """Return a combination of the plan."""
         return self._reader.combo(ordinal)
 
-    def result(self, combo: Combo) -> Result:
-        """Run a provisioned combination. An error of ours is tried again before it is reported."""
+    def result(self, combo: Combo, need: Need = NOTHING) -> Result:
+        """Run a provisioned combination, with the devices that it needs. An error of ours is tried again first."""
         spans: list[Span] = []
         provisioned = self._provision(combo)
         environment = provisioned.environment
@@ -146,11 +152,26 @@ class Workbench:
             verdict = dataclasses.replace(provisioned.verdict, detail=harmless(provisioned.verdict.detail))
             result = Result(combo.ordinal, verdict, output=harmless(provisioned.output))
             return self._signed(combo, result, provisioned, spans)
-        for attempt in range(1, ATTEMPTS + 1):
-            result = dataclasses.replace(self._attempt(combo, environment, spans), attempts=attempt)
-            if result.verdict.outcome is not Outcome.ERROR:
-                break
+        if need.skips and (lack := self._slots.lack(need)):
+            skipped = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack)
+            return self._signed(combo, Result(combo.ordinal, skipped), provisioned, spans)
+        with self._devices(need) as variables:
+            for attempt in range(1, ATTEMPTS + 1):
+                result = dataclasses.replace(self._attempt(combo, environment, variables, spans), attempts=attempt)
+                if result.verdict.outcome is not Outcome.ERROR:
+                    break
         return self._signed(combo, result, provisioned, spans)
+
+    @contextlib.contextmanager
+    def _devices(self, need: Need) -> Iterator[Mapping[str, str]]:
+        """Hold the devices that are needed, and record the wait for them; yield the variables that tell of them."""
+        if not need.slots:
+            yield {}
+            return
+        at, start = time.time(), time.perf_counter()
+        with self._slots.held(need) as variables:
+            self.waited(at, time.perf_counter() - start)
+            yield variables
 
     def _provision(self, combo: Combo) -> Provisioned:
         try:
@@ -175,7 +196,9 @@ class Workbench:
         self._telemetry.close()
         self._reader.close()
 
-    def _attempt(self, combo: Combo, environment: Environment, spans: list[Span]) -> Result:
+    def _attempt(
+        self, combo: Combo, environment: Environment, variables: Mapping[str, str], spans: list[Span]
+    ) -> Result:
         """Compose, run, clear away; a fault of ours is a verdict too. To ``spans`` is added one for each step."""
         # The wall clock says when the attempt began, for others to compare; whatever follows is measured from there.
         at, marks = time.time(), [time.perf_counter()]
@@ -184,7 +207,7 @@ class Workbench:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
-                result = self._judged(combo, environment, composed)
+                result = self._judged(combo, environment, composed, variables)
                 self._compile(combo, composed)
                 marks.append(time.perf_counter())
         except Exception as error:
@@ -196,9 +219,11 @@ class Workbench:
             spans.append(Span(phase, at + before - marks[0], after - before))
         return result
 
-    def _judged(self, combo: Combo, environment: Environment, composed: Composed) -> Result:
+    def _judged(
+        self, combo: Combo, environment: Environment, composed: Composed, variables: Mapping[str, str]
+    ) -> Result:
         """Run a combination warm where that can be. What is not a pass, and a sample of the passes, is confirmed cold."""
-        run = functools.partial(self._runner.run, combo, environment, composed, self._limits)
+        run = functools.partial(self._runner.run, combo, environment, composed, self._limits, variables=variables)
         if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
             return _run_cold(run)
         warm = run(warm=True)

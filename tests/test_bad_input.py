@@ -57,6 +57,7 @@ CASES = (
     Case("memory", [GOOD, "--spip-memory=lots"], "--spip-memory", ["'lots'", "512MiB"]),
     Case("profile", [GOOD, "--spip-profile=fast"], "--spip-profile", ["'fast'", "conservative, balanced, max"]),
     Case("profile-auto", [GOOD, "--spip-profile=fast", "-nauto"], "--spip-profile", ["'fast'", "balanced"]),
+    Case("slots", [GOOD, "--spip-slots=gpu:0"], "--spip-slots", ["'gpu:0'", "gpu:2 for two"]),
     Case("stats", [GOOD, "--spip-stats=often"], "--spip-stats", ["'often'", "10:stats.jsonl"]),
     Case("report-kind", [GOOD, "--spip-report=jsn:out.json"], "--spip-report", ["'jsn'", "json"]),
     Case("report-path", [GOOD, "--spip-report=json"], "--spip-report", ["needs a path", "json:out.json"]),

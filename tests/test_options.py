@@ -15,6 +15,18 @@ from tests.support.supply import steady
 
 HERE = Path()
 BAD_STATS = ("0", "-1", "often", "nan", "inf", "10:", ":out", "10,out")
+BAD_SLOTS = (
+    ["gpu"],
+    ["gpu:"],
+    ["gpu:0"],
+    ["gpu:1000"],
+    ["a:1", ":1"],
+    ["GPU:1"],
+    ["gpu:0,,1"],
+    ["gpu:0,0"],
+    ["gpu:a b,c"],
+)
+SLOTS = "; write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
 STATS = "; write it like 10 or 10:stats.jsonl, at least 0.1"
 
 
@@ -65,6 +77,10 @@ def test_table_and_settings_agree() -> None:
         ("profile", "max", "max"),
         ("autoscale", True, True),
         ("pin", True, True),
+        ("slots", ["gpu:2"], (("gpu", ("0", "1")),)),
+        ("slots", ["gpu:0,3", "fpga_2:/dev/x"], (("gpu", ("0", "3")), ("fpga_2", ("/dev/x",)))),
+        ("slots", ["gpu:3,"], (("gpu", ("3",)),)),
+        ("slots", ["gpu:GPU-8932:1,MIG-1"], (("gpu", ("GPU-8932:1", "MIG-1")),)),
         ("stats", "10", (10.0, "")),
         ("stats", "0.5:out/stats.jsonl", (0.5, "out/stats.jsonl")),
         ("stats", "10:a:b", (10.0, "a:b")),
@@ -109,6 +125,8 @@ def test_conversions(option: str, given: object, expected: object) -> None:
             "--spip-exclude-newer: '0001-01-01T00:00:00+10:00' is no date; write it like 2026-11-01 or 2026-11-01T00:00:00Z",
         ),
         ("profile", "fast", "--spip-profile: 'fast' is no choice; there are conservative, balanced, max"),
+        *(("slots", given, f"--spip-slots: {given[-1]!r} names no devices{SLOTS}") for given in BAD_SLOTS),
+        ("slots", ["a:1", "a:2"], "--spip-slots: a slot is given twice; name all its devices at once, like gpu:0,3"),
         *(("stats", given, f"--spip-stats: {given!r} is no number of seconds{STATS}") for given in BAD_STATS),
         ("run", "../escape", "--spip-run: '../escape' is no name for a run; use letters, digits, '.', '_' and '-'"),
         ("run", ".", "--spip-run: '.' is no name for a run; use letters, digits, '.', '_' and '-'"),

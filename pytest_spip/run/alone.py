@@ -9,6 +9,7 @@ from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sand
 from pytest_spip.run import process
 from pytest_spip.run.check import child_environment, import_result
 from pytest_spip.run.process import Ended
+from pytest_spip.run.runner import NONE
 
 __all__ = ["AloneRunner"]
 
@@ -26,7 +27,14 @@ class AloneRunner:
         return False
 
     def run(
-        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool = False
+        self,
+        combo: Combo,
+        environment: Environment,
+        composed: Composed,
+        limits: Limits,
+        *,
+        warm: bool = False,
+        variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the import check. Raises ``OSError`` when the interpreter cannot be started."""
 
@@ -34,7 +42,7 @@ class AloneRunner:
             bounds = str(limits.memory), str(limits.file_size)
             return process.run(
                 [composed.python, "-I", "-B", "-u", ALONE, process.RESULT, process.LIFELINE, *bounds, *modules],
-                environment=child_environment(composed, self._sandbox.passed),
+                environment={**child_environment(composed, self._sandbox.passed), **variables},
                 timeout=limits.timeout,
                 output_limit=limits.output,
             )

@@ -10,6 +10,7 @@ from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
 from pytest_spip.run.check import child_environment, import_result
 from pytest_spip.run.process import Ended
+from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import CHILD, NONCE, RESULT, ForkServer, Request, Setup
 
 __all__ = ["ForkRunner"]
@@ -46,16 +47,32 @@ class ForkRunner:
         """Tell whether a combination's interpreter can be forked; not before its closures are known."""
         return self._server(combo, composed).warm
 
-    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool) -> Result:
+    def run(
+        self,
+        combo: Combo,
+        environment: Environment,
+        composed: Composed,
+        limits: Limits,
+        *,
+        warm: bool,
+        variables: Mapping[str, str] = NONE,
+    ) -> Result:
         """Run the import check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
 
         def attempt(modules: Sequence[str]) -> Ended:
-            return self._ended(combo, composed, limits, tuple(modules), warm=warm)
+            return self._ended(combo, composed, limits, tuple(modules), variables, warm=warm)
 
         return import_result(combo, environment, limits, "warm" if warm else "cold", attempt)
 
     def _ended(
-        self, combo: Combo, composed: Composed, limits: Limits, modules: tuple[str, ...], *, warm: bool
+        self,
+        combo: Combo,
+        composed: Composed,
+        limits: Limits,
+        modules: tuple[str, ...],
+        variables: Mapping[str, str],
+        *,
+        warm: bool,
     ) -> Ended:
         cold = (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
         request = Request(
@@ -67,7 +84,7 @@ class ForkRunner:
             layers=composed.layers,
             scripts=composed.scripts,
             command=() if warm else cold,
-            environment={} if warm else child_environment(composed, self._sandbox.passed),
+            environment={**({} if warm else child_environment(composed, self._sandbox.passed)), **variables},
         )
         ended = self._asked(combo, composed, request)
         self._imported = _sources(ended.result, request.trace) if request.trace else ()

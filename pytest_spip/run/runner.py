@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result
 
-__all__ = ["Runner"]
+__all__ = ["NONE", "Runner"]
+
+NONE: Mapping[str, str] = MappingProxyType({})
+"""No variables."""
 
 
 class Runner(Protocol):
@@ -16,8 +20,20 @@ class Runner(Protocol):
     def warms(self, combo: Combo, composed: Composed) -> bool:
         """Tell whether a combination can be run warm."""
 
-    def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, *, warm: bool) -> Result:
-        """Run the check of one combination. The result carries verdict, times, peak memory and output."""
+    def run(
+        self,
+        combo: Combo,
+        environment: Environment,
+        composed: Composed,
+        limits: Limits,
+        *,
+        warm: bool,
+        variables: Mapping[str, str] = NONE,
+    ) -> Result:
+        """Run the check of one combination, which has ``variables`` beside those of all combinations in its environment.
+
+        The result carries verdict, times, peak memory and output.
+        """
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""

@@ -69,7 +69,10 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``."""
+    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
+
+    ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``.
+    """
 
     cwd: str
     limits: Limits

@@ -13,7 +13,8 @@ parts. The first part is JSON, what follows it bytes.
                                     "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
                                     "modules"              to import; "trace", a directory: tell what was imported of it
                                     "command", "environment"   the program to start instead of a warm child; the words
-                                                           <result> and <nonce> in it become descriptors
+                                                           <result> and <nonce> in it become descriptors. Without it,
+                                                           variables that a warm child has beside the server's
                                     "sources"              to compile instead of all that, see bytecode.py
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its

@@ -80,6 +80,7 @@ def run_warm(shelf, request, result, nonce):
     main = types.ModuleType("__main__")
     main.__builtins__ = builtins
     sys.modules["__main__"] = main
+    os.environ.update(request["environment"])
     enter_site(request["site"])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # what was said before a crash counts

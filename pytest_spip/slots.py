@@ -1,0 +1,84 @@
+"""Devices that combinations have to themselves: what a marker asks for, and what package code is told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.disk import taking
+from pytest_spip.errors import UsageProblem
+from pytest_spip.options import SLOT_NAME
+
+__all__ = ["MARKER", "NOTHING", "Need", "Slots", "read_need", "variables"]
+
+MARKER = "@pytest.mark.spip"
+CUDA = "gpu"
+"""The slot whose devices CUDA knows by the same names."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Need:
+    """How many devices of each slot an item needs. Where there are too few it runs without any, unless it ``skips``."""
+
+    slots: tuple[tuple[str, int], ...] = ()
+    skips: bool = False
+
+
+NOTHING = Need()
+
+
+def read_need(told: Mapping[str, object]) -> Need:
+    """Return what the marker's keywords ask for, the slots in the order of their names. Raises ``UsageProblem``."""
+    unknown = told.keys() - {"slots", "without"}
+    if unknown:
+        raise UsageProblem(MARKER, f"it has no {min(unknown)}", "it takes slots and without")
+    without = told.get("without", "run")
+    if without not in ("run", "skip"):
+        raise UsageProblem(MARKER, f"without={without!r} is no choice", "there are 'run' and 'skip'")
+    slots = told.get("slots", {})
+    if not isinstance(slots, Mapping) or not all(_is_count(name, count) for name, count in slots.items()):
+        raise UsageProblem(MARKER, f"slots={slots!r} are no numbers of devices", 'write it like slots={"gpu": 1}')
+    return Need(tuple(sorted(slots.items())), skips=without == "skip")
+
+
+def _is_count(name: object, count: object) -> bool:
+    return isinstance(name, str) and bool(SLOT_NAME.fullmatch(name)) and type(count) is int and count > 0
+
+
+class Slots:
+    """The devices of a run by slot, which its workers share by locks below a directory that they have in common."""
+
+    def __init__(self, directory: Path, devices: Mapping[str, Sequence[str]]) -> None:
+        self._directory = directory
+        self._devices = devices
+
+    def lack(self, need: Need) -> str:
+        """Return what there is too little of, as ``it needs 2 of gpu, and there is 1``; empty where there is enough."""
+        for name, count in need.slots:
+            there = len(self._devices.get(name, ()))
+            if there < count:
+                return f"it needs {count} of {name}, and there {'is' if there == 1 else 'are'} {there}"
+        return ""
+
+    @contextlib.contextmanager
+    def held(self, need: Need) -> Iterator[Mapping[str, str]]:
+        """Wait for the devices, hold them, and yield the variables that name them; empty ones where there are too few.
+
+        Everybody gathers in the order of the slots' names, so nobody waits for one who waits for him.
+        """
+        enough = not self.lack(need)
+        with contextlib.ExitStack() as stack:
+            given: dict[str, Sequence[str]] = {}
+            for name, count in need.slots:
+                devices = self._devices[name] if enough else ()
+                taken = stack.enter_context(taking(self._directory / name, len(devices), count if enough else 0))
+                given[name] = [devices[number] for number in taken]
+            yield variables(given)
+
+
+def variables(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the variables that tell of devices by slot: ``SPIP_SLOT_GPU=0,1``, and what CUDA reads."""
+    told = {f"SPIP_SLOT_{name.upper()}": ",".join(devices) for name, devices in given.items()}
+    return told | ({"CUDA_VISIBLE_DEVICES": ",".join(given[CUDA])} if CUDA in given else {})
