@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupted", "index_names", "is_complete", "resumed_settings", "settings_to_plain"]
 
-FREE = ("ram", "report", "resume")
+FREE = ("autoscale", "pin", "profile", "ram", "report", "resume", "stats")
 """Options that a later session may choose anew; all others decide on verdicts, or on what there is to do."""
 NOTHING_RAN = 5
 """pytest's exit status of a session without items."""
