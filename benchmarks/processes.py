@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Tree", "entries", "look", "mounts"]
+__all__ = ["Tree", "ended", "entries", "look", "mounts"]
 
 WORKER = "sys.stdin.readline"
 """Part of the command line with which execnet starts a worker."""
@@ -48,6 +49,13 @@ def look(pid: int) -> Tree | None:
     direct = {each.pid for each in servers}
     others = [each for number, each in below.items() if number not in direct and not _is_zombie(each)]
     return Tree(controller, tuple(workers), tuple(servers), tuple(others), sum(map(_is_zombie, everyone)))
+
+
+def ended(session: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for so long, and return whether the session has ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        session.wait(seconds)
+    return session.returncode is not None
 
 
 def mounts(pid: int) -> int:
