@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Tree", "entries", "interpreters", "look", "mentioning", "mounts"]
+__all__ = ["Tree", "ended", "entries", "interpreters", "look", "mentioning", "mounts"]
 
 WORKER = "sys.stdin.readline"
 """Part of the command line with which execnet starts a worker."""
@@ -75,6 +76,13 @@ def _told() -> Iterator[tuple[int, str, str]]:
             with contextlib.suppress(psutil.AccessDenied):
                 told = f"{command} {' '.join(process.environ().values())} {process.cwd()}"
             yield process.pid, command, told
+
+
+def ended(session: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for so long, and return whether the session has ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        session.wait(seconds)
+    return session.returncode is not None
 
 
 def mounts(pid: int) -> int:

@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ import psutil
 
 from benchmarks import matrix
 from benchmarks.copies import generated
-from benchmarks.processes import Tree, entries, look, mounts
+from benchmarks.processes import Tree, ended, entries, look, mounts
 from benchmarks.tables import say, table
 from benchmarks.wheels import NEWEST
 
@@ -103,19 +102,13 @@ def watched(many: matrix.Matrix, directory: Path, ram: Path, period: float) -> t
     samples = []
     began = time.perf_counter()
     session = matrix.started(many, directory)
-    while not _ended(session, period):
+    while not ended(session, period):
         tree, done = look(session.pid), finished(directory)
         if tree and tree.workers and done:
             samples.append(Sample(done, held(tree, ram), dict(each_holds(tree))))
             if len(samples) % 40 == 0:
                 say(f"{done} done")
     return samples, matrix.read(directory, time.perf_counter() - began)
-
-
-def _ended(session: subprocess.Popen[bytes], period: float) -> bool:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        session.wait(period)
-    return session.returncode is not None
 
 
 def finished(directory: Path) -> int:

@@ -194,10 +194,11 @@ class SpipScheduling:
         combos = {unit: self._run.by_nodeid.get(nodeid) for unit, nodeid in enumerate(ids)}
         if not self._collects:
             combos = {combo.ordinal: combo for combo in combos.values() if combo}
-        self._nodeids = {unit: combo.nodeid if combo else ids[unit] for unit, combo in combos.items()}
+        self._nodeids = dict(zip(combos, ids, strict=True))
         self._units = {combo.ordinal: unit for unit, combo in combos.items() if combo}
         units = {unit: self._unit(combo) for unit, combo in combos.items()}
-        self._handle(Listed(units, waiting=frozenset(self._units.values())))
+        waiting = frozenset(unit for ordinal, unit in self._units.items() if not self._run.is_ready(ordinal))
+        self._handle(Listed(units, waiting))
         self._run.start(self._units, self._on_ready)
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
 

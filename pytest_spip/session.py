@@ -42,7 +42,7 @@ from pytest_spip.model import (
 from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, select
-from pytest_spip.plan.matrix import make_plan, parse_requirement
+from pytest_spip.plan.matrix import make_plan, numbered, parse_requirement
 from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.provisioner import Provisioner
@@ -65,6 +65,8 @@ from pytest_spip.workbench import BenchSpec
 __all__ = ["Planner", "Run"]
 
 CHECK = "import"
+PREJUDGED = 0.0005
+"""Seconds that a combination takes in a worker which the plan decided."""
 
 
 class Planner:
@@ -100,9 +102,7 @@ class Planner:
         )
         combos = list(draft.combos)
         choose_combos(combos, interpreters)
-        return dataclasses.replace(
-            draft, combos=tuple(dataclasses.replace(combo, ordinal=n) for n, combo in enumerate(combos))
-        )
+        return dataclasses.replace(draft, combos=tuple(numbered(combos)))
 
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
@@ -187,7 +187,8 @@ class Run:
         self.peak = DEFAULT_PEAK
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
-        self._ready: set[int] = set(earlier.kept if earlier else ())
+        # What the plan decides needs no provisioning. What resuming decides is not in the frozen plan, and is provisioned.
+        self._ready = set(earlier.kept) if earlier else {combo.ordinal for combo in plan.combos if combo.prejudged}
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[int], None] = lambda _: None
@@ -272,15 +273,15 @@ class Run:
         )
 
     def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:
-        """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each."""
+        """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each that was not ready."""
         chosen = frozenset(selected)
-        kept = sorted(chosen & self._ready)
+        missing = sorted(chosen - self._ready)
         self._on_ready = on_ready
         self._began = time.monotonic(), cpu_times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
         self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
-        self.progress = Progress(planned=len(chosen), provisioned=len(kept))
+        self.progress = Progress(planned=len(chosen), provisioned=len(chosen) - len(missing))
         self._provisioner = Provisioner(
             self.plan,
             self._planner.cache,
@@ -292,9 +293,11 @@ class Run:
             locks=self.directory.locks,
             on_ready=self._provisioned,
         )
-        self._provisioner.start(self.plan.combos[ordinal] for ordinal in sorted(chosen - self._ready))
-        for ordinal in kept:
-            on_ready(ordinal)
+        self._provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
+
+    def is_ready(self, ordinal: int) -> bool:
+        """Tell whether a combination can be run: it is provisioned, or needs not be."""
+        return ordinal in self._ready
 
     def _provisioned(self, done: Provisioned) -> None:
         self.writer.provisioned(done)
@@ -325,7 +328,7 @@ class Run:
 
     def cost(self, combo: Combo) -> float:
         """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""
-        return estimate(combo, self._costs).seconds
+        return PREJUDGED if combo.prejudged else estimate(combo, self._costs).seconds
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""
@@ -380,7 +383,7 @@ class Run:
             "indexes": index_names(indexes),
             "dated": _is_dated(indexes, self.plan.releases),
             "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
-            "plan_hash": self.plan.hash,
+            "plan_hash": self.plan_hash,
             "notes": list(self.plan.notes),
         }
 

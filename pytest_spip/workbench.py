@@ -174,6 +174,8 @@ class Workbench:
             yield variables
 
     def _provision(self, combo: Combo) -> Provisioned:
+        if combo.prejudged:
+            return Provisioned(combo.ordinal, verdict=combo.prejudged)
         try:
             found = self._reader.provision(combo.ordinal)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -12,7 +13,7 @@ from pytest_spip.compat import pick_file, usable_files
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Plan, Reason, Release, Verdict
 
-__all__ = ["make_plan", "parse_requirement"]
+__all__ = ["make_plan", "numbered", "parse_requirement"]
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -42,7 +43,7 @@ def make_plan(
     ``releases`` maps a requirement's text to the releases chosen for it, or to the verdict that stands for a project which
     the index would not list. Raises ``UsageProblem`` for two requirements whose combinations could not be told apart.
     """
-    ordered = tuple(_numbered(_unique(_combos(requirements, releases, interpreters))))
+    ordered = tuple(numbered(_unique(_combos(requirements, releases, interpreters))))
     known = {
         (release.package, release.version): release
         for group in releases.values()
@@ -71,9 +72,10 @@ def _unique(combos: Iterable[Combo]) -> Iterable[Combo]:
     return seen.values()
 
 
-def _numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
+def numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
+    """Yield the combinations with their places as ordinals; nearly always they have them already."""
     for ordinal, combo in enumerate(combos):
-        yield dataclasses.replace(combo, ordinal=ordinal)
+        yield combo if combo.ordinal == ordinal else dataclasses.replace(combo, ordinal=ordinal)
 
 
 def _combos(
@@ -81,17 +83,19 @@ def _combos(
     releases: Mapping[str, Sequence[Release] | Verdict],
     interpreters: Sequence[Interpreter],
 ) -> Iterator[Combo]:
+    ordinals = itertools.count()
     for requirement in requirements:
         package = canonicalize_name(requirement.name)
         extras = tuple(sorted(requirement.extras))
         group = releases[str(requirement)]
         if isinstance(group, Verdict):
-            yield Combo(0, package, "", "", "index", extras, group)
+            yield Combo(next(ordinals), package, "", "", "index", extras, group)
             continue
         for release in group:
             for interpreter in interpreters:
                 verdict = _prejudge(requirement, release, interpreter)
-                yield Combo(0, package, release.version, interpreter.id, interpreter.label, extras, verdict)
+                ordinal = next(ordinals)
+                yield Combo(ordinal, package, release.version, interpreter.id, interpreter.label, extras, verdict)
 
 
 def _prejudge(requirement: Requirement, release: Release, interpreter: Interpreter) -> Verdict | None:

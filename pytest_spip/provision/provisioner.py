@@ -78,15 +78,19 @@ class Provisioner:
         self._builds = (cache.builds, cache.builds.resolve())
         self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
         self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            max_workers=min(32, 8 + 2 * cores), thread_name_prefix="provision"
-        )
+        self._threads = min(32, 8 + 2 * cores)
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="provision")
+        self._queue: Iterator[Combo] = iter(())
+        self._taking = threading.Lock()
         self._stopped = threading.Event()
 
     def start(self, combos: Iterable[Combo]) -> None:
-        """Begin. Wheels come before sdists, and the newest interpreter first, for its build backends are the strictest."""
-        for combo in sorted(combos, key=self._urgency):
-            self._pool.submit(self._provision, combo)
+        """Begin, once. Wheels come before sdists, and the newest interpreter first, for its build backends are the strictest."""
+        waiting = tuple(combos)
+        self._queue = self._in_order(waiting)
+        # Not a future for each combination: a hundred thousand of them take seconds to submit, and 1.5 KiB each.
+        for _ in range(min(self._threads, len(waiting))):
+            self._pool.submit(self._work)
 
     def stop(self) -> None:
         """End: what has not begun is dropped, what runs is killed."""
@@ -97,12 +101,30 @@ class Provisioner:
         self._confine.stop()
         self._pool.shutdown(wait=True)
 
-    def _urgency(self, combo: Combo) -> tuple[object, ...]:
-        if combo.prejudged:
-            return (0, (), combo.ordinal)
-        interpreter = self._interpreters[combo.interpreter]
-        newest_first = tuple(-part for part in interpreter.minor)
-        return (1 if best_wheel(self._files(combo), interpreter) else 2, newest_first, combo.ordinal)
+    def _work(self) -> None:
+        while not self._stopped.is_set() and (combo := self._next()) is not None:
+            self._provision(combo)
+
+    def _next(self) -> Combo | None:
+        with self._taking:
+            return next(self._queue, None)
+
+    def _in_order(self, combos: Iterable[Combo]) -> Iterator[Combo]:
+        """Yield the most urgent first. Who looks at wheels only when it is their turn keeps nobody waiting for the first."""
+        groups: dict[tuple[int, int], list[Combo]] = {}
+        for combo in combos:
+            if combo.prejudged:
+                yield combo
+            else:
+                groups.setdefault(self._interpreters[combo.interpreter].minor, []).append(combo)
+        without_wheel = []
+        for minor in sorted(groups, reverse=True):
+            for combo in groups.pop(minor):
+                if best_wheel(self._files(combo), self._interpreters[combo.interpreter]):
+                    yield combo
+                else:
+                    without_wheel.append(combo)
+        yield from without_wheel
 
     def _files(self, combo: Combo) -> tuple[DistFile, ...]:
         release = self._releases[combo.package, combo.version]

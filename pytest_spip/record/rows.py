@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from pytest_spip.model import (
     Provisioned,
     Result,
     StoredWheel,
+    Verdict,
     verdict_from_plain,
     verdict_to_plain,
 )
@@ -44,7 +46,6 @@ def interpreter(plain: Mapping[str, Any]) -> Interpreter:
 
 def combo_row(combo: Combo) -> tuple[Any, ...]:
     """Return a combination as the table ``plan`` has it."""
-    verdict = json.dumps(verdict_to_plain(combo.prejudged)) if combo.prejudged else None
     return (
         combo.ordinal,
         combo.id,
@@ -52,9 +53,22 @@ def combo_row(combo: Combo) -> tuple[Any, ...]:
         combo.version,
         combo.interpreter,
         combo.label,
-        json.dumps(combo.extras),
-        verdict,
+        _extras_text(combo.extras),
+        _verdict_text(combo.prejudged) if combo.prejudged else None,
     )
+
+
+# Few different ones stand in a hundred thousand rows.
+
+
+@functools.lru_cache(maxsize=256)
+def _extras_text(extras: tuple[str, ...]) -> str:
+    return json.dumps(extras)
+
+
+@functools.lru_cache(maxsize=256)
+def _verdict_text(verdict: Verdict) -> str:
+    return json.dumps(verdict_to_plain(verdict))
 
 
 def combo(

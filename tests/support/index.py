@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import sys
 import threading
 import urllib.parse
 from collections.abc import Sequence
@@ -209,6 +210,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, index: LocalIndex) -> None:
         self.index = index
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away, as an interrupted session does."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
