@@ -21,7 +21,7 @@ COMPILED = "c"
 """Ends the names of layers with bytecode."""
 LAYOUT = 1
 """Raise it when what a layer holds changes."""
-REMEMBERED = 1000
+REMEMBERED = 256
 """Layers and wheels that a worker knows by heart; others it looks up in the cache."""
 _PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
 

@@ -29,7 +29,7 @@ from pytest_spip.record.rows import (
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
 
-__all__ = ["VERSION", "DatabaseError", "RunReader", "RunWriter", "connect"]
+__all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "connect"]
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
@@ -69,6 +69,10 @@ SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT N
 COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
+
+
+PAGES = "PRAGMA cache_size=-256"
+"""KiB of pages that a worker's connection keeps: it reads and writes each row once. SQLite's own limit is 2 MiB."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -258,6 +262,7 @@ class RunReader:
     def __init__(self, path: Path) -> None:
         place = f"{path.absolute().as_uri()}?mode=ro"
         self._connection = sqlite3.connect(place, uri=True, timeout=30, check_same_thread=False)
+        self._connection.execute(PAGES)
         self._lock = threading.Lock()
 
     def version(self) -> int | None:

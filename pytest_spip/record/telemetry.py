@@ -15,7 +15,7 @@ import psutil
 
 from pytest_spip.model import Disagreement, Span
 from pytest_spip.record.host import Host
-from pytest_spip.record.rundb import connect
+from pytest_spip.record.rundb import PAGES, connect
 from pytest_spip.record.timeline import TABLES
 
 __all__ = ["Telemetry"]
@@ -41,6 +41,7 @@ class Telemetry:
     def __init__(self, path: Path, worker: str, run: str, *, room: Path | None = None) -> None:
         self._worker = worker
         self._connection = connect(path)
+        self._connection.execute(PAGES)
         self._connection.executescript(SCHEMA)
         self._connection.execute("INSERT OR IGNORE INTO run VALUES (?)", (run,))
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
