@@ -38,7 +38,7 @@ def generated(
     served.mkdir(parents=True)
     for version, files in releases.items():
         wheel(served, package, version, files)
-    with LocalIndex(served) as index:
+    with LocalIndex(served, still=True) as index:
         local = dataclasses.replace(asked, packages=(package,), versions="", exclude_newer="", index_url=index.url)
         yield local.changed(
             f"--spip-cache={directory / 'cache'}", UV_CACHE_DIR=str(directory / "uv"), NO_PROXY="127.0.0.1"

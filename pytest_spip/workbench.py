@@ -45,7 +45,7 @@ from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.forked import ForkRunner
-from pytest_spip.run.process import adopt_orphans, end_with_parent, leave_to_controller
+from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
@@ -57,6 +57,8 @@ ATTEMPTS = 5
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
+TIDY = 100
+"""Combinations after which memory that is free is given back to the system."""
 MAIN = "main"
 """Name of the worker that is the controller itself; all others are its children."""
 
@@ -126,6 +128,7 @@ class Workbench:
         self._layers = Layers(self._cache, self._owner)
         self._replica: Replica | None = None
         self._places = 0
+        self._reported = 0
         self._slots = Slots(Path(spec.room) / "slots", spec.slots)
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
 
@@ -186,6 +189,9 @@ class Workbench:
     def report_took(self, ordinal: int, seconds: float) -> None:
         """Record that it took so long to report a combination, until now."""
         self._telemetry.spans(ordinal, [Span("report", time.time() - seconds, seconds)])
+        self._reported += 1
+        if self._reported % TIDY == 0:
+            give_memory_back()
 
     def waited(self, start: float, seconds: float) -> None:
         """Record that this worker had nothing to do, from a start as ``time.time`` tells it."""

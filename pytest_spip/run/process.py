@@ -18,7 +18,16 @@ from pathlib import Path
 
 from pytest_spip.run.text import harmless
 
-__all__ = ["LIFELINE", "RESULT", "Ended", "adopt_orphans", "end_with_parent", "leave_to_controller", "run"]
+__all__ = [
+    "LIFELINE",
+    "RESULT",
+    "Ended",
+    "adopt_orphans",
+    "end_with_parent",
+    "give_memory_back",
+    "leave_to_controller",
+    "run",
+]
 
 RESULT = "<result>"
 LIFELINE = "<lifeline>"
@@ -80,6 +89,12 @@ def leave_to_controller() -> None:
     with contextlib.suppress(ValueError):  # not the main thread
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, handle)  # a handler does not outlive exec, as SIG_IGN would
+
+
+def give_memory_back() -> None:
+    """Return to the system what is free of our heap, which glibc keeps in pieces (malloc_trim(3)); elsewhere do nothing."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def run(
