@@ -53,7 +53,7 @@ from pytest_spip.slots import NOTHING, Need, Slots
 
 __all__ = ["MAIN", "BenchSpec", "Workbench"]
 
-ATTEMPTS = 5
+ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
