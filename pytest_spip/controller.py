@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
@@ -192,9 +191,8 @@ class ControllerMatrix(Matrix):
         assert self.active is not None, "items run only in a run"
         if self._bench is None:
             self._bench = Workbench(self.active.bench_spec(), "main")
-        at, start = time.time(), time.perf_counter()
-        self.active.wait_for(combo.ordinal)
-        self._bench.waited(at, time.perf_counter() - start)
+        with self._bench.waiting():
+            self.active.wait_for(combo.ordinal)
         return self._bench.result(combo, need)
 
     @pytest.hookimpl(tryfirst=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import signal
 from collections.abc import Generator, Mapping
 from types import ModuleType
@@ -21,7 +19,7 @@ from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.listeners import reason_for_phases, reason_for_pytest
 from pytest_spip.reports import brother, make_report, slim
-from pytest_spip.scheduling import SpipScheduling
+from pytest_spip.scheduling import SpipScheduling, send_signal
 from pytest_spip.session import Run
 
 if TYPE_CHECKING:
@@ -117,8 +115,7 @@ class Distribution:
         if self._governor:
             self._governor.stop()
         for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():
-            with contextlib.suppress(OSError, AttributeError):
-                os.kill(node.gateway._rinfo().pid, signal.SIGINT)  # noqa: SLF001  # execnet tells it nowhere else
+            send_signal(node, signal.SIGINT)
 
 
 def _limit_workers(config: pytest.Config, combinations: int) -> None:

@@ -35,7 +35,7 @@ from pytest_spip.model import Combo
 from pytest_spip.session import Run
 from pytest_spip.worker import PLAN
 
-__all__ = ["SpipScheduling"]
+__all__ = ["SpipScheduling", "send_signal"]
 
 ORDINARY = 0.01
 """Seconds that an ordinary test beside the matrix is taken to cost."""
@@ -247,7 +247,7 @@ class SpipScheduling:
                 silent = [self._nodes[name] for name in self._pulse.silent(time.monotonic()) if name in self._nodes]
             if self._has_heard_all():
                 for node in silent:
-                    _kill(node)
+                    send_signal(node, signal.SIGKILL)
 
     def _has_heard_all(self) -> bool:
         """Tell whether everything that workers said was listened to: else it is us who are late."""
@@ -260,6 +260,7 @@ class SpipScheduling:
             distributed.shouldstop = "workers die before they run anything"
 
 
-def _kill(node: Node) -> None:
+def send_signal(node: Node, number: signal.Signals) -> None:
+    """Send a worker of this machine a signal, if it is there."""
     with contextlib.suppress(OSError, AttributeError):
-        os.kill(node.gateway._rinfo().pid, signal.SIGKILL)  # noqa: SLF001  # execnet tells it nowhere else
+        os.kill(node.gateway._rinfo().pid, number)  # noqa: SLF001  # execnet tells it nowhere else

@@ -171,9 +171,9 @@ class Workbench:
         if not need.slots:
             yield {}
             return
-        at, start = time.time(), time.perf_counter()
-        with self._slots.held(need) as variables:
-            self.waited(at, time.perf_counter() - start)
+        with contextlib.ExitStack() as held:
+            with self.waiting():
+                variables = held.enter_context(self._slots.held(need))
             yield variables
 
     def _provision(self, combo: Combo) -> Provisioned:
@@ -196,6 +196,13 @@ class Workbench:
     def waited(self, start: float, seconds: float) -> None:
         """Record that this worker had nothing to do, from a start as ``time.time`` tells it."""
         self._telemetry.spans(None, [Span("wait", start, seconds)])
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Record what is done within as waiting."""
+        at, start = time.time(), time.perf_counter()
+        yield
+        self.waited(at, time.perf_counter() - start)
 
     def close(self) -> None:
         """End the runner, write the telemetry; the worktrees go with the run's directory."""

@@ -75,14 +75,9 @@ class Worker:
         """Return what is to be run next, when there is something; None at the end."""
         with self._changed:
             if not self._queue and not self._ended:
-                self._wait()
+                with self._bench.waiting():  # nobody waits without it being counted
+                    self._changed.wait_for(lambda: self._queue or self._ended)
             return None if self._ended else self._queue.popleft()
-
-    def _wait(self) -> None:
-        """Wait, and record it: nobody waits without it being counted."""
-        at, start = time.time(), time.perf_counter()
-        self._changed.wait_for(lambda: self._queue or self._ended)
-        self._bench.waited(at, time.perf_counter() - start)
 
     def _obey(self, command: tuple[str, Mapping[str, Any]] | None) -> None:
         """Take a command in, in the thread that receives it: also while a combination runs."""
