@@ -1,7 +1,8 @@
 """How busy the machine is in the bulk phase of a warm run: ``python -m benchmarks.utilisation``.
 
-As many workers as cores, round by round with environments in RAM and on disk. The bulk phase lasts from the first verdict
-to the 95th percentile. The exit status is 1 when a combination does not pass, 2 when there was nothing to measure.
+As many workers as ``-n auto`` starts, round by round with environments in RAM and on disk, and one pinned to each core. The
+bulk phase lasts from the first verdict to the 95th percentile. The exit status is 1 when a combination does not pass, 2 when
+there was nothing to measure.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from benchmarks.copies import generated
 from benchmarks.processes import ended
 from benchmarks.tables import SPREAD, say, spread, table
 from benchmarks.wheels import NEWEST
-from pytest_spip.dispatch.machine import Machine, processors
+from pytest_spip.dispatch.machine import Machine, crew_size
 from pytest_spip.record.host import cpu_times
 
 __all__ = ["main"]
@@ -31,7 +32,11 @@ BULK = 0.95
 """The share of the verdicts that the bulk phase brings."""
 CPU_AIM = ">= 95"
 IOWAIT_AIM = "< 1"
-PLACES: Mapping[str, tuple[str, ...]] = {"RAM": (), "disk": ("--spip-ram=off",)}
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "RAM": (),
+    "disk": ("--spip-ram=off",),
+    "RAM, pinned": ("--spip-pin", f"-n{crew_size(Machine(), logical=True)}"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = matrix.options("Measure how busy the machine is in the bulk phase.", [PACKAGE])
-    parser.set_defaults(python=NEWEST, workers=processors(Machine(), logical=True))
+    parser.set_defaults(python=NEWEST, workers=crew_size(Machine(), spares=True))
     parser.add_argument("--combinations", type=int, default=COMBINATIONS, help=f"({COMBINATIONS})")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args(argv)
 
 
 def measured(arguments: argparse.Namespace, directory: Path) -> Mapping[str, Sequence[Round]]:
-    """Fill the caches, then run in RAM and on disk in turn."""
+    """Fill the caches, then run each way in turn."""
     asked = matrix.matrix_of(arguments)
     count = max(1, arguments.combinations // len(arguments.python.split(",")))
     releases = {f"1.{number}": {f"{PACKAGE}/__init__.py": CODE} for number in range(count)}

@@ -169,6 +169,21 @@ def replace_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
+def share_file(source: str, target: str) -> None:
+    """Have a file that never changes under another name too, as a copy where file systems or rights allow no link.
+
+    What bore the name before gives it up. Raises ``OSError`` when there is no such file, or no room.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(target)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
     """Yield a stream for a file's new text, which takes the place of the old one when all of it is written."""
@@ -220,6 +235,11 @@ class Cache:
     def locks(self) -> Path:
         """Resolutions: ``pylock`` files and failures."""
         return self.root / "locks"
+
+    @property
+    def environments(self) -> Path:
+        """What earlier runs provisioned, by package."""
+        return self.root / "environments"
 
     @property
     def wheels(self) -> Path:

@@ -205,10 +205,10 @@ class SpipScheduling:
     def _unit(self, combo: Combo | None) -> Unit:
         return Unit(combo.label, self._run.cost(combo)) if combo else Unit("", ORDINARY)
 
-    def _on_ready(self, ordinal: int) -> None:
+    def _on_ready(self, ordinals: Sequence[int]) -> None:
         if all(node.shutting_down for node in self.nodes):
             return  # the session is ending before its time
-        self._handle(Ready([self._units[ordinal]]))
+        self._handle(Ready([self._units[ordinal] for ordinal in ordinals]))
 
     def _handle(self, event: Event) -> list[Command]:
         with self._lock:

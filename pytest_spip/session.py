@@ -191,7 +191,7 @@ class Run:
         self._ready = set(earlier.kept) if earlier else {combo.ordinal for combo in plan.combos if combo.prejudged}
         self._changed = threading.Condition()
         self._provisioner: Provisioner | None = None
-        self._on_ready: Callable[[int], None] = lambda _: None
+        self._on_ready: Callable[[Sequence[int]], None] = lambda _: None
         self._began: tuple[float, tuple[float, float, float]] | None = None
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
@@ -272,8 +272,8 @@ class Run:
             slots=dict(self.settings.slots),
         )
 
-    def start(self, selected: Iterable[int], on_ready: Callable[[int], None] = lambda _: None) -> None:
-        """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, for each that was not ready."""
+    def start(self, selected: Iterable[int], on_ready: Callable[[Sequence[int]], None] = lambda _: None) -> None:
+        """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready."""
         chosen = frozenset(selected)
         missing = sorted(chosen - self._ready)
         self._on_ready = on_ready
@@ -299,14 +299,15 @@ class Run:
         """Tell whether a combination can be run: it is provisioned, or needs not be."""
         return ordinal in self._ready
 
-    def _provisioned(self, done: Provisioned) -> None:
-        self.writer.provisioned(done)
+    def _provisioned(self, done: Sequence[Provisioned]) -> None:
+        self.writer.provisioned(*done)
+        ordinals = [one.ordinal for one in done]
         with self._changed:
-            self._ready.add(done.ordinal)
-            self.progress.provisioned += 1
-            self.progress.built += done.work.get("built", 0)
+            self._ready.update(ordinals)
+            self.progress.provisioned += len(ordinals)
+            self.progress.built += sum(one.work.get("built", 0) for one in done)
             self._changed.notify_all()
-        self._on_ready(done.ordinal)
+        self._on_ready(ordinals)
 
     def wait_for(self, ordinal: int) -> None:
         """Block until a combination is provisioned. For a session without workers."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_spip.dispatch.machine import Machine, processors
+from pytest_spip.dispatch.machine import Machine, crew_size
 
 MATRIX = "--spip-matrix=demo"
 OTHER = "def pytest_xdist_auto_num_workers(): return 7"
@@ -32,19 +32,21 @@ def one_processor() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "logical", "share"),
+    ("arguments", "logical", "share", "spares"),
     [
-        (("-nauto",), False, 1.0),
-        (("-nlogical",), True, 1.0),
-        (("-nauto", "--spip-profile=conservative"), False, 0.5),
-        (("-nlogical", "--spip-profile=conservative"), True, 0.5),
-        (("-nauto", "--spip-profile=balanced"), False, 1.0),
-        (("-nauto", "--spip-profile=max"), True, 1.0),
+        (("-nauto",), False, 1.0, True),
+        (("-nlogical",), True, 1.0, True),
+        (("-nauto", "--spip-pin"), False, 1.0, False),
+        (("-nauto", "--spip-profile=conservative"), False, 0.5, False),
+        (("-nlogical", "--spip-profile=conservative"), True, 0.5, False),
+        (("-nauto", "--spip-profile=balanced"), False, 1.0, True),
+        (("-nauto", "--spip-profile=max"), True, 1.0, True),
     ],
 )
-def test_auto(pytester: pytest.Pytester, arguments: tuple[str, ...], logical: bool, share: float) -> None:
-    """A profile says which share of the cores, or of the threads, counts; without one all cores do."""
-    assert workers(pytester, MATRIX, *arguments) == processors(Machine(), logical=logical, share=share)
+def test_auto(pytester: pytest.Pytester, arguments: tuple[str, ...], logical: bool, share: float, spares: bool) -> None:
+    """A profile says which share of the cores, or of the threads, counts; without one all cores do, and some to spare."""
+    wanted = crew_size(Machine(), logical=logical, share=share, spares=spares)
+    assert workers(pytester, MATRIX, *arguments) == wanted
 
 
 @pytest.mark.parametrize("active", [(MATRIX,), ("--spip",), ("spip::demo[1.0-py312]",)])

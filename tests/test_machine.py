@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_spip.dispatch.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, processors
+from pytest_spip.dispatch.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, crew_size
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n"
@@ -124,18 +124,22 @@ PLENTY = {"proc/meminfo": MEMINFO}
         (V2 | {f"{CI}/cpu.max": "250000 100000\n"}, range(8), {}, 3),
         (V2 | {f"{CI}/cpu.max": "250000 100000\n"}, range(8), {"share": 0.5}, 2),
         (V2 | {f"{CI}/cpu.max": "10000 100000\n"}, range(8), {}, 1),
+        (V2 | {f"{CI}/cpu.max": "10000 100000\n"}, range(8), {"spares": True}, 1),
+        (V2 | {f"{CI}/cpu.max": "200000 100000\n"}, range(8), {"spares": True}, 3),
+        (V2, range(8), {"logical": True, "spares": True}, 10),
         (V2 | {f"{CI}/cpu.max": "9900000 100000\n"}, range(8), {"logical": True}, 8),
         ({"proc/meminfo": f"MemTotal: 1048576 kB\nMemAvailable: {3 * FLOOR >> 10} kB\n"}, range(8), {}, 3),
         ({"proc/meminfo": f"MemTotal: 1048576 kB\nMemAvailable: {(3 * FLOOR >> 10) - 1} kB\n"}, range(8), {}, 2),
         ({"proc/meminfo": "MemTotal: 1048576 kB\nMemAvailable: 1 kB\n"}, range(8), {}, 1),
         (V2 | {f"{CI}/memory.max": f"{2 * FLOOR}\n", f"{CI}/memory.current": "0\n"}, range(8), {}, 2),
+        (V2 | {f"{CI}/memory.max": f"{2 * FLOOR}\n", f"{CI}/memory.current": "0\n"}, range(8), {"spares": True}, 2),
     ],
 )
 def test_processors(
     tmp_path: Path, files: Mapping[str, str], allowed: range, wanted: dict[str, float], count: int
 ) -> None:
     """``-n auto`` counts cores, or threads, within affinity and quota, a share of them, and only those with memory."""
-    assert processors(machine(tmp_path, THREADS, PLENTY, files, allowed=allowed), **wanted) == count  # type: ignore[arg-type]
+    assert crew_size(machine(tmp_path, THREADS, PLENTY, files, allowed=allowed), **wanted) == count  # type: ignore[arg-type]
 
 
 # -- memory -------------------------------------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ def test_this_machine() -> None:
     assert 0 < seen.memory_available <= seen.memory_total
     shares = [seen.cpu, seen.iowait, *(one for p in pressures(seen) for one in (p.some, p.full))]
     assert all(0 <= share <= 1 for share in shares)
-    assert 1 <= processors(here) <= processors(here, logical=True) <= len(here.topology())
+    assert 1 <= crew_size(here) <= crew_size(here, logical=True) <= len(here.topology())
 
 
 def pressures(seen: Snapshot) -> tuple[Pressure, ...]:

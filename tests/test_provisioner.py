@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from pytest_spip.disk import remove_tree
 from pytest_spip.model import Combo, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason, Verdict
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
+from pytest_spip.provision.locks import Lock, Locker
 from pytest_spip.provision.provisioner import Provisioner
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
@@ -53,7 +55,11 @@ def planned(
 
 
 def provisioner(
-    supply: Supply, plan: Plan, on_ready: Callable[[Provisioned], None], indexes: Indexes | None = None, **web: object
+    supply: Supply,
+    plan: Plan,
+    on_ready: Callable[[Sequence[Provisioned]], None],
+    indexes: Indexes | None = None,
+    **web: object,
 ) -> Provisioner:
     """Make a provisioner that keeps the locks in ``kept``."""
     indexes = indexes or supply.indexes()
@@ -78,8 +84,8 @@ def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | Non
     made: list[Provisioned] = []
     complete = threading.Event()
 
-    def on_ready(done: Provisioned) -> None:
-        made.append(done)
+    def on_ready(done: Sequence[Provisioned]) -> None:
+        made.extend(done)
         if len(made) >= len(plan.combos):
             complete.set()
 
@@ -140,6 +146,91 @@ def test_second_run(supply: Supply, tmp_path: Path) -> None:
     assert [dict(done.work) for done in second.values()] == [{}] * 5
     for name, done in first.items():
         assert (done.environment, done.verdict) == (second[name].environment, second[name].verdict)
+
+
+def locks_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by each requirement for which a lock is looked up or made."""
+    asked: list[str] = []
+    lock = Locker.lock
+
+    def counting(locker: Locker, requirement: str, *more: Any) -> Lock:
+        asked.append(requirement)
+        return lock(locker, requirement, *more)
+
+    monkeypatch.setattr(Locker, "lock", counting)
+    return asked
+
+
+def test_remembered(supply: Supply, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier runs provisioned comes in a list, without a look at its lock; what is new comes beside it."""
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    wheel(supply.files, "dep", "2.0", {"dep.py": ""})
+    simple_sdist(supply.files, "demo", "2.0", GOOD)
+    first = provisioned(supply)
+    asked = locks_made(monkeypatch)
+    wheel(supply.files, "demo", "3.0", GOOD)
+    remove_tree(supply.cache.index)
+    third = provisioned(supply, planned(supply))
+    assert asked == ["demo==3.0"]
+    assert {name: third[name].environment for name in first} == {name: done.environment for name, done in first.items()}
+    assert all(not done.spans for name, done in third.items() if name in first)
+    kept = supply.root / "kept" / f"demo-1.0-{supply.here().label}.toml"
+    assert "demo-1.0-py3-none-any.whl" in kept.read_text()
+
+
+def lose_lock(supply: Supply, made: Provisioned) -> None:
+    """Clear the cache's locks."""
+    remove_tree(supply.cache.locks)
+
+
+def lose_wheels(supply: Supply, made: Provisioned) -> None:
+    """Clear the wheel store."""
+    remove_tree(supply.cache.wheels)
+
+
+def lose_builds(supply: Supply, made: Provisioned) -> None:
+    """Clear what was built for the resolution."""
+    remove_tree(supply.cache.builds)
+
+
+def damage(supply: Supply, made: Provisioned) -> None:
+    """Cut what is remembered in half."""
+    (path,) = supply.cache.environments.iterdir()
+    path.write_text(path.read_text()[:40])
+
+
+def grow(supply: Supply, made: Provisioned) -> None:
+    """Add a file to the release."""
+    remove_tree(supply.cache.index)
+    wheel(supply.files, "demo", "1.0", GOOD, tag="py2-none-any")
+
+
+@pytest.mark.parametrize("spoil", [lose_lock, lose_wheels, lose_builds, damage, grow])
+def test_forgotten(
+    supply: Supply, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Supply, Provisioned], None]
+) -> None:
+    """What is no longer as it was is provisioned anew."""
+    wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
+    simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""})
+    before = the(provisioned(supply))
+    asked = locks_made(monkeypatch)
+    spoil(supply, before)
+    after = the(provisioned(supply, planned(supply)))
+    assert asked == ["demo==1.0"]
+    assert before.environment is not None
+    assert after.environment is not None
+    assert after.environment.locked == before.environment.locked
+
+
+def test_remembered_for_a_day(supply: Supply, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no date pins the index, what is remembered ages with the lock."""
+    wheel(supply.files, "demo", "1.0", GOOD)
+    first = the(provisioned(supply))
+    assert first.environment is not None
+    asked = locks_made(monkeypatch)
+    monkeypatch.setattr("pytest_spip.provision.memory.UNDATED_KEPT", -10.0)
+    provisioned(supply)
+    assert asked == ["demo==1.0"]
 
 
 def test_fingerprint(supply: Supply) -> None:
@@ -399,7 +490,7 @@ def test_stop(supply: Supply) -> None:
         code = f"def build_wheel(directory, settings=None, metadata=None):\n    {body}\n"
         sdist(supply.files, "demo", version, {"backend.py": code}, pyproject=PYPROJECT)
     plan = planned(supply)
-    pool = provisioner(supply, plan, ready.append)
+    pool = provisioner(supply, plan, ready.extend)
     pool.start(plan.combos)
     pid = int(fifo.read_text())
     pool.stop()

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "Snapshot", "pin", "processors"]
+__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "Snapshot", "crew_size", "pin"]
 
 FLOOR = 256 << 20
 """Bytes that must be available for each worker that ``-n auto`` starts: the worker, its fork servers, and one import."""
+SPARES = 2
+"""Workers beyond cores that ``-n auto`` starts at most."""
 UNLIMITED = 1 << 60
 """Bytes from which a limit is none: version 1 of control groups writes the largest number of whole pages."""
 
@@ -180,16 +182,18 @@ class _Groups:
         return next((_text(group / f"{resource}.pressure") for group in self._chains.get("", ())), "")
 
 
-def processors(machine: Machine, *, logical: bool = False, share: float = 1.0) -> int:
-    """Return how many workers ``-n auto`` means: a share of the cores (``logical``: of their threads), at least one.
+def crew_size(machine: Machine, *, logical: bool = False, share: float = 1.0, spares: bool = False) -> int:
+    """Return how many workers keep the machine busy: one for a share of the cores (``logical``: of their threads), at least one.
 
     Cores count as far as this process may use them, at most as many as the quota grants, rounded up; and for each
-    :data:`FLOOR` bytes of memory must be available.
+    :data:`FLOOR` bytes of memory must be available. ``spares`` are up to two more, one at least for two cores: a worker
+    waits at times, for its fork server, a file system or the kernel, and leaves its core to one of them.
     """
     cpus = machine.topology()
     count = len(cpus) if logical else len({cpu.core for cpu in cpus})
     fitting = machine.look().memory_available // FLOOR
-    return max(1, min(math.ceil(min(count, machine.quota) * share), fitting))
+    wanted = math.ceil(min(count, machine.quota) * share)
+    return max(1, min(wanted + (min(SPARES, wanted // 2) if spares else 0), fitting))
 
 
 def pin(cpus: Collection[int]) -> bool:

@@ -29,12 +29,16 @@ UNDATED_KEPT = 86400.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lock:
-    """A resolution's file and text. ``fresh`` tells whether uv was asked just now, ``work`` what was built for it."""
+    """A resolution's file and text. ``fresh`` tells whether uv was asked just now, ``work`` what was built for it.
+
+    ``needs`` are wheels built here that it names: without them it would be made again.
+    """
 
     path: Path
     text: str
     fresh: bool
     work: Work
+    needs: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,9 +82,8 @@ class Locker:
         return digest(requirement, interpreter.id, interpreter.platforms[:1], places, date, built)[:40]
 
     def _is_stale(self, place: Path) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            if not all(map(os.path.exists, (place / OFFERED).read_text("utf-8").splitlines())):
-                return True  # somebody cleared away what was built
+        if not all(map(os.path.exists, _needs(place))):
+            return True  # somebody cleared away what was built
         with contextlib.suppress(FileNotFoundError):
             plain = json.loads((place / "failure.json").read_text("utf-8"))
             if verdict_from_plain(plain["verdict"]).phase is Phase.BUILD and plain["level"] != self._level:
@@ -111,7 +114,13 @@ def _kept(place: Path, fresh: bool, work: Work) -> Lock:
         plain = json.loads((place / "failure.json").read_text("utf-8"))
         raise Failure(verdict_from_plain(plain["verdict"]), plain["output"], fresh=fresh)
     path = place / "pylock.toml"
-    return Lock(path, path.read_text("utf-8"), fresh, work)
+    return Lock(path, path.read_text("utf-8"), fresh, work, _needs(place))
+
+
+def _needs(place: Path) -> tuple[str, ...]:
+    with contextlib.suppress(FileNotFoundError):
+        return tuple((place / OFFERED).read_text("utf-8").splitlines())
+    return ()
 
 
 def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:

@@ -10,11 +10,11 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.compat import best_wheel, pick_file, usable_files
-from pytest_spip.disk import Cache
+from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SandboxProblem, SpipError
 from pytest_spip.model import (
     Combo,
@@ -35,6 +35,7 @@ from pytest_spip.model import (
 from pytest_spip.provision.builds import Builder, refuse_unchecked
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.locks import Lock, Locked, Locker, selected
+from pytest_spip.provision.memory import Memory, Remembered
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv import Failure, Uv
@@ -42,6 +43,8 @@ from pytest_spip.web import Web, file_url_to_path
 
 __all__ = ["Provisioner"]
 
+FIRST, LARGEST = 16, 256
+"""How many remembered combinations get ready together at first, and at most."""
 HARNESS_VERSION = 1
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 
@@ -49,7 +52,8 @@ HARNESS_VERSION = 1
 class Provisioner:
     """A pool that turns combinations into environments.
 
-    ``on_ready`` is called from the pool's threads, once for each combination, in the order in which they get ready.
+    ``on_ready`` is called from the pool's threads with combinations as they get ready, with each once: with many together that
+    earlier runs provisioned, and one by one with others.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Provisioner:
         *,
         check: str,
         locks: Path,
-        on_ready: Callable[[Provisioned], None],
+        on_ready: Callable[[Sequence[Provisioned]], None],
     ) -> None:
         self._interpreters = {one.id: one for one in plan.interpreters}
         self._releases = {(one.package, one.version): one for one in plan.releases}
@@ -78,9 +82,12 @@ class Provisioner:
         self._builds = (cache.builds, cache.builds.resolve())
         self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
         self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
+        circumstances = self._uv.places, plan.exclude_newer, confine.level
+        ages = not (plan.exclude_newer or indexes.offline)
+        self._memory = Memory(cache, self._store, circumstances, ages=ages)
         self._threads = min(32, 8 + 2 * cores)
         self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="provision")
-        self._queue: Iterator[Combo] = iter(())
+        self._queue: Iterator[Combo | list[Provisioned]] = iter(())
         self._taking = threading.Lock()
         self._stopped = threading.Event()
 
@@ -100,17 +107,39 @@ class Provisioner:
         self._uv.stop()
         self._confine.stop()
         self._pool.shutdown(wait=True)
+        with contextlib.suppress(OSError):  # then the next run takes longer
+            self._memory.save()
 
     def _work(self) -> None:
-        while not self._stopped.is_set() and (combo := self._next()) is not None:
-            self._provision(combo)
+        while not self._stopped.is_set() and (job := self._next()) is not None:
+            done = job if isinstance(job, list) else [self._provision(job)]
+            if not self._stopped.is_set():
+                self._on_ready(done)
 
-    def _next(self) -> Combo | None:
+    def _next(self) -> Combo | list[Provisioned] | None:
         with self._taking:
             return next(self._queue, None)
 
-    def _in_order(self, combos: Iterable[Combo]) -> Iterator[Combo]:
-        """Yield the most urgent first. Who looks at wheels only when it is their turn keeps nobody waiting for the first."""
+    def _in_order(self, combos: Iterable[Combo]) -> Iterator[Combo | list[Provisioned]]:
+        """Yield the most urgent first. Who looks at wheels only when it is their turn keeps nobody waiting for the first.
+
+        Those that are remembered come in lists, short ones at first: their work can begin.
+        """
+        batch: list[Provisioned] = []
+        size = FIRST
+        for combo in self._urgent_first(combos):
+            known = None if combo.prejudged else self._recalled(combo)
+            if known:
+                batch.append(known)
+            if batch and (len(batch) == size or not known):
+                yield batch
+                batch, size = [], min(2 * size, LARGEST)
+            if not known:
+                yield combo
+        if batch:
+            yield batch
+
+    def _urgent_first(self, combos: Iterable[Combo]) -> Iterator[Combo]:
         groups: dict[tuple[int, int], list[Combo]] = {}
         for combo in combos:
             if combo.prejudged:
@@ -130,24 +159,42 @@ class Provisioner:
         release = self._releases[combo.package, combo.version]
         return usable_files(release.files, self._interpreters[combo.interpreter])
 
-    def _provision(self, combo: Combo) -> None:
+    def _recalled(self, combo: Combo) -> Provisioned | None:
+        """Return what an earlier run made of a combination, if all of that is still there."""
+        interpreter = self._interpreters[combo.interpreter]
+        known = self._memory.find(combo, interpreter, self._releases[combo.package, combo.version])
+        if known is None:
+            return None
+        try:
+            self._keep(combo, known.lock)
+        except OSError:  # the lock is gone
+            return None
+        return Provisioned(combo.ordinal, self._filled(combo, known))
+
+    def _keep(self, combo: Combo, lock: str) -> None:
+        """Keep the lock with the run."""
+        share_file(lock, f"{self._locks}/{combo.package}-{combo.version}-{combo.label}.toml")
+
+    def _filled(self, combo: Combo, it: Remembered) -> Environment:
+        """Return the environment that a lock's wheels fill."""
+        hashes = sorted(wheel.sha256 for wheel in it.wheels)
+        return Environment(it.wheels, digest(combo.interpreter, hashes, self._check, HARNESS_VERSION), it.lock)
+
+    def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)
         try:
             environment = None if combo.prejudged else self._environment(job)
-            done = job.done(environment=environment, verdict=combo.prejudged)
+            return job.done(environment=environment, verdict=combo.prejudged)
         except Failure as failure:
             job.work["built" if job.phase is Phase.BUILD else "resolved"] += failure.fresh
-            done = job.done(verdict=failure.verdict, output=failure.output)
+            return job.done(verdict=failure.verdict, output=failure.output)
         except SpipError as error:
-            done = job.done(verdict=_verdict(error, job.phase))
+            return job.done(verdict=_verdict(error, job.phase))
         except OSError as error:
-            done = job.done(verdict=Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
+            return job.done(verdict=Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
         except Exception as error:  # a combination must end with a verdict, whatever we got wrong
-            done = job.done(
-                verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, f"{type(error).__name__}: {error}")
-            )
-        if not self._stopped.is_set():
-            self._on_ready(done)
+            detail = f"{type(error).__name__}: {error}"
+            return job.done(verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, detail))
 
     def _environment(self, job: _Job) -> Environment:
         combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
@@ -155,11 +202,11 @@ class Provisioner:
         with job.timed(Phase.RESOLVE):
             lock = self._locker.lock(combo.requirement, interpreter, own)
             job.resolved(lock)
-            (self._locks / f"{combo.package}-{combo.version}-{combo.label}.toml").write_text(lock.text, "utf-8")
+            self._keep(combo, str(lock.path))
             chosen = selected(lock.text, interpreter)
-        wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
-        fingerprint = digest(interpreter.id, sorted(wheel.sha256 for wheel in wheels), self._check, HARNESS_VERSION)
-        return Environment(wheels=wheels, fingerprint=fingerprint, lock=str(lock.path))
+        it = Remembered(str(lock.path), tuple(self._wheel(job, item, interpreter) for item in chosen))
+        self._memory.learn(combo, interpreter, self._releases[combo.package, combo.version], it, lock.needs)
+        return self._filled(combo, it)
 
     def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
         """Build the pinned release where it offers no wheel, before it is resolved."""

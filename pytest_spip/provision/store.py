@@ -70,9 +70,9 @@ class WheelStore:
 
         Raises ``BadWheel``, also a remembered one, and whatever ``fetch`` raises.
         """
-        refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__)[:40]
 
         def make(target: Path) -> None:
+            refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__)[:40]
             if refused.exists():
                 raise BadWheel(refused.read_text("utf-8"))
             wheel = target.parent / filename

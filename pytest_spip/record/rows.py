@@ -29,6 +29,7 @@ __all__ = [
     "interpreter_row",
     "ledger_row",
     "provisioned",
+    "provisioned_row",
     "result",
 ]
 
@@ -77,6 +78,18 @@ def combo(
     """Rebuild a combination."""
     prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
     return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
+
+
+def provisioned_row(done: Provisioned) -> tuple[Any, ...]:
+    """Return what provisioning made of a combination as the table ``provision`` has it."""
+    environment = _environment_text(done.environment) if done.environment else None
+    verdict = _verdict_text(done.verdict) if done.verdict else None
+    return done.ordinal, environment, verdict, encodable(done.output)
+
+
+def _environment_text(environment: Environment) -> str:
+    wheels = [{name: getattr(wheel, name) for name in wheel.__slots__} for wheel in environment.wheels]
+    return json.dumps({"wheels": wheels, "fingerprint": environment.fingerprint, "lock": environment.lock})
 
 
 def provisioned(ordinal: int, environment: str | None, verdict: str | None, output: str) -> Provisioned:

@@ -7,7 +7,6 @@ without what earlier sessions judged, and stays the same while its own verdicts 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
 import threading
@@ -16,15 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result, verdict_to_plain
+from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result
 from pytest_spip.record.rows import (
     combo,
     combo_row,
-    encodable,
     interpreter,
     interpreter_row,
     ledger_row,
     provisioned,
+    provisioned_row,
     result,
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
@@ -145,20 +144,16 @@ class RunWriter:
         with self._transaction(durable=True):
             self._facts(facts)
 
-    def provisioned(self, done: Provisioned) -> None:
-        """Record what provisioning made of a combination; visible to workers when this returns."""
-        environment = json.dumps(dataclasses.asdict(done.environment)) if done.environment else None
-        verdict = json.dumps(verdict_to_plain(done.verdict)) if done.verdict else None
+    def provisioned(self, *done: Provisioned) -> None:
+        """Record what provisioning made of combinations; visible to workers when this returns."""
+        spans = [(one.ordinal, CONTROLLER, span.phase, span.at, span.seconds) for one in done for span in one.spans]
+        work = [(one.ordinal, *item) for one in done for item in one.work.items()]
         with self._transaction(durable=False):
-            self._connection.execute(
-                "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)",
-                (done.ordinal, environment, verdict, encodable(done.output)),
-            )
-            rows = [(done.ordinal, CONTROLLER, span.phase, span.at, span.seconds) for span in done.spans]
-            self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", rows)
             self._connection.executemany(
-                "INSERT INTO work VALUES (?, ?, ?)", [(done.ordinal, *item) for item in done.work.items()]
+                "INSERT OR IGNORE INTO provision VALUES (?, ?, ?, ?)", map(provisioned_row, done)
             )
+            self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", spans)
+            self._connection.executemany("INSERT INTO work VALUES (?, ?, ?)", work)
 
     def verdict(self, result: Result, *, failing: bool | None = None) -> None:
         """Enter a verdict into the ledger; ``failing`` is whether it fails the session, as bad ones do unless excused."""

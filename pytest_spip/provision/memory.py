@@ -1,0 +1,96 @@
+"""What provisioning came to, remembered: a warm run reads one file for each package, not five for each combination."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_spip.disk import Cache, replace_text
+from pytest_spip.model import Combo, Interpreter, Release, StoredWheel, digest
+from pytest_spip.provision.locks import UNDATED_KEPT
+from pytest_spip.provision.store import WheelStore
+
+__all__ = ["Memory", "Remembered"]
+
+
+class Remembered(NamedTuple):
+    """A lock, and the wheels that it selects, in the store."""
+
+    lock: str
+    wheels: tuple[StoredWheel, ...]
+
+
+class Memory:
+    """Successful provisions by what could change them; ``circumstances`` are those that all combinations of a run share.
+
+    Only a shortcut: what is not remembered, or no longer true, is provisioned from the locks and wheels of the cache. Where
+    ``ages``, as resolutions do that no date pins, it is forgotten when these are made again.
+    """
+
+    def __init__(self, cache: Cache, store: WheelStore, circumstances: Sequence[object], *, ages: bool) -> None:
+        self._cache = cache
+        self._store = store
+        self._circumstances = digest(*circumstances)[:16]
+        self._oldest = time.time() - UNDATED_KEPT if ages else 0.0
+        self._known: dict[str, dict[str, Any]] = {}
+        self._learned: dict[str, dict[str, Any]] = {}
+        self._releases: dict[int, str] = {}
+        self._interpreters: dict[int, str] = {}
+
+    def find(self, combo: Combo, interpreter: Interpreter, release: Release) -> Remembered | None:
+        """Return what a combination was provisioned with, if that is still all there."""
+        if combo.package not in self._known:
+            self._known[combo.package] = self._read(combo.package)
+        entry = self._known[combo.package].get(self._key(combo, interpreter))
+        if entry is None:
+            return None
+        told, made, lock, hashes, needs = entry
+        if told != self._told(release) or made < self._oldest or not all(map(os.path.exists, needs)):
+            return None
+        wheels = tuple(filter(None, map(self._store.get, hashes)))
+        return Remembered(lock, wheels) if len(wheels) == len(hashes) else None
+
+    def learn(
+        self, combo: Combo, interpreter: Interpreter, release: Release, it: Remembered, needs: Sequence[str]
+    ) -> None:
+        """Remember a provision, for runs to come; ``needs`` are files without which the lock would be made again."""
+        with contextlib.suppress(OSError):
+            made = os.stat(it.lock).st_mtime
+            entry = [self._told(release), made, it.lock, [wheel.sha256 for wheel in it.wheels], list(needs)]
+            self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
+
+    def save(self) -> None:
+        """Write what was learned beside what others have written since."""
+        while self._learned:
+            package, entries = self._learned.popitem()
+            path = self._path(package)
+            with self._cache.guard(str(path)):
+                replace_text(path, json.dumps({**self._read(package), **entries}))
+
+    def _path(self, package: str) -> Path:
+        return self._cache.environments / f"{package}-{self._circumstances}.json"
+
+    def _read(self, package: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._path(package).read_text("utf-8")))
+        except (OSError, ValueError):  # never written, or damaged: it is a shortcut
+            return {}
+
+    def _key(self, combo: Combo, interpreter: Interpreter) -> str:
+        who = self._interpreters.get(id(interpreter))
+        if who is None:
+            who = self._interpreters[id(interpreter)] = digest(interpreter.id, interpreter.platforms[:1])[:16]
+        return f"{who} {combo.requirement}"
+
+    def _told(self, release: Release) -> str:
+        """Return a digest of what the index told of a release; it is asked once for each of its interpreters."""
+        told = self._releases.get(id(release))
+        if told is None:
+            files = [(file.filename, file.sha256, file.requires_python, file.yanked) for file in release.files]
+            told = self._releases[id(release)] = digest(files)[:16]
+        return told
