@@ -14,6 +14,7 @@ __all__ = [
     "MODULE_PREFIX",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
+    "Check",
     "Combo",
     "Composed",
     "DistFile",
@@ -31,6 +32,7 @@ __all__ = [
     "Result",
     "Span",
     "StoredWheel",
+    "Test",
     "Verdict",
     "digest",
     "seconds_by_phase",
@@ -213,6 +215,17 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """What is tried in every environment: ``import``, ``suite`` or ``command``.
+
+    ``words`` are the command's, or further arguments for a suite's pytest.
+    """
+
+    kind: str = "import"
+    words: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Combo:
     """One package version x one interpreter.
 
@@ -273,11 +286,15 @@ class StoredWheel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Environment:
-    """What an environment of one combination consists of, in installation order."""
+    """What an environment of one combination consists of, in installation order.
+
+    ``tree`` is a directory whose files lie in the working directory, such as a test suite; its name changes with its files.
+    """
 
     wheels: tuple[StoredWheel, ...]
     fingerprint: str
     lock: str = ""
+    tree: str = ""
 
     @property
     def locked(self) -> dict[str, str]:
@@ -420,9 +437,23 @@ class Disagreement:
     cold: str
 
 
+class Test(NamedTuple):
+    """One test of a suite. ``outcome`` is passed, failed, skipped, xfailed, xpassed or error; ``detail`` says why, if at all."""
+
+    id: str
+    outcome: str
+    seconds: float = 0.0
+    detail: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it makes its suite fail."""
+        return self.outcome in ("failed", "error")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What running one combination showed. Times in seconds, ``peak_rss`` in bytes."""
+    """What running one combination showed. Times in seconds, ``peak_rss`` in bytes; ``tests`` are a suite's, as they ended."""
 
     ordinal: int
     verdict: Verdict
@@ -438,6 +469,7 @@ class Result:
     reproduce: str = ""
     output: str = ""
     phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    tests: tuple[Test, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""
@@ -447,7 +479,8 @@ class Result:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Result:
         """Rebuild a result from :meth:`to_plain`'s data."""
-        return cls(**{**plain, "verdict": verdict_from_plain(plain["verdict"])})
+        tests = tuple(Test(*test) for test in plain["tests"])
+        return cls(**{**plain, "verdict": verdict_from_plain(plain["verdict"]), "tests": tests})
 
 
 def verdict_to_plain(verdict: Verdict) -> list[str | None]:

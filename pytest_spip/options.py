@@ -6,16 +6,23 @@ import dataclasses
 import datetime
 import functools
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "make_settings"]
+__all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
 
 SLOT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a slot may be called: its name becomes that of a variable, in capitals."""
+
+
+SHORT, LONG = 60.0, 600.0
+"""Seconds that an import may take, and any other check, unless the user says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +67,22 @@ OPTIONS = (
     Option(
         "exclude-newer", "text", "DATE", "the index as of that instant, such as 2026-11-01T00:00:00Z (default: now)"
     ),
-    Option("timeout", "text", "S", "seconds for one combination (default: 60)"),
+    Option(
+        "resolution",
+        "texts",
+        "WAY",
+        "highest, lowest-direct or lowest: which versions of all else (repeatable, an axis; default: highest)",
+    ),
+    Option("cross", "flag", "", "every release of one requirement with every release of the others"),
+    Option("check", "text", "KIND", "import, suite or command (default: import; with a project: suite)"),
+    Option(
+        "command", "text", "CMD", "what the check 'command' runs; of the check 'suite' further arguments for its pytest"
+    ),
+    Option("project", "text", "DIR", "run this project's test suite beside every release of the matrix"),
+    Option("with", "texts", "REQ", "a further requirement of every environment (repeatable)"),
+    Option("extras", "texts", "NAME", "extras that a suite needs (default: those of test, tests, testing, dev)"),
+    Option("groups", "texts", "NAME", "dependency groups that a suite needs (default: those of the same names)"),
+    Option("timeout", "text", "S", "seconds for one combination (default: 60, and 600 for suites and commands)"),
     Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
     Option("inactivity", "text", "S", "seconds without output and work after which one is given up (default: never)"),
     Option("runner", "text", "HOW", "auto, warm or cold (default: auto, warm with failures confirmed cold)"),
@@ -96,6 +118,8 @@ OPTIONS = (
 class Settings:
     """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty.
 
+    ``command`` are the words of a command, or further arguments for a suite's pytest; ``with_`` are further requirements of
+    every environment. ``extras`` and ``groups`` are None where the user named none.
     ``slots`` are pairs of a name and the names of its devices. ``stats`` are the seconds between two lines, 0 for none, and
     the path of a file for them, or nothing.
     """
@@ -106,6 +130,14 @@ class Settings:
     pre: bool = False
     yanked: bool = False
     exclude_newer: str = ""
+    resolution: tuple[str, ...] = ("highest",)
+    cross: bool = False
+    check: str = "import"
+    command: tuple[str, ...] = ()
+    project: str = ""
+    with_: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
     timeout: float = 60.0
     memory: int = 2 << 30
     inactivity: float = 0.0
@@ -130,17 +162,75 @@ class Settings:
         return self.autoscale or self.profile in {"conservative", "balanced"}
 
 
+def field_of(name: str) -> str:
+    """Return the field of ``Settings`` for an option's name; ``with`` is a word of Python's."""
+    return "with_" if name == "with" else name.replace("-", "_")
+
+
 def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
     """Check the options' values, by name; missing or empty ones take their defaults. Paths are relative to ``base``.
 
     Raises ``UsageProblem``.
     """
-    given = {name.replace("-", "_"): value for name, value in values.items() if value not in (None, "", [], ())}
+    given = {field_of(name): value for name, value in values.items() if value not in (None, "", [], ())}
     given["matrix"] = tuple(line for text in given.get("matrix", ()) for line in _requirements(text, base))
     for name, convert in _CONVERSIONS.items():
         if name in given:
             given[name] = convert(given[name])
+    given |= {"project": str(_project(base / given["project"]))} if "project" in given else {}
+    given.setdefault("check", _implied_check(given))
+    _fit(given["check"], given.get("command", ()))
+    given.setdefault("timeout", SHORT if given["check"] == "import" else LONG)
     return Settings(**given)
+
+
+def _implied_check(given: Mapping[str, object]) -> str:
+    return "suite" if "project" in given else "command" if "command" in given else "import"
+
+
+def _fit(check: str, command: Sequence[str]) -> None:
+    """Raise ``UsageProblem`` for a check without what it needs, or with what it has no use for."""
+    if check == "command" and not command:
+        raise UsageProblem("--spip-check", "'command' runs nothing", "add --spip-command='python -m pkg --version'")
+    if check == "import" and command:
+        raise UsageProblem("--spip-command", "the check 'import' takes none", "add --spip-check=command")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Return the words of a command, split as a shell does it; nothing else of a shell is there."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageProblem("--spip-command", f"{text!r} cannot be split ({error})", "close the quotes") from error
+
+
+def _project(path: Path) -> Path:
+    if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        what = "holds neither pyproject.toml nor setup.py" if path.is_dir() else "is no directory"
+        raise UsageProblem("--spip-project", f"{path} {what}", "name the directory of a Python project")
+    return path.resolve()
+
+
+def _beside(texts: Sequence[str]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            reason = str(error).splitlines()[0]
+            raise UsageProblem(
+                "--spip-with", f"{text!r} is no requirement ({reason})", "write it like 'pytest-timeout>=2'"
+            ) from error
+    return tuple(texts)
+
+
+def _words(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return names, of which one text may hold several."""
+    return tuple(name for text in texts for name in text.replace(",", " ").split())
+
+
+def _ways(texts: Sequence[str]) -> tuple[str, ...]:
+    check = _one_of("--spip-resolution", "highest", "lowest-direct", "lowest")
+    return tuple(dict.fromkeys(check(word) for word in _words(texts)))
 
 
 def _requirements(text: str, base: Path) -> Sequence[str]:
@@ -259,6 +349,12 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "runner": _one_of("--spip-runner", "auto", "warm", "cold"),
     "sandbox": _one_of("--spip-sandbox", "auto", "strict", "off"),
     "env": _names,
+    "resolution": _ways,
+    "check": _one_of("--spip-check", "import", "suite", "command"),
+    "command": _split,
+    "with_": _beside,
+    "extras": _words,
+    "groups": _words,
     "memory": _size,
     "exclude_newer": _instant,
     "profile": _one_of("--spip-profile", "conservative", "balanced", "max"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_spip.disk import Cache, Hold
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Verdict
-from pytest_spip.options import OPTIONS, Settings, make_settings
+from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
@@ -52,7 +52,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
         asked = dataclasses.replace(asked, cache=str(rootdir / Path(asked.cache).expanduser()))
     named = [option for option in OPTIONS if option.name in given]
     for option in named:
-        field = option.dest.removeprefix("spip_")
+        field = field_of(option.name)
         if field not in FREE and getattr(asked, field) != getattr(stored, field):
             told = f"run {directory.path.name} has {_told(getattr(stored, field))}"
             raise UsageProblem(option.flag, told, "leave the option out, or start a new run")

@@ -44,7 +44,7 @@ def test_defaults() -> None:
 
 def test_table_and_settings_agree() -> None:
     """Each option has a field in the settings, an ini twin and a help text, and nothing else has."""
-    assert {option.dest for option in OPTIONS} == {f"spip_{name}" for name in Settings.__slots__}
+    assert {option.dest for option in OPTIONS} == {f"spip_{name.rstrip('_')}" for name in Settings.__slots__}
     assert all(option.flag == "--" + option.dest.replace("_", "-") for option in OPTIONS)
     assert all(option.help for option in OPTIONS)
     assert all(bool(option.metavar) == (option.kind != "flag") for option in OPTIONS)

@@ -89,7 +89,9 @@ def provisioned_row(done: Provisioned) -> tuple[Any, ...]:
 
 def _environment_text(environment: Environment) -> str:
     wheels = [{name: getattr(wheel, name) for name in wheel.__slots__} for wheel in environment.wheels]
-    return json.dumps({"wheels": wheels, "fingerprint": environment.fingerprint, "lock": environment.lock})
+    return json.dumps(
+        {"wheels": wheels, "fingerprint": environment.fingerprint, "lock": environment.lock, "tree": environment.tree}
+    )
 
 
 def provisioned(ordinal: int, environment: str | None, verdict: str | None, output: str) -> Provisioned:
