@@ -26,6 +26,7 @@ from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     CONTROLLER,
+    Check,
     Combo,
     Indexes,
     Interpreter,
@@ -64,7 +65,6 @@ from pytest_spip.workbench import BenchSpec
 
 __all__ = ["Planner", "Run"]
 
-CHECK = "import"
 PREJUDGED = 0.0005
 """Seconds that a combination takes in a worker which the plan decided."""
 
@@ -261,6 +261,7 @@ class Run:
             run=self._uuid,
             session=self.writer.session,
             cache=str(self._planner.cache.root),
+            check=Check(self.settings.check, self.settings.command),
             limits=Limits(
                 timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
             ),
@@ -289,7 +290,7 @@ class Run:
             self._planner.indexes,
             BuildSandboxes(self._planner.sandbox, self.root.path / "build-view", self._planner.cache.pycache),
             self._planner.considered,
-            check=CHECK,
+            check=self._check,
             locks=self.directory.locks,
             on_ready=self._provisioned,
         )
@@ -323,9 +324,14 @@ class Run:
         self.progress.bad += result.verdict.outcome.is_bad
         self.progress.errors += result.verdict.outcome is Outcome.ERROR
 
+    @property
+    def _check(self) -> str:
+        """What equal environments must have in common for equal verdicts."""
+        return shlex.join([self.settings.check, *self.settings.command])
+
     @functools.cached_property
     def _costs(self) -> Costs:
-        return remembered(self.directory.path.parent, CHECK)
+        return remembered(self.directory.path.parent, self._check)
 
     def cost(self, combo: Combo) -> float:
         """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""
@@ -380,7 +386,7 @@ class Run:
             "sandbox_summary": self._planner.sandbox.summary,
             "runner": self.settings.runner,
             "ram": self.root.summary,
-            "check": CHECK,
+            "check": self._check,
             "indexes": index_names(indexes),
             "dated": _is_dated(indexes, self.plan.releases),
             "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),

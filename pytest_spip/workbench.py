@@ -24,6 +24,7 @@ from pytest_spip.disk import Cache, remove_tree
 from pytest_spip.dispatch.machine import pin
 from pytest_spip.errors import SandboxProblem
 from pytest_spip.model import (
+    Check,
     Combo,
     Composed,
     Disagreement,
@@ -49,6 +50,7 @@ from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
+from pytest_spip.run.trials import trial_of
 from pytest_spip.slots import NOTHING, Need, Slots
 
 __all__ = ["MAIN", "BenchSpec", "Workbench"]
@@ -82,6 +84,7 @@ class BenchSpec:
     closures: Mapping[str, str]
     exclude_newer: str
     index_options: str
+    check: Check = Check()
     cpus: tuple[int, ...] = ()
     session: int = 1
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -98,6 +101,7 @@ class BenchSpec:
         return cls(
             **{
                 **plain,
+                "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
                 "limits": Limits(**plain["limits"]),
                 "cpus": tuple(plain["cpus"]),
                 "sandbox": Sandbox(**{**sandbox, "passed": passed}),
@@ -330,13 +334,14 @@ def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
 
 def _runner(spec: BenchSpec, worker: str) -> Runner:
     """Return the runner that this system, and the sandbox that was chosen, allow."""
+    trial = trial_of(spec.check, network=spec.sandbox.network)
     if not has_fork_servers():
-        return AloneRunner(spec.sandbox)
+        return AloneRunner(trial, spec.sandbox)
     closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
     cache = Cache(Path(spec.cache))
     layers = str(cache.layers) if spec.sandbox.level >= 3 else ""
     view = Path(spec.room) / f"view-{worker}"
-    return ForkRunner(spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
+    return ForkRunner(trial, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
 
 
 def _told(result: Result) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
 from pytest_spip.run import process
-from pytest_spip.run.check import child_environment, import_result
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
+from pytest_spip.run.server import NONCE, RESULT
+from pytest_spip.run.trials import Trial, child_environment, tried
 
 __all__ = ["AloneRunner"]
 
@@ -17,9 +19,10 @@ ALONE = str(Path(__file__).parent / "child" / "alone.py")
 
 
 class AloneRunner:
-    """Imports a combination's public modules in a new process of the environment's interpreter."""
+    """Runs a trial's program in a new process, which the environment's interpreter bounds first."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, trial: Trial, sandbox: Sandbox) -> None:
+        self._trial = trial
         self._sandbox = sandbox
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
@@ -36,18 +39,20 @@ class AloneRunner:
         warm: bool = False,
         variables: Mapping[str, str] = NONE,
     ) -> Result:
-        """Run the import check. Raises ``OSError`` when the interpreter cannot be started."""
+        """Run the check. Raises ``OSError`` when the interpreter cannot be started."""
+        words = {RESULT: process.RESULT, NONCE: "-1"}
+        program = [words.get(word, word) for word in self._trial.program(combo, environment, composed)]
+        bounds = str(limits.memory), str(limits.file_size)
 
-        def attempt(modules: Sequence[str]) -> Ended:
-            bounds = str(limits.memory), str(limits.file_size)
+        def attempt() -> Ended:
             return process.run(
-                [composed.python, "-I", "-B", "-u", ALONE, process.RESULT, process.LIFELINE, *bounds, *modules],
+                [composed.python, "-I", "-B", "-S", ALONE, process.LIFELINE, *bounds, *program],
                 environment={**child_environment(composed, self._sandbox.passed), **variables},
                 timeout=limits.timeout,
                 output_limit=limits.output,
             )
 
-        return import_result(combo, environment, limits, "cold", attempt)
+        return dataclasses.replace(tried(self._trial, combo, environment, limits, attempt), runner="cold")
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Nothing is compiled beforehand here."""

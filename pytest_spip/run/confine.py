@@ -10,10 +10,10 @@ from pathlib import Path
 from pytest_spip.disk import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
-from pytest_spip.run.check import SYSTEM_PATH
 from pytest_spip.run.process import Ended
 from pytest_spip.run.program import Program
 from pytest_spip.run.server import ForkServer, Request, Setup, has_fork_servers
+from pytest_spip.run.trials import SYSTEM_PATH
 
 __all__ = ["BuildSandboxes"]
 

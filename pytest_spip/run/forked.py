@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
-from pytest_spip.run.check import child_environment, import_result
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
-from pytest_spip.run.server import CHILD, NONCE, RESULT, ForkServer, Request, Setup
+from pytest_spip.run.server import ForkServer, Request, Setup
+from pytest_spip.run.trials import Trial, child_environment, tried
 
 __all__ = ["ForkRunner"]
 
-CHECK_IMPORT = str(CHILD / "check_import.py")
-
 
 class ForkRunner:
-    """Keeps a fork server for every environment it met.
+    """Keeps a fork server for every environment it met. What children do is the ``trial``'s.
 
     ``view`` is an empty directory that servers build their views over, ``layers`` where environments' layers lie, if they
     are composed of any; ``closures`` names, by interpreter, the file that warm children need; ``pycache`` is as in ``Setup``.
@@ -27,6 +26,7 @@ class ForkRunner:
 
     def __init__(
         self,
+        trial: Trial,
         sandbox: Sandbox,
         view: Path,
         layers: str,
@@ -34,6 +34,7 @@ class ForkRunner:
         limits: Limits,
         pycache: Path,
     ) -> None:
+        self._trial = trial
         self._sandbox = sandbox
         self._view = view
         self._layers = layers
@@ -44,8 +45,8 @@ class ForkRunner:
         self._imported: tuple[str, ...] = ()
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
-        """Tell whether a combination's interpreter can be forked; not before its closures are known."""
-        return self._server(combo, composed).warm
+        """Tell whether a child forked of a combination's interpreter can do it; not before that one's closures are known."""
+        return self._trial.warm and self._server(combo, composed).warm
 
     def run(
         self,
@@ -57,35 +58,23 @@ class ForkRunner:
         warm: bool,
         variables: Mapping[str, str] = NONE,
     ) -> Result:
-        """Run the import check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
-
-        def attempt(modules: Sequence[str]) -> Ended:
-            return self._ended(combo, composed, limits, tuple(modules), variables, warm=warm)
-
-        return import_result(combo, environment, limits, "warm" if warm else "cold", attempt)
-
-    def _ended(
-        self,
-        combo: Combo,
-        composed: Composed,
-        limits: Limits,
-        modules: tuple[str, ...],
-        variables: Mapping[str, str],
-        *,
-        warm: bool,
-    ) -> Ended:
-        cold = (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
+        """Run the check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
         request = Request(
             cwd=composed.cwd,
             limits=limits,
             site=composed.site,
-            modules=modules,
+            modules=self._trial.modules(combo, environment),
             trace=f"{composed.prefix}/" if warm and composed.uncompiled else "",
             layers=composed.layers,
             scripts=composed.scripts,
-            command=() if warm else cold,
+            command=() if warm else self._trial.program(combo, environment, composed),
+            streams=self._trial.streams,
             environment={**({} if warm else child_environment(composed, self._sandbox.passed)), **variables},
         )
+        result = tried(self._trial, combo, environment, limits, lambda: self._ended(combo, composed, request))
+        return dataclasses.replace(result, runner="warm" if warm else "cold")
+
+    def _ended(self, combo: Combo, composed: Composed, request: Request) -> Ended:
         ended = self._asked(combo, composed, request)
         self._imported = _sources(ended.result, request.trace) if request.trace else ()
         return ended

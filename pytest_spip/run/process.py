@@ -46,7 +46,7 @@ class Ended:
     """How a child ended. ``status`` as ``waitpid`` gives it, negative for a signal; ``cut`` says why we killed it.
 
     ``cut`` is empty or a reason's value, ``evidence`` what was seen then. ``output`` is the tail of stdout and stderr,
-    ``result`` what came over the result pipe; times in seconds, sizes in bytes.
+    ``result`` what came over the result pipe, and ``proven`` that the child came to its end; times in seconds, sizes in bytes.
     """
 
     status: int
@@ -57,6 +57,7 @@ class Ended:
     cpu_seconds: float
     peak_rss: int
     evidence: str = ""
+    proven: bool = True
 
 
 def adopt_orphans() -> None:

@@ -10,7 +10,7 @@ from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
 from pytest_spip.run.process import Ended
 from pytest_spip.run.text import harmless
 
-__all__ = ["import_verdict", "signal_reason"]
+__all__ = ["ended_badly", "import_verdict", "signal_reason"]
 
 _NO_MEMORY = f"[Errno {errno.ENOMEM}]"
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT))
@@ -36,15 +36,8 @@ def _fields(result: bytes) -> list[str]:
 
 
 def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, modules: Sequence[str]) -> Verdict:
-    if ended.cut == "timeout":
-        return _killed(Reason.TIMEOUT, f"no end after {limits.timeout:g} s")
-    if ended.cut == "log-limit":
-        return _killed(Reason.LOG_LIMIT, f"more than {limits.output >> 20} MiB of output")
-    if ended.cut:
-        return _killed(Reason(ended.cut), ended.evidence)
-    if ended.status < 0:
-        reason = signal_reason(-ended.status)
-        return Verdict(Outcome.CRASHED, Phase.IMPORT, reason, f"killed by signal {-ended.status} ({reason.value})")
+    if bad := ended_badly(ended, limits, Phase.IMPORT):
+        return bad
     if kind == "failed":
         return _failed(failure[0], failure[1], limits)
     if kind == "passed" and ended.status == 0:
@@ -55,6 +48,21 @@ def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, mo
     return Verdict(
         Outcome.CRASHED, Phase.IMPORT, Reason.SILENT_EXIT, f"exit status {ended.status} in the middle of the import"
     )
+
+
+def ended_badly(ended: Ended, limits: Limits, phase: Phase) -> Verdict | None:
+    """Return the verdict on a child that was killed, by us or by a signal; None for one that ended by itself."""
+    if ended.cut == "timeout":
+        return Verdict(Outcome.KILLED, phase, Reason.TIMEOUT, f"no end after {limits.timeout:g} s")
+    if ended.cut == "log-limit":
+        detail = f"more than {limits.output >> 20} MiB of output"
+        return Verdict(Outcome.KILLED, phase, Reason.LOG_LIMIT, detail)
+    if ended.cut:
+        return Verdict(Outcome.KILLED, phase, Reason(ended.cut), ended.evidence)
+    if ended.status < 0:
+        reason = signal_reason(-ended.status)
+        return Verdict(Outcome.CRASHED, phase, reason, f"killed by signal {-ended.status} ({reason.value})")
+    return None
 
 
 def _failed(kind: str, message: str, limits: Limits) -> Verdict:

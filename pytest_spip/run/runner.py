@@ -30,7 +30,7 @@ class Runner(Protocol):
         warm: bool,
         variables: Mapping[str, str] = NONE,
     ) -> Result:
-        """Run the check of one combination, which has ``variables`` beside those of all combinations in its environment.
+        """Run the check in one combination, which has ``variables`` beside those of all combinations in its environment.
 
         The result carries verdict, times, peak memory and output.
         """

@@ -71,6 +71,7 @@ class Setup:
 class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
 
+    ``streams`` keeps the result also of a child that does not come to its end.
     ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``.
     """
 
@@ -83,6 +84,7 @@ class Request:
     layers: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
+    streams: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class Request:
             "layers": self.layers,
             "scripts": self.scripts,
             "command": self.command,
+            "streams": self.streams,
             "environment": dict(self.environment),
             "memory": limits.memory,
             "file_size": limits.file_size,
@@ -157,6 +160,7 @@ class ForkServer:
             seconds=told["seconds"],
             cpu_seconds=told["cpu_seconds"],
             peak_rss=0,
+            proven=told["proven"],
         )
 
     def hang_up(self) -> None:

@@ -14,13 +14,14 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
+from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.levels import try_level
 from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import STRANGER
+from pytest_spip.run.trials import trial_of
 from tests.support.rooms import Bases, shared_bases
 
 __all__ = ["WAYS", "Way", "must_work", "shared_way"]
@@ -50,6 +51,7 @@ class Way:
         self.name = name
         self.warm = kind == "warm"
         self.level = int(level or 1)
+        self.trial = trial_of(Check(), network=False)
         self._bases = bases
         self._room = bases.cache.root.parent / name
         self._room.mkdir()
@@ -61,10 +63,10 @@ class Way:
     def _runner(self, kind: str) -> Runner:
         sandbox = Sandbox(self.level)
         if kind == "alone":
-            return AloneRunner(sandbox)
+            return AloneRunner(self.trial, sandbox)
         layers = str(self._layers.root) if self.level >= 3 else ""
         closures = self._closures if self.warm else {}
-        return ForkRunner(sandbox, self._room / "view", layers, closures, Limits(), self._room / "pycache")
+        return ForkRunner(self.trial, sandbox, self._room / "view", layers, closures, Limits(), self._room / "pycache")
 
     @contextlib.contextmanager
     def composed(self, python: str, environment: Environment) -> Iterator[Composed]:

@@ -1,8 +1,8 @@
-"""Runs inside a combination's interpreter, by path, where there is no fork server: bounds itself, then runs the check.
+"""Runs inside a combination's interpreter, by path, where there is no fork server: bounds itself, then becomes a program.
 
-    python -I -B -u alone.py RESULT LIFELINE MEMORY FILE_SIZE MODULE...
+    python -I -B -S alone.py LIFELINE MEMORY FILE_SIZE PROGRAM...
 
-RESULT is as in check_import.py, but for the nonce, which is missing. LIFELINE is the read end of a pipe: when its other end
+LIFELINE is the read end of a pipe: when its other end
 closes, the worker is dead, and the kernel kills our process group (Linux). MEMORY and FILE_SIZE are limits in bytes.
 Standard library only, syntax of Python 3.7; nothing imports this file.
 """
@@ -38,16 +38,11 @@ def hold_lifeline(descriptor):
         pass
 
 
-def main(result, lifeline, memory, file_size, *modules):
-    """Bound this process and become the check."""
+def main(lifeline, memory, file_size, *program):
+    """Bound this process and become the program."""
     hold_lifeline(int(lifeline))
     limit(int(memory), int(file_size))
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "check_import.py")
-    names = {"__name__": "check_import", "__file__": path}
-    with open(path) as source:
-        exec(compile(source.read(), path, "exec"), names)
-    sys.argv[:] = ["-c"]
-    names["run"](int(result), -1, modules)
+    os.execv(program[0], program)
 
 
 main(*sys.argv[1:])

@@ -16,9 +16,11 @@ parts. The first part is JSON, what follows it bytes.
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
                                     "sources"              to compile instead of all that, see bytecode.py
-    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error"} RESULT OUTPUT
+                                    "streams"              the result counts as far as it came, and the nonce ends it
+    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
-            check says why in error. RESULT is what check_import.py tells, without the nonce, OUTPUT the tail of the rest.
+            check says why in error. "proven" tells that the nonce came. RESULT is what check_import.py or check_suite.py
+            tell, without the nonce, OUTPUT the tail of the rest.
 
 A child proves that it has come to its end by a nonce that lies in a pipe until then: what a package writes on the result's
 descriptor by itself does not bear it. When the worker hangs up, the server kills what runs and ends.

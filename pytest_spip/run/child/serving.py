@@ -66,7 +66,7 @@ def serve(channel, sandbox, shelf, request):
         raise SystemExit
     told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
-    result = child.proven_result()
+    result, told["proven"] = child.proven_result()
     channel.send(told, result, bytes(child.texts[child.output][-WATCHING.KEPT :]))
     learn(shelf, result)
 

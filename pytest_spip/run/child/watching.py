@@ -7,7 +7,7 @@ import time
 FAMILY = KERNEL = None
 """The modules beside this one, given by who loads it."""
 KEPT = 64 << 10
-RESULT_LIMIT, BYTECODE_LIMIT = 1 << 20, 64 << 20
+RESULT_LIMIT, STREAM_LIMIT, BYTECODE_LIMIT = 1 << 20, 32 << 20, 64 << 20
 FIRST_LOOK, LOOK = 0.1, 0.2
 """Seconds after which a child's processes are looked at, and then again: most are gone before that."""
 
@@ -25,7 +25,9 @@ class Child:
         os.close(self.theirs[3])
         self.theirs = (*self.theirs[:3], nonce)
         self.texts = {self.result: bytearray(), self.output: bytearray(), self.fault: bytearray()}
-        self.result_limit = BYTECODE_LIMIT if request["sources"] else RESULT_LIMIT
+        self.result_limit = (
+            BYTECODE_LIMIT if request["sources"] else STREAM_LIMIT if request["streams"] else RESULT_LIMIT
+        )
         self.said = 0
         self.cut = self.evidence = ""
         self.spent, self.active = 0.0, 0.0
@@ -133,6 +135,10 @@ class Child:
         os.close(self.pidfd)
 
     def proven_result(self):
-        """Return the result without the nonce; nothing if it does not bear it."""
-        nonce, _, rest = bytes(self.texts[self.result]).partition(b"\0")
-        return rest if nonce == self.nonce else b""
+        """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it was told bit by bit."""
+        text = bytes(self.texts[self.result])
+        if self.request["streams"]:
+            end = self.nonce + b"\n"
+            return text[: -len(end)] if text.endswith(end) else text, text.endswith(end)
+        nonce, _, rest = text.partition(b"\0")
+        return (rest, True) if nonce == self.nonce else (b"", False)

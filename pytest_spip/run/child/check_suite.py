@@ -1,0 +1,133 @@
+"""Runs inside a combination's interpreter, by path: has the environment's own pytest run what lies in the working directory.
+
+    python -u check_suite.py RESULT NONCE ARGUMENT...
+
+RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
+    ["start", ID]                            a test begins
+    ["test", ID, OUTCOME, SECONDS, DETAIL]   it is over; also for a module that could not be collected
+    ["problem", TEXT]                        pytest cannot be had
+    ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
+DETAIL is a headline and, below it, the report. What is told is cut: a suite may have any number of tests that fail.
+Standard library only, syntax of Python 3.7, and pytest 3 to the newest; nothing imports this file.
+"""
+
+import json
+import os
+import sys
+
+ONE, ALL = 8192, 4 << 20
+"""Characters of one detail, and of all together."""
+
+
+def peak_rss():
+    """Peak resident size in bytes."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            return int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class Teller:
+    """A plugin of pytest's that tells what becomes of each test."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+        self.process = os.getpid()
+        self.left = ALL
+        self.parts = {}
+
+    def tell(self, *fields):
+        """Write a line; what a test forked has nothing to tell."""
+        if os.getpid() != self.process:
+            return
+        data = json.dumps(fields).encode("ascii") + b"\n"
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+
+    def cut(self, text):
+        """Return as much of a detail as there is room for."""
+        text = text[: min(ONE, self.left)]
+        self.left -= len(text)
+        return text
+
+    def pytest_runtest_logstart(self, nodeid):
+        """A test begins."""
+        self.tell("start", nodeid)
+
+    def pytest_runtest_logreport(self, report):
+        """A part of a test is over; what its parts come to is told at the end of the last."""
+        parts = self.parts.setdefault(report.nodeid, [])
+        parts.append((outcome_of(report), report.duration, detail_of(report)))
+        if report.when == "teardown":
+            del self.parts[report.nodeid]
+            outcome, _, detail = max(parts, key=lambda part: RANKS.index(part[0]))
+            self.tell("test", report.nodeid, outcome, sum(part[1] for part in parts), self.cut(detail))
+
+    def pytest_collectreport(self, report):
+        """Something could not be collected."""
+        if report.failed:
+            self.tell("test", report.nodeid or "collection", "error", 0.0, self.cut(detail_of(report)))
+
+
+RANKS = ("passed", "skipped", "xfailed", "xpassed", "failed", "error")
+"""Of a test's parts the last of these counts."""
+
+
+def outcome_of(report):
+    """Return what a part of a test comes to."""
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed" if report.passed else "failed"
+    if report.failed and report.when != "call":
+        return "error"
+    return report.outcome
+
+
+def detail_of(report):
+    """Return why: a headline, and the report below it."""
+    if report.passed and not hasattr(report, "wasxfail"):
+        return ""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail)
+    if report.skipped:
+        what = report.longrepr
+        return str(what[2] if isinstance(what, tuple) and len(what) == 3 else what)
+    text = str(report.longrepr)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return "%s (%s:%s)\n%s" % (str(crash.message).partition("\n")[0], crash.path, crash.lineno, text)
+    lines = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+    return "%s\n%s" % ((lines or text.strip().splitlines() or [""])[-1], text)
+
+
+def import_pytest(teller):
+    """Return the environment's pytest; nothing, when it is told why there is none."""
+    try:
+        import pytest
+    except BaseException as error:
+        import traceback
+
+        teller.tell("problem", "".join(traceback.format_exception(type(error), error, None))[-4000:])
+        return None
+    return pytest
+
+
+def main(result, nonce, *arguments):
+    """Be pytest, for a session."""
+    del sys.path[0]  # this file's directory
+    sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
+    descriptor = int(result)
+    os.set_inheritable(descriptor, False)  # what tests start has nothing to tell
+    teller = Teller(descriptor)
+    pytest = import_pytest(teller)
+    status = 1
+    if pytest is not None:
+        status = int(pytest.main(["-p", "no:cacheprovider", *arguments], plugins=[teller]))
+        teller.tell("end", status, peak_rss())
+    if os.getpid() == teller.process and int(nonce) >= 0:
+        os.write(descriptor, os.read(int(nonce), 64) + b"\n")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,125 @@
+"""How a test suite ended -> tests and verdict. What a suite tells is data of strangers: it is checked, and cut to size."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_spip.model import Limits, Outcome, Phase, Reason, Test, Verdict
+from pytest_spip.run.process import Ended
+from pytest_spip.run.reasons import ended_badly
+from pytest_spip.run.text import harmless
+
+__all__ = ["suite_verdict"]
+
+OUTCOMES = frozenset({"passed", "failed", "skipped", "xfailed", "xpassed", "error"})
+NO_TESTS = 5
+"""pytest's exit status of a session without tests."""
+MOST = 100_000
+"""Tests of one suite that are kept."""
+REFUSED: Mapping[int, str] = {
+    2: "pytest was interrupted",
+    3: "pytest ended with an internal error",
+    4: "pytest refused its arguments or its configuration",
+}
+_OFFLINE = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Name or service not known|nodename nor servname"
+    r"|getaddrinfo failed|No address associated with hostname|Failed to resolve"
+)
+
+
+def suite_verdict(ended: Ended, limits: Limits, *, network: bool) -> tuple[Verdict, tuple[Test, ...], int]:
+    """Return the verdict of a suite, its tests as far as they were told, and the child's own peak RSS in bytes."""
+    told = _Told(ended.result)
+    return _verdict(ended, told, limits, network=network), tuple(told.tests.values()), told.peak_rss
+
+
+class _Told:
+    """What the child told, line by line: see check_suite.py."""
+
+    def __init__(self, result: bytes) -> None:
+        self.tests: dict[str, Test] = {}
+        self.running = self.problem = ""
+        self.status: int | None = None
+        self.peak_rss = 0
+        for kind, fields in _records(result):
+            try:
+                self._take_in(kind, fields)
+            except (TypeError, ValueError):  # none of ours
+                continue
+
+    def _take_in(self, kind: str, fields: Sequence[object]) -> None:
+        if kind == "start":
+            (name,) = fields
+            self.running = _text(name, 1000)
+        elif kind == "test":
+            name, outcome, seconds, detail = fields
+            if outcome not in OUTCOMES or len(self.tests) >= MOST:
+                raise ValueError
+            # A floating point number, for JSON knows NaN and infinity, and a column of a database does not.
+            lasted = min(max(float(str(seconds)), 0.0), 1e6)
+            self.tests[_text(name, 1000)] = Test(_text(name, 1000), str(outcome), lasted, _text(detail, 16384))
+            self.running = ""
+        elif kind == "problem":
+            (problem,) = fields
+            self.problem = _text(problem, 16384)
+        elif kind == "end":
+            status, peak_rss = fields
+            self.status, self.peak_rss = int(str(status)), min(int(str(peak_rss)), 1 << 60)
+
+
+def _records(result: bytes) -> Iterator[tuple[str, Sequence[object]]]:
+    for line in result.splitlines():
+        try:
+            kind, *fields = json.loads(line)
+        except (ValueError, TypeError, RecursionError):  # cut short, or something else wrote it
+            continue
+        yield str(kind), fields
+
+
+def _text(told: object, limit: int) -> str:
+    return harmless(str(told)[:limit])
+
+
+def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Verdict:
+    if bad := ended_badly(ended, limits, Phase.TEST):
+        where = f" in {told.running}" if told.running else ""
+        failed = sum(test.is_bad for test in told.tests.values())
+        before = f"; {failed} of {len(told.tests)} tests failed before" if failed else ""
+        return Verdict(bad.outcome, bad.phase, bad.reason, f"{bad.detail}{where}{before}")
+    if told.problem:
+        return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, told.problem.strip().splitlines()[-1])
+    if told.status is None or not ended.proven:
+        where = told.running or "the suite"
+        detail = f"exit status {ended.status} in the middle of {where}"
+        return Verdict(Outcome.CRASHED, Phase.TEST, Reason.SILENT_EXIT, detail)
+    if told.status == NO_TESTS and not any(test.is_bad for test in told.tests.values()):
+        return Verdict(Outcome.PASSED, Phase.IMPORT, None, "import-only: the suite has no tests")
+    return _judged(ended, told.status, list(told.tests.values()), network=network)
+
+
+def _judged(ended: Ended, status: int, tests: Sequence[Test], *, network: bool) -> Verdict:
+    bad = [test for test in tests if test.is_bad]
+    if status == 0 and not bad:
+        return Verdict(Outcome.PASSED, Phase.TEST, None, counted(tests))
+    if not bad:
+        detail = REFUSED.get(status, f"pytest ended with exit status {status}")
+        said = [line for line in ended.output.splitlines() if line.strip()]
+        why = (
+            next((line for line in reversed(said) if re.match(r"(ERROR|E |INTERNALERROR)", line)), "")
+            or (said or [""])[-1]
+        )
+        return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}: {why.strip()[:300]}")
+    first = bad[0].detail.partition("\n")[0][:300]
+    offline = not network and any(_OFFLINE.search(test.detail) for test in bad)
+    hint = " (there is no network in the sandbox; --spip-network opens it)" if offline else ""
+    detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id}: {first}{hint}"
+    return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, detail)
+
+
+def counted(tests: Sequence[Test]) -> str:
+    """Return ``28 passed, 2 skipped``."""
+    counts = Counter(test.outcome for test in tests)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts, key=lambda name: -counts[name]))

@@ -1,0 +1,198 @@
+"""Checks as trials, apart from how their process is made: what it is to do, and what its end means."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from packaging.utils import canonicalize_name
+
+from pytest_spip.model import (
+    Check,
+    Combo,
+    Composed,
+    Environment,
+    Limits,
+    Outcome,
+    Phase,
+    Reason,
+    Result,
+    StoredWheel,
+    Verdict,
+)
+from pytest_spip.run.metadata import metadata_problem
+from pytest_spip.run.process import Ended
+from pytest_spip.run.reasons import ended_badly, import_verdict
+from pytest_spip.run.server import CHILD, NONCE, RESULT
+from pytest_spip.run.suite import suite_verdict
+
+__all__ = ["Trial", "child_environment", "trial_of", "tried"]
+
+CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+ENV = "/usr/bin/env"
+"""Finds a command on PATH, and says when there is none."""
+ALONE: Mapping[str, str] = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "RAYON_NUM_THREADS",
+    ),
+    "1",
+) | {"PYTEST_XDIST_AUTO_NUM_WORKERS": "0"}
+"""Combinations share the machine: none of them is to start a thread, or a worker, for each processor."""
+STORY = 8192
+"""Characters of output that a result keeps."""
+_known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
+
+
+class Trial(Protocol):
+    """A check: what a child does for it, and what the child's end means.
+
+    ``warm`` tells whether a fork server's warm child can do it, ``streams`` whether what a child said counts also when it
+    did not come to its end.
+    """
+
+    warm: bool
+    streams: bool
+
+    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        """Return what a warm child is to import."""
+
+    def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        """Return the program of a cold child; ``RESULT`` and ``NONCE`` in it become descriptors."""
+
+    def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        """Return what the child's end means."""
+
+
+def trial_of(check: Check, *, network: bool) -> Trial:
+    """Return the trial for a check; ``network`` tells whether the sandbox is open to it."""
+    match check.kind:
+        case "suite":
+            return _Suite(check.words, network=network)
+        case "command":
+            return _Command(check.words)
+    return _Import()
+
+
+def tried(trial: Trial, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]) -> Result:
+    """Return the result of a trial, which ``attempt()`` makes, unless what was installed is not what was asked for."""
+    wheel = _own_wheel(combo, environment)
+    if problem := _known_problem(wheel.root, combo.package, combo.version):
+        return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
+    return trial.result(combo, environment, attempt(), limits)
+
+
+class _Import:
+    """The import of all public modules of the release."""
+
+    warm, streams = True, False
+
+    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        return _own_wheel(combo, environment).modules
+
+    def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        modules = self.modules(combo, environment)
+        return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
+
+    def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
+        return Result(
+            ordinal=combo.ordinal,
+            verdict=verdict,
+            seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
+            peak_rss=peak_rss or ended.peak_rss,
+            output="" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace),
+        )
+
+
+class _Command:
+    """A program of the environment, or of the system, which is to end with exit status 0."""
+
+    warm, streams = False, False
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+
+    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        return (ENV, *self._words)
+
+    def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        return Result(
+            ordinal=combo.ordinal,
+            verdict=ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended),
+            seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
+            peak_rss=ended.peak_rss,
+            output=ended.output[-STORY:],
+        )
+
+
+def _command_verdict(ended: Ended) -> Verdict:
+    if ended.status == 0:
+        return Verdict(Outcome.PASSED, Phase.TEST)
+    said = ended.output.split("\n")
+    last = next((line.strip() for line in reversed(said) if line.strip()), "")
+    detail = f"exit status {ended.status}: {last[:500]}" if last else f"exit status {ended.status}, without a word"
+    return Verdict(Outcome.FAILED, Phase.TEST, Reason.COMMAND_FAILED, detail)
+
+
+class _Suite:
+    """A test suite that lies in the working directory, run by the environment's own pytest."""
+
+    warm, streams = False, True
+
+    def __init__(self, words: Sequence[str], *, network: bool) -> None:
+        self._words = words
+        self._network = network
+
+    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, *self._words)
+
+    def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
+        return Result(
+            ordinal=combo.ordinal,
+            verdict=verdict,
+            seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
+            peak_rss=peak_rss or ended.peak_rss,
+            output="" if verdict.outcome is Outcome.PASSED else ended.output[-STORY:],
+            tests=tests,
+        )
+
+
+def _own_wheel(combo: Combo, environment: Environment) -> StoredWheel:
+    name = canonicalize_name(combo.package)
+    return next(wheel for wheel in environment.wheels if wheel.name == name)
+
+
+def _story(output: str, trace: str) -> str:
+    """Return the end of what the child wrote, and the traceback on lines of its own."""
+    gap = "\n" if output and trace and not output.endswith("\n") else ""
+    return (output + gap + trace)[-STORY:]
+
+
+def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> Mapping[str, str]:
+    """Return the environment variables of a combination: of the user's only those that were named."""
+    return {**ALONE, **dict(passed)} | {
+        "PATH": f"{composed.prefix}/bin:{SYSTEM_PATH}",
+        "HOME": composed.home,
+        "TMPDIR": composed.tmp,
+        "PWD": composed.cwd,
+        "VIRTUAL_ENV": composed.prefix,
+        "LANG": "C.UTF-8",
+    }
