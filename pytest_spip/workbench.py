@@ -84,7 +84,7 @@ class BenchSpec:
     closures: Mapping[str, str]
     exclude_newer: str
     index_options: str
-    check: Check = Check()
+    check: Check = dataclasses.field(default_factory=Check)
     cpus: tuple[int, ...] = ()
     session: int = 1
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
