@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_spip.compose.worktree import library, shebang
+from pytest_spip.compose.worktree import WORK, library, shebang
 from pytest_spip.disk import Cache, give_tree
 from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
 
@@ -60,6 +60,12 @@ class Layers:
             self._met_again.add(name)
         return name
 
+    def tree(self, path: Path) -> str:
+        """Return the name of the layer that shows a copy of a tree in the working directory."""
+        name = digest(LAYOUT, str(path), self._owner)[:20]
+        self._cache.file(self.root / name, lambda aside: self._lay_tree(path, aside))
+        return name
+
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
         return tuple(name for name in names if name in self._met_again)
@@ -94,6 +100,12 @@ class Layers:
         target.mkdir()
         for wheel in wheels:
             _lay_wheel(wheel, lib, target)
+        if self._owner:
+            give_tree(target, self._owner)
+
+    def _lay_tree(self, path: Path, target: Path) -> None:
+        target.mkdir()
+        shutil.copytree(path, target / WORK, symlinks=True)
         if self._owner:
             give_tree(target, self._owner)
 

@@ -40,8 +40,10 @@ class Overlay:
         wheels = environment.wheels
         # Of two wheels with one file the later one counts, as where they are copied; the uppermost layer comes first.
         stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
+        tree = Path(environment.tree) if environment.tree else None
         try:
-            layers = tuple(self._layers.name(stack, self._interpreter) for stack in stacks)
+            layers = (self._layers.tree(tree),) if tree else ()
+            layers += tuple(self._layers.name(stack, self._interpreter) for stack in stacks)
             scripts = tuple(
                 script for wheel in wheels for script in self._layers.scripts(wheel, Path(self._bare.python))
             )

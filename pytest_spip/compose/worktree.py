@@ -13,9 +13,10 @@ from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
 
-__all__ = ["Worktree", "composed_at", "library", "shebang"]
+__all__ = ["WORK", "Worktree", "composed_at", "library", "shebang"]
 
-HOUSE = ("home", "tmp", "work")
+WORK = "work"
+HOUSE = ("home", "tmp", WORK)
 """Directories of a combination beside its packages: HOME, TMPDIR and the working directory."""
 SHEBANG_LIMIT = 127
 """Bytes of a script's first line that every kernel reads; Linux reads 255 since 5.1 (execve(2))."""
@@ -55,6 +56,8 @@ class Worktree:
                 (self.path / name).mkdir(mode=0o700)
             for wheel in environment.wheels:
                 self._install(wheel)
+            if environment.tree:
+                self._copy_tree(Path(environment.tree), self.path / WORK)
         except OSError as error:
             raise HarnessProblem(f"cannot compose an environment in {self.path}: {error}") from error
 
@@ -85,7 +88,9 @@ class Worktree:
             target.mkdir(parents=True, exist_ok=True)
         for entry in found:
             aim = target / entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_symlink():  # in a tree; wheels have none
+                aim.symlink_to(os.readlink(entry.path))
+            elif entry.is_dir():
                 self._copy_tree(Path(entry.path), aim)
             else:
                 self._copy_file(Path(entry.path), aim)
