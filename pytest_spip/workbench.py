@@ -305,14 +305,22 @@ class Workbench:
 
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
         """Return one line that shows the failure again, without us."""
-        wheels = provisioned.environment.wheels if provisioned.environment else ()
-        modules = next((wheel.modules for wheel in wheels if wheel.name == combo.package), ())
         python = self._interpreters[combo.interpreter].path
         words = ["uv", "run", "--isolated", "--no-project", "--python", python, "--with", combo.requirement]
         words += ["--exclude-newer", self._spec.exclude_newer] if self._spec.exclude_newer else []
-        code = f"import {', '.join(modules)}" if modules else "pass"
         options = f" {self._spec.index_options}" if self._spec.index_options else ""
-        return f"{shlex.join(words)}{options} python -c {shlex.quote(code)}"
+        return f"{shlex.join(words)}{options} {shlex.join(self._tried(combo, provisioned))}"
+
+    def _tried(self, combo: Combo, provisioned: Provisioned) -> Sequence[str]:
+        """Return the command that does what the check did."""
+        match self._spec.check:
+            case Check("command", words):
+                return words
+            case Check("suite", words):
+                return ("pytest", *words)
+        wheels = provisioned.environment.wheels if provisioned.environment else ()
+        modules = next((wheel.modules for wheel in wheels if wheel.name == combo.package), ())
+        return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")
 
 
 def _run_cold(run: Callable[..., Result]) -> Result:

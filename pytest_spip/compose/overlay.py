@@ -42,8 +42,8 @@ class Overlay:
         stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
         tree = Path(environment.tree) if environment.tree else None
         try:
-            layers = (self._layers.tree(tree),) if tree else ()
-            layers += tuple(self._layers.name(stack, self._interpreter) for stack in stacks)
+            names = [self._layers.name(stack, self._interpreter) for stack in stacks]
+            layers = (*([self._layers.tree(tree)] if tree else []), *names)
             scripts = tuple(
                 script for wheel in wheels for script in self._layers.scripts(wheel, Path(self._bare.python))
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ __all__ = [
     "environment",
     "every_python",
     "filed",
+    "filed_installed",
     "interpreter",
     "interpreters",
     "plan",
@@ -79,6 +81,15 @@ def filed(cache: Cache, name: str, version: str, files: Mapping[str, Content], *
     found = store.get(sha256)
     assert found is not None, "filed just now"
     return found
+
+
+def filed_installed(cache: Cache, name: str) -> StoredWheel:
+    """File a project of the running environment again, without its bytecode and scripts."""
+    found = importlib.metadata.distribution(name)
+    paths = [path for path in found.files or () if path.parts[0] != ".." and path.suffix != ".pyc"]
+    files = {str(path): path.read_binary() for path in paths if ".dist-info" not in path.parts[0]}
+    entry_points = found.read_text("entry_points.txt") or ""
+    return filed(cache, name, found.version, files, entry_points=entry_points)
 
 
 def environment(*wheels: StoredWheel) -> Environment:

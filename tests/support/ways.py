@@ -14,7 +14,7 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox
+from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, digest
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.run.forked import ForkRunner
@@ -29,6 +29,7 @@ __all__ = ["WAYS", "Way", "must_work", "shared_way"]
 WAYS = ("alone", "cold-1", "warm-1", "cold-2", "warm-2", "cold-3", "warm-3")
 """Runner and level; "alone" is the runner of systems without fork servers."""
 PRELOADED = ("json", "logging", "random", "tempfile", "threading", "unittest")
+IMPORT = Check()
 OWNER = STRANGER if os.getuid() == 0 else 0
 
 
@@ -46,14 +47,14 @@ def must_work(level: int) -> None:
 class Way:
     """One way, with environments of all Pythons to go it in."""
 
-    def __init__(self, bases: Bases, name: str) -> None:
+    def __init__(self, bases: Bases, name: str, check: Check) -> None:
         kind, _, level = name.partition("-")
-        self.name = name
+        self.name = f"{name}-{digest(check)[:8]}"
         self.warm = kind == "warm"
         self.level = int(level or 1)
-        self.trial = trial_of(Check(), network=False)
+        self.trial = trial_of(check, network=False)
         self._bases = bases
-        self._room = bases.cache.root.parent / name
+        self._room = bases.cache.root.parent / self.name
         self._room.mkdir()
         self._layers = Layers(bases.cache, OWNER)
         self._places: dict[str, Worktree | Overlay] = {}
@@ -100,6 +101,6 @@ class Way:
 
 
 @functools.cache
-def shared_way(session: Path, name: str) -> Way:
-    """Return the only one below a session's directory: its servers are started once."""
-    return Way(shared_bases(session), name)
+def shared_way(session: Path, name: str, check: Check = IMPORT) -> Way:
+    """Return the only one for a check below a session's directory: its servers are started once."""
+    return Way(shared_bases(session), name, check)
