@@ -15,10 +15,11 @@ import json
 import os
 import sys
 
-INI = (
+_WORDS = (
     "autoscale cache check command cross env exclude_newer extras groups inactivity matrix memory network pin pre profile"
     " project python ram report resolution resume run runner sandbox slots stats timeout versions with yanked"
-).split()
+)
+INI = _WORDS.split()
 """Names of our ini options, which a project's configuration may hold: to its own pytest they mean nothing."""
 ONE, ALL = 8192, 4 << 20
 """Characters of one detail, and of all together."""
