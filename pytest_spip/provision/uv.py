@@ -143,13 +143,11 @@ class Uv:
         arguments += ["--quiet", "--no-build", "--no-python-downloads", *self._options(), *links]
         arguments += ["--resolution", resolution or "highest", "--output-file", str(lock)]
         asked = "\n".join(requirements)
-        how = {
-            "timeout": timeout,
-            "stdin": asked,
-            "cwd": lock.parent,
-            "first": [path.parent.as_uri() for path in alone],
-        }
-        status, output = self._run(arguments, self._logging(), **how)
+        first = [path.parent.as_uri() for path in alone]
+        run = functools.partial(
+            self._run, environment=self._logging(), timeout=timeout, stdin=asked, cwd=lock.parent, first=first
+        )
+        status, output = run(arguments)
         name = re.split(r"[\[=<>!~; @]", requirements[0], maxsplit=1)[0] if requirements else ""
         if status and re.search(rf"no version of {re.escape(name)}\b", output) and not self._indexes.offline:
             # The plan has just seen that version: what uv kept of the listing is older.
