@@ -188,7 +188,7 @@ class Uv:
 
         Raises ``Failure`` where it does not build, and like :meth:`resolve` for reasons of the network or the machine.
         """
-        arguments = ["build", "--sdist", "--quiet", "--python", interpreter.path, "--no-python-downloads"]
+        arguments = ["build", "--sdist", "--python", interpreter.path, "--no-python-downloads"]
         arguments += [*self._options(), "--out-dir", str(target), str(project)]
         theirs = {name: value for name, value in self._environ.items() if not name.startswith(("UV_", "PIP_"))}
         status, output = self._run(arguments, theirs | self._environment(), timeout)
