@@ -21,8 +21,9 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
     try:
         work = reader.work()
         seconds, cpu, iowait = reader.pace()
-        began, lasted = reader.last_session()
+        began, lasted, judged = reader.last_session()
         course = Course(began, timeline.provisioned() or began, began + lasted)
+        controller = timeline.processor_share(CONTROLLER)
         workers = worker_times(timeline.spans(), course)
         pressures = [sample.memory_pressure or 0.0 for sample in timeline.host()]
         figures = Figures(
@@ -32,7 +33,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             cpu=cpu,
             iowait=iowait,
             memory=sum(pressures) / len(pressures) if pressures else 0.0,
-            controller=timeline.processor_share(CONTROLLER),
+            controller=controller,
             on_disk=on_disk,
             fetched=any(work.get(what) for what in ("resolved", "downloaded", "built")),
         )
@@ -49,6 +50,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             iowait=iowait,
             disagreements=reader.disagreements(),
             workers=workers,
+            controller=controller * lasted / judged if judged else 0.0,
             limits=limits(figures),
             untold=timeline.untold(),
         )

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from pytest_spip.errors import UsageProblem
 
 __all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
@@ -212,6 +210,8 @@ def _project(path: Path) -> Path:
 
 
 def _beside(texts: Sequence[str]) -> tuple[str, ...]:
+    from packaging.requirements import InvalidRequirement, Requirement  # not where nobody asks for a matrix
+
     for text in texts:
         try:
             Requirement(text)

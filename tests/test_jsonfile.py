@@ -23,7 +23,7 @@ runner worker host locked reproduce
 SUMMARY = """
 planned passed failed skipped killed crashed error seconds per_second cpu_utilisation iowait phases
 """
-ADDED = {"combination": {"output"}, "summary": {"work", "workers", "limits", "untold"}}
+ADDED = {"combination": {"output"}, "summary": {"work", "workers", "controller", "limits", "untold"}}
 """Keys beyond those of the design; schema 1 may grow."""
 
 
@@ -64,6 +64,7 @@ def finished() -> Summary:
         workers={"gw0": {"run": 2.00001, "tail": 1.23456}},
         limits=("limited by: tail - patience",),
         untold={"gw1": 2},
+        controller=0.00015234,
     )
 
 
@@ -131,6 +132,7 @@ def test_document_sums_up(finished: Summary) -> None:
         "phases": {"resolve": 1.2346, "run": 2.0},
         "work": {"resolved": 3, "downloaded": 0, "built": 0, "filed": 0},
         "workers": {"gw0": {"run": 2.0, "tail": 1.2346}},
+        "controller": {"cpu_seconds_per_verdict": 0.000152},
         "limits": ["limited by: tail - patience"],
         "untold": {"gw1": 2},
     }

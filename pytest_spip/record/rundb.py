@@ -328,10 +328,13 @@ class RunReader:
         seconds, measured, cpu, iowait = told
         return seconds, cpu / measured if measured else 0.0, iowait / measured if measured else 0.0
 
-    def last_session(self) -> tuple[float, float]:
-        """Return when the last session began, in seconds since the epoch, and how long it ran combinations."""
-        ((began, seconds),) = self._rows("SELECT began, seconds FROM session ORDER BY number DESC LIMIT 1")
-        return began, seconds or 0.0
+    def last_session(self) -> tuple[float, float, int]:
+        """Return when the last session began, in seconds since the epoch, how long it ran combinations, and how many it judged."""
+        judged = "SELECT count(*) FROM ledger WHERE session = number"
+        ((began, seconds, count),) = self._rows(
+            f"SELECT began, seconds, ({judged}) FROM session ORDER BY number DESC LIMIT 1"  # noqa: S608  # our own words
+        )
+        return began, seconds or 0.0, count
 
     def phases(self) -> dict[str, float]:
         """Return seconds per phase, summed over all processes."""

@@ -42,8 +42,8 @@ class Row:
 class Summary:
     """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
 
-    ``workers`` tells where each worker's time went, ``limits`` what limited the run; ``untold`` how many combinations each
-    worker ran of which its telemetry has nothing.
+    ``workers`` tells where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
+    ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing.
     """
 
     facts: Mapping[str, Any]
@@ -60,6 +60,7 @@ class Summary:
     iowait: float
     disagreements: tuple[Disagreement, ...] = ()
     workers: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    controller: float = 0.0
     limits: tuple[str, ...] = ()
     untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -88,6 +89,7 @@ def summarise(
     iowait: float,
     disagreements: Sequence[Disagreement] = (),
     workers: Mapping[str, Mapping[str, float]] | None = None,
+    controller: float = 0.0,
     limits: Sequence[str] = (),
     untold: Mapping[str, int] | None = None,
 ) -> Summary:
@@ -107,6 +109,7 @@ def summarise(
         iowait=iowait,
         disagreements=tuple(disagreements),
         workers=workers or {},
+        controller=controller,
         limits=tuple(limits),
         untold=untold or {},
     )

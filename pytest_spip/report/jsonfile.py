@@ -83,6 +83,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "phases": _rounded(summary.phases),
         "work": {what: summary.work.get(what, 0) for what in ("resolved", "downloaded", "built", "filed")},
         "workers": {worker: _rounded(times) for worker, times in summary.workers.items()},
+        "controller": {"cpu_seconds_per_verdict": round(summary.controller, 6)},
         "limits": list(summary.limits),
         "untold": dict(summary.untold),
     }
