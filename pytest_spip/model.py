@@ -239,6 +239,7 @@ class Combo:
     label: str
     extras: tuple[str, ...] = ()
     prejudged: Verdict | None = None
+    resolution: str = ""
 
     @property
     def id(self) -> str:

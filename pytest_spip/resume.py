@@ -146,6 +146,8 @@ class Interrupted:
         """
         self._check(planner)
         gone = self._gone(planner.cache)
+        if self.missing:
+            self._open_project(planner)
         store = WheelStore(planner.cache)
         combos = tuple(self._judged(combo, gone) for combo in self.combos)
         lost = {combo.ordinal for combo in self.missing if combo.interpreter in gone}
@@ -166,6 +168,12 @@ class Interrupted:
         if str(planner.sandbox.level) != self.facts["sandbox"]:
             told = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
             raise UsageProblem("--spip-resume", told, "go on where it began, or start a new run")
+
+    def _open_project(self, planner: Planner) -> None:
+        planner.open_project(self.interpreters)
+        if planner.project and planner.project.identity != self.facts.get("project"):
+            what = f"the project has changed since run {self.directory.path.name} was planned"
+            raise UsageProblem("--spip-resume", what, "start a new run")
 
     def _gone(self, cache: Cache) -> dict[str, str]:
         """Return the interpreters that work is left for and that are not what they were, with the reason."""
@@ -214,10 +222,13 @@ class Interrupted:
 
 
 def _stands(done: Provisioned, store: WheelStore) -> bool:
-    """Tell whether what provisioning made still counts: errors do not, nor do wheels that left the store."""
+    """Tell whether what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
     if done.environment is None:
         return done.verdict is not None and done.verdict.outcome is not Outcome.ERROR
-    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels)
+    tree = done.environment.tree
+    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels) and (
+        not tree or Path(tree).is_dir()
+    )
 
 
 def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:

@@ -153,9 +153,9 @@ def locks_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     lock = Locker.lock
 
-    def counting(locker: Locker, requirement: str, *more: Any) -> Lock:
-        asked.append(requirement)
-        return lock(locker, requirement, *more)
+    def counting(locker: Locker, requirements: Sequence[str], *more: Any) -> Lock:
+        asked.append(requirements[0])
+        return lock(locker, requirements, *more)
 
     monkeypatch.setattr(Locker, "lock", counting)
     return asked
@@ -459,7 +459,7 @@ def test_offline(supply: Supply) -> None:
     """Offline, a wheel that is not in the store is not fetched."""
     wheel(supply.files, "demo", "1.0", GOOD)
     plan = planned(supply)
-    supply.locker().lock("demo==1.0", supply.here(), None)
+    supply.locker().lock(("demo==1.0",), supply.here())
     asked = list(supply.index.requests)
     offline = supply.indexes(offline=True)
     done = the(provisioned(supply, plan, offline, offline=True))

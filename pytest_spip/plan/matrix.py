@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pytest_spip.compat import pick_file, usable_files
+from pytest_spip.compat import accepts_python, pick_file, usable_files
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Plan, Reason, Release, Verdict
 
-__all__ = ["make_plan", "numbered", "parse_requirement"]
+__all__ = ["make_plan", "numbered", "parse_requirement", "without_old_pythons"]
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -76,6 +76,18 @@ def numbered(combos: Iterable[Combo]) -> Iterator[Combo]:
     """Yield the combinations with their places as ordinals; nearly always they have them already."""
     for ordinal, combo in enumerate(combos):
         yield combo if combo.ordinal == ordinal else dataclasses.replace(combo, ordinal=ordinal)
+
+
+def without_old_pythons(
+    combos: Iterable[Combo], interpreters: Iterable[Interpreter], project: str, requires_python: str
+) -> list[Combo]:
+    """Judge the combinations on interpreters that the project beside them does not admit."""
+    refused = {one.id for one in interpreters if not one.problem and not accepts_python(requires_python, one.version)}
+    verdict = _skip(Reason.REQUIRES_PYTHON, f"{project}: Requires-Python {requires_python}")
+    return [
+        dataclasses.replace(combo, prejudged=verdict) if combo.interpreter in refused and not combo.prejudged else combo
+        for combo in combos
+    ]
 
 
 def _combos(
