@@ -343,7 +343,8 @@ class Environment:
 class Composed:
     """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages.
 
-    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for.
+    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for;
+    ``layer_of`` names, by a wheel's sha256, its layer, where each wheel has one of its own.
     """
 
     prefix: str
@@ -355,6 +356,7 @@ class Composed:
     layers: tuple[str, ...] = ()
     uncompiled: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
+    layer_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Span(NamedTuple):

@@ -11,7 +11,7 @@ from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
 
-__all__ = ["suite_verdict"]
+__all__ = ["suite_sources", "suite_verdict"]
 
 OUTCOMES = frozenset({"passed", "failed", "skipped", "xfailed", "xpassed", "error"})
 NO_TESTS = 5
@@ -33,6 +33,11 @@ def suite_verdict(ended: Ended, limits: Limits, *, network: bool) -> tuple[Verdi
     """Return the verdict of a suite, its tests as far as they were told, and the child's own peak RSS in bytes."""
     told = _Told(ended.result)
     return _verdict(ended, told, limits, network=network), tuple(told.tests.values()), told.peak_rss
+
+
+def suite_sources(result: bytes) -> tuple[str, ...]:
+    """Return the files that a suite says it imported."""
+    return tuple(str(name) for kind, fields in _records(result) if kind == "sources" for name in fields)
 
 
 class _Told:

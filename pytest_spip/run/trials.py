@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
@@ -25,7 +26,8 @@ from pytest_spip.run.metadata import metadata_problem
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.suite import suite_verdict
+from pytest_spip.run.stems import Stem, stem_of
+from pytest_spip.run.suite import suite_sources, suite_verdict
 
 __all__ = ["Trial", "child_environment", "trial_of", "tried"]
 
@@ -54,8 +56,8 @@ _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed w
 class Trial(Protocol):
     """A check: what a child does for it, and what the child's end means.
 
-    ``warm`` tells whether a fork server's warm child can do it, ``streams`` whether what a child said counts also when it
-    did not come to its end.
+    ``warm`` tells whether a fork server's warm child can do it by itself, ``streams`` whether what a child said counts also
+    when it did not come to its end.
     """
 
     warm: bool
@@ -66,6 +68,17 @@ class Trial(Protocol):
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         """Return the program of a cold child; ``RESULT`` and ``NONCE`` in it become descriptors."""
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        """Return the process that a server may fork for the program instead of starting it; None when there can be none.
+
+        ``variables`` are those of all combinations.
+        """
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        """Return the source files below a directory that a child says it imported; it may say what it likes."""
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         """Return what the child's end means."""
@@ -101,6 +114,16 @@ class _Import:
         modules = self.modules(combo, environment)
         return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
 
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        return None
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        kind, *fields = ended.result.split(b"\0")
+        names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
+        return _below(top, map(os.fsdecode, names.split(b"\n")))
+
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
         return Result(
@@ -126,6 +149,14 @@ class _Command:
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         return (ENV, *self._words)
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        return None
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        return ()
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         return Result(
@@ -160,7 +191,17 @@ class _Suite:
         return ()
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, *self._words)
+        trace = f"{composed.site}/" if composed.uncompiled else ""
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, trace, *self._words)
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        command = (composed.python, "-u", CHECK_SUITE, RESULT, "stem", "", *self._words)
+        return stem_of(combo.package, environment, composed, limits, command, variables)
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        return _below(top, suite_sources(ended.result))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
@@ -181,13 +222,17 @@ def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
     return [wheels[canonicalize_name(package)] for package, _ in combo.releases]
 
 
+def _below(top: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(top) and name.endswith(".py"))
+
+
 def _story(output: str, trace: str) -> str:
     """Return the end of what the child wrote, and the traceback on lines of its own."""
     gap = "\n" if output and trace and not output.endswith("\n") else ""
     return (output + gap + trace)[-STORY:]
 
 
-def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> Mapping[str, str]:
+def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """Return the environment variables of a combination: of the user's only those that were named."""
     return {**ALONE, **dict(passed)} | {
         "PATH": f"{composed.prefix}/bin:{SYSTEM_PATH}",
