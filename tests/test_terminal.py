@@ -209,10 +209,10 @@ def test_cross() -> None:
         "not all was tried; the cell of several versions tells of those that were"
     )
     assert text(grid_lines(summary(combos, results))) == [
-        "ark+bee                          py312",
-        "1.5           + 2.4 … 2.1 (4)       ok",
-        "1.5           + 2.0                imp",
-        "1.4 … 1.0 (5) + 2.4 … 2.0 (5)       ok",
+        "ark+bee                        py312",
+        "1.5           + 2.4 … 2.1 (4)     ok",
+        "1.5           + 2.0              imp",
+        "1.4 … 1.0 (5) + 2.4 … 2.0 (5)     ok",
         "ok passed   imp import failed",
     ]
 
