@@ -214,12 +214,14 @@ def _beside(texts: Sequence[str]) -> tuple[str, ...]:
 
     for text in texts:
         try:
-            Requirement(text)
+            url = Requirement(text).url
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0]
             raise UsageProblem(
                 "--spip-with", f"{text!r} is no requirement ({reason})", "write it like 'pytest-timeout>=2'"
             ) from error
+        if url:
+            raise UsageProblem("--spip-with", f"{text!r} is a URL", "name a project that an index lists")
     return tuple(texts)
 
 
