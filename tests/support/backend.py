@@ -50,7 +50,7 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
     if options["fails"]:
         raise RuntimeError(options["fails"])
     if options.get("fails_on") == "{}.{}".format(*sys.version_info[:2]):
-        raise RuntimeError("no compiler for {}".format(options["fails_on"]))
+        raise RuntimeError("no compiler for " + options["fails_on"])
     tag = options["tag"] or running_tag()
     filename = "{}-{}.whl".format(options["stem"], tag)
     info = options["stem"] + ".dist-info"
