@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from pytest_spip.disk import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.needs import Needs, Wanted
 from pytest_spip.provision.project import Project, open_project
@@ -17,6 +20,7 @@ from tests.support.supply import Supply
 
 FILES = {"mine/__init__.py": "", "tests/test_mine.py": "def test_it():\n    pass\n"}
 INSTALLS = ("mine/__init__.py",)
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @pytest.fixture
@@ -27,11 +31,11 @@ def supply(tmp_path: Path) -> Iterator[Supply]:
         yield Supply(tmp_path, index)
 
 
-def written(supply: Supply, **options: object) -> Path:
+def written(supply: Supply, *, more: Mapping[str, str] = NONE, **options: object) -> Path:
     """Write a project with an extra and a group."""
     metadata = suite_metadata("My.Mine", "1.0", 'six; extra == "test"', extras=["test"], requires_python=">=3.8")
     given = {"metadata": metadata, "groups": 'dev = ["toml"]', **options}
-    return project(supply.root / "mine", "My.Mine", "1.0", FILES, installs=INSTALLS, **given)  # type: ignore[arg-type]
+    return project(supply.root / "mine", "My.Mine", "1.0", {**FILES, **more}, installs=INSTALLS, **given)  # type: ignore[arg-type]
 
 
 def opened(supply: Supply, directory: Path, wanted: Wanted = Wanted(suite=True)) -> Project:  # noqa: B008  # frozen
@@ -61,15 +65,31 @@ def test_same_files_same_project(supply: Supply) -> None:
 
 def test_ignored_file_that_is_packed(supply: Supply) -> None:
     """What git ignores and the sdist holds nevertheless, as generated sources are, makes another project too."""
-    directory = written(supply)
+    directory = written(supply, more={"made.py": "x = 1\n", ".gitignore": "made.py\n"})
     subprocess.run(["git", "init", "-q", str(directory)], check=True)
-    (directory / ".gitignore").write_text("made.py\n")
-    (directory / "made.py").write_text("x = 1\n")
     first = opened(supply, directory)
     (directory / "made.py").write_text("x = 2\n")
     second = opened(supply, directory)
     assert first.source == second.source
     assert first.identity != second.identity
+
+
+def test_packed_debris(supply: Supply) -> None:
+    """Runs and caches that a careless backend packs make no other project."""
+    directory = written(supply, more={".spip/runs/a": "1"})
+    first = opened(supply, directory)
+    (directory / ".spip" / "runs" / "a").write_text("2")
+    assert opened(supply, directory) == first
+
+
+def test_plain(supply: Supply) -> None:
+    """A project survives JSON, as long as its files are in the cache."""
+    one = opened(supply, written(supply))
+    plain = json.loads(json.dumps(one.to_plain()))
+    assert Project.from_plain(plain) == one
+    remove_tree(one.source)
+    with pytest.raises(FileNotFoundError, match="no longer in the cache"):
+        Project.from_plain(plain)
 
 
 def test_nothing_is_left_in_the_project(supply: Supply) -> None:
@@ -97,7 +117,7 @@ def test_nothing_is_left_in_the_project(supply: Supply) -> None:
 )
 def test_bad_projects(supply: Supply, options: dict[str, object], wanted: Wanted, told: str) -> None:
     """What is wrong with a project is one line that names the option and the mend."""
-    directory = written(supply, **options)
+    directory = written(supply, **options)  # type: ignore[arg-type]  # passed on
     with pytest.raises(UsageProblem, match=told) as caught:
         opened(supply, directory, wanted)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["SOURCES", "hides_wheel", "project_files"]
+__all__ = ["DEBRIS", "SOURCES", "hides_wheel", "project_files"]
 
 DEBRIS = frozenset(
     {

@@ -9,6 +9,7 @@ Runs inside foreign interpreters: stdlib only, syntax of Python 3.7. ``backend.j
     fails     message to fail with; empty to succeed
     counter   file that gets one line for each build, the version of the building Python; empty for none
     fails_on  version of Python, such as 3.12, on which no wheel can be built; missing for none
+    packs     paths of files that go into the sdist
     unpacked  message with which packing the sdist fails; missing to succeed
 """
 
@@ -62,15 +63,13 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
 
 
 def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
-    """Pack all that lies beside this file; as other backends do it, the archive tells when that was."""
+    """Pack the files that ``backend.json`` names; as other backends do it, the archive tells when that was."""
     options = json.loads((HERE / "backend.json").read_text(encoding="utf-8"))
     if options.get("unpacked"):
         raise RuntimeError(options["unpacked"])
     with tarfile.open(str(Path(sdist_directory, options["stem"] + ".tar.gz")), "w:gz") as archive:
-        for path in sorted(HERE.rglob("*")):
-            inner = path.relative_to(HERE)
-            if path.is_file() and ".git" not in inner.parts and "__pycache__" not in inner.parts:
-                archive.add(str(path), options["stem"] + "/" + inner.as_posix())
+        for path in options["packs"]:
+            archive.add(str(HERE / path), options["stem"] + "/" + path)
         info = tarfile.TarInfo(options["stem"] + "/PKG-INFO")
         info.mtime, info.size = time.time(), len(options["metadata"].encode())
         archive.addfile(info, io.BytesIO(options["metadata"].encode()))

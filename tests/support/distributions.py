@@ -169,6 +169,7 @@ def project(
         "files": list(installs),
         "fails": "",
         "counter": "",
+        "packs": ["backend.py", "backend.json", "pyproject.toml", *files],
         **options,
     }
     table = f"\n[dependency-groups]\n{groups}\n" if groups else ""
