@@ -240,7 +240,8 @@ def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:
     wanted: dict[str, dict[str, None]] = {}
     for combo in combos:
         if not combo.prejudged:
-            wanted.setdefault(combo.package, {})[combo.version] = None
+            for package, version in combo.releases:
+                wanted.setdefault(package, {})[version] = None
     for package, versions in wanted.items():
         listed = {release.version: release for release in planner.considered(package)}
         yield from (listed.get(version) or Release(package, version, ()) for version in versions)

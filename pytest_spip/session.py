@@ -44,7 +44,7 @@ from pytest_spip.model import (
 from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, select
-from pytest_spip.plan.matrix import make_plan, numbered, parse_requirement, without_old_pythons
+from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.needs import Wanted
@@ -82,6 +82,7 @@ class Planner:
         self.requirements = [parse_requirement(text) for text in settings.matrix]
         self._wanted = parse_wanted(settings.python)
         self._policy = parse_policy(settings.versions)
+        check_cross(self.requirements, self._policy, cross=settings.cross)
         self._environ = environ
         find_uv()
         check_git()
@@ -103,7 +104,14 @@ class Planner:
         interpreters = self._interpreters(offered)
         releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
         draft = make_plan(
-            self.requirements, releases, interpreters, exclude_newer=self.settings.exclude_newer, notes=self._notes
+            self.requirements,
+            releases,
+            interpreters,
+            resolutions=["" if way == "highest" else way for way in self.settings.resolution],
+            cross=self.settings.cross,
+            sampled=self._policy == "pairwise",
+            exclude_newer=self.settings.exclude_newer,
+            notes=self._notes,
         )
         self.project = self._open_project(interpreters)
         combos = list(draft.combos)
@@ -153,11 +161,14 @@ class Planner:
         return any([uv.install_python(wish) for wish in wishes if "/" not in wish])  # noqa: C419  # all are tried
 
     def _releases(self, requirement: Requirement) -> tuple[Release, ...] | Verdict:
-        """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own."""
+        """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own.
+
+        Of a cross each project is a part of every combination.
+        """
         try:
             return self._chosen(requirement)
         except (UsageProblem, IndexProblem) as error:
-            if len(self.requirements) > 1:
+            if len(self.requirements) > 1 and not self.settings.cross:
                 return Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, _first_clause(error))
             if isinstance(error, UsageProblem):
                 raise

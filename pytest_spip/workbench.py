@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
+DIFFERING = 5
+"""Tests that are named of those in which warm and cold disagree."""
 TIDY = 100
 """Combinations after which memory that is free is given back to the system."""
 MAIN = "main"
@@ -246,12 +248,15 @@ class Workbench:
         if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
             return _run_cold(run)
         warm = run(warm=True)
+        if warm.runner == "cold":  # no fork could be had, and what it showed needs no confirmation
+            return warm if warm.verdict.reason is not Reason.SIGKILL else _run_cold(run)
         passed = warm.verdict.outcome is Outcome.PASSED
         if self._spec.runner == "warm" or (passed and not self._is_sampled(combo)):
             return warm
         cold = _run_cold(run)
-        if (warm.verdict.outcome, warm.verdict.reason) != (cold.verdict.outcome, cold.verdict.reason):
-            self._telemetry.disagreement(Disagreement(combo.ordinal, _told(warm), _told(cold)))
+        if _shown(warm) != _shown(cold):
+            differing = dict(_shown(warm)[2].items() ^ _shown(cold)[2].items())
+            self._telemetry.disagreement(Disagreement(combo.ordinal, _told(warm, differing), _told(cold, differing)))
             return cold
         return warm if passed else cold
 
@@ -306,7 +311,9 @@ class Workbench:
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
         """Return one line that shows the failure again, without us."""
         python = self._interpreters[combo.interpreter].path
-        words = ["uv", "run", "--isolated", "--no-project", "--python", python, "--with", combo.requirement]
+        words = ["uv", "run", "--isolated", "--no-project", "--python", python]
+        words += [word for requirement in combo.requirements for word in ("--with", requirement)]
+        words += ["--resolution", combo.resolution] if combo.resolution else []
         words += ["--exclude-newer", self._spec.exclude_newer] if self._spec.exclude_newer else []
         options = f" {self._spec.index_options}" if self._spec.index_options else ""
         return f"{shlex.join(words)}{options} {shlex.join(self._tried(combo, provisioned))}"
@@ -319,7 +326,8 @@ class Workbench:
             case Check("suite", words):
                 return ("pytest", *words)
         wheels = provisioned.environment.wheels if provisioned.environment else ()
-        modules = next((wheel.modules for wheel in wheels if wheel.name == combo.package), ())
+        known = {wheel.name: wheel.modules for wheel in wheels}
+        modules = [module for package, _ in combo.releases for module in known.get(package, ())]
         return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")
 
 
@@ -352,9 +360,16 @@ def _runner(spec: BenchSpec, worker: str) -> Runner:
     return ForkRunner(trial, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
 
 
-def _told(result: Result) -> str:
+def _shown(result: Result) -> tuple[Outcome, Reason | None, dict[str, str]]:
+    """Return what warm and cold must agree on: the verdict, and what became of each test."""
+    return result.verdict.outcome, result.verdict.reason, {test.id: test.outcome for test in result.tests}
+
+
+def _told(result: Result, differing: Iterable[str]) -> str:
+    """Return a result in words, and of the tests in which it differs from another the first few."""
     verdict = result.verdict
     reason = f" ({verdict.reason.value})" if verdict.reason else ""
-    return (
-        f"{verdict.outcome.value}{reason}: {verdict.detail}" if verdict.detail else f"{verdict.outcome.value}{reason}"
-    )
+    told = f"{verdict.outcome.value}{reason}" + (f": {verdict.detail}" if verdict.detail else "")
+    outcomes = _shown(result)[2]
+    tests = [f"{name} {outcomes.get(name, 'not run')}" for name in sorted(differing)[:DIFFERING]]
+    return "; ".join([told, *tests])

@@ -50,5 +50,9 @@ class Overlay:
         except OSError as error:
             raise HarnessProblem(f"cannot lay out an environment's wheels: {error}") from error
         yield dataclasses.replace(
-            self._bare, layers=layers, scripts=scripts, uncompiled=self._layers.uncompiled(layers)
+            self._bare,
+            layers=layers,
+            scripts=scripts,
+            uncompiled=self._layers.uncompiled(layers),
+            layer_of={stack[0].sha256: name for stack, name in zip(stacks, names, strict=True) if len(stack) == 1},
         )

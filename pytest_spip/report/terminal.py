@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_spip.model import Outcome, Reason, Result
-from pytest_spip.report.analysis import Group, Row, Summary, grid
+from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result
+from pytest_spip.report.analysis import Group, Summary
+from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
 
 __all__ = ["Line", "cell", "closing_lines", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
 
@@ -36,8 +37,10 @@ _REASON_CELLS: dict[Reason, tuple[str, str]] = {
     Reason.NO_SOLUTION: ("nosol", "yellow"),
     Reason.NO_WHEEL: ("nowhl", "dim"),
 }
+_IMPORT_ONLY = ("io", "yellow")
 _MEANINGS = {
     "ok": "passed",
+    "io": "import only, no tests",
     "imp": "import failed",
     "build": "build failed",
     "dep": "a dependency's build failed",
@@ -60,6 +63,8 @@ def cell(result: Result | None) -> tuple[str, str]:
     """Return a cell's text and style."""
     if result is None:
         return (".", "dim")
+    if result.verdict.is_import_only:
+        return _IMPORT_ONLY
     return (
         _REASON_CELLS.get(result.verdict.reason) or _CELLS[result.verdict.outcome]
         if result.verdict.reason
@@ -69,7 +74,7 @@ def cell(result: Result | None) -> tuple[str, str]:
 
 def grid_lines(summary: Summary) -> Iterator[Line]:
     """Yield the grid: versions down, Pythons across."""
-    versions = {(combo.package, combo.version) for combo in summary.combos}
+    versions = {combo.releases for combo in summary.combos}
     labels, rows = grid(summary, compact=len(versions) > COMPACT_FROM)
     shown = rows[:LARGEST]
     wide = max((len(_name(row)) for row in shown), default=0)
@@ -86,12 +91,28 @@ def grid_lines(summary: Summary) -> Iterator[Line]:
     if len(rows) > LARGEST:
         yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
     yield legend(shown)
+    if ways := _resolutions(summary):
+        yield [(ways, "dim")]
 
 
 def _name(row: Row) -> str:
     if not row.first:
         return "not listed"
-    return row.first if row.count == 1 else f"{row.first} … {row.last} ({row.count})"
+    versions = " + ".join(map(_versions, (Stretch(row.first, row.last, row.count), *row.others)))
+    return f"{versions}  {', '.join(row.resolutions)}" if row.resolutions else versions
+
+
+def _versions(stretch: Stretch) -> str:
+    return stretch.first if stretch.count == 1 else f"{stretch.first} … {stretch.last} ({stretch.count})"
+
+
+def _resolutions(summary: Summary) -> str:
+    """Explain rows that name no resolution, where not all is as it is by default."""
+    ways = dict.fromkeys(combo.resolution for combo in summary.combos)
+    told = ", ".join(way or HIGHEST for way in ways)
+    if len(ways) > 1:
+        return f"resolutions: {told}; rows that name none stand for all"
+    return f"resolution: {told}" if any(ways) else ""
 
 
 def _cells(row: Row, columns: Sequence[int]) -> Iterator[tuple[str, str]]:
@@ -140,9 +161,10 @@ def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
 
 def summary_line(summary: Summary) -> str:
     """Return the line that everybody reads."""
-    counts = ", ".join(
-        f"{summary.counts[outcome]} {outcome.value}" for outcome in Outcome if summary.counts.get(outcome)
-    )
+    told = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
+    told[Outcome.PASSED.value] -= summary.import_only
+    told = {"passed": told.pop("passed"), IMPORT_ONLY: summary.import_only, **told}
+    counts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"

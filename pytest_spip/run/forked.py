@@ -43,9 +43,15 @@ class ForkRunner:
         self._pycache = pycache
         self._servers: dict[str, ForkServer] = {}
         self._imported: tuple[str, ...] = ()
+        self._was_warm = False
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
-        """Tell whether a child forked of a combination's interpreter can do it; not before that one's closures are known."""
+        """Tell whether a child forked of a combination's interpreter can do it; not before that one's closures are known.
+
+        Of a pytest that is loaded already, one may be forked wherever wheels have layers of their own.
+        """
+        if self._trial.streams:
+            return bool(composed.layer_of)
         return self._trial.warm and self._server(combo, composed).warm
 
     def run(
@@ -59,24 +65,30 @@ class ForkRunner:
         variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
+        forks = warm and self._trial.warm
+        program = () if forks else self._trial.program(combo, environment, composed)
+        own = {**child_environment(composed, self._sandbox.passed), **variables}
         request = Request(
             cwd=composed.cwd,
             limits=limits,
             site=composed.site,
             modules=self._trial.modules(combo, environment),
-            trace=f"{composed.prefix}/" if warm and composed.uncompiled else "",
+            trace=f"{composed.prefix}/" if composed.uncompiled else "",
             layers=composed.layers,
             scripts=composed.scripts,
-            command=() if warm else self._trial.program(combo, environment, composed),
+            command=program,
+            stem=self._trial.stem(combo, environment, composed, limits, own) if warm else None,
             streams=self._trial.streams,
-            environment={**({} if warm else child_environment(composed, self._sandbox.passed)), **variables},
+            environment=variables if forks else own,
         )
+        self._was_warm = warm
         result = tried(self._trial, combo, environment, limits, lambda: self._ended(combo, composed, request))
-        return dataclasses.replace(result, runner="warm" if warm else "cold")
+        return dataclasses.replace(result, runner="warm" if self._was_warm else "cold")
 
     def _ended(self, combo: Combo, composed: Composed, request: Request) -> Ended:
         ended = self._asked(combo, composed, request)
-        self._imported = _sources(ended.result, request.trace) if request.trace else ()
+        self._imported = self._trial.sources(ended, request.trace) if request.trace else ()
+        self._was_warm = ended.warm
         return ended
 
     def _asked(self, combo: Combo, composed: Composed, request: Request) -> Ended:
@@ -122,14 +134,6 @@ class ForkRunner:
     def close(self) -> None:
         """End the servers."""
         self.forget()
-
-
-def _sources(result: bytes, top: str) -> tuple[str, ...]:
-    """Return the source files below a directory that a child says it imported; it may say what it likes."""
-    kind, *fields = result.split(b"\0")
-    names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
-    told = (os.fsdecode(name) for name in names.split(b"\n"))
-    return tuple(name for name in told if name.startswith(top) and name.endswith(".py"))
 
 
 def _bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

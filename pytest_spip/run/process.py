@@ -46,7 +46,8 @@ class Ended:
     """How a child ended. ``status`` as ``waitpid`` gives it, negative for a signal; ``cut`` says why we killed it.
 
     ``cut`` is empty or a reason's value, ``evidence`` what was seen then. ``output`` is the tail of stdout and stderr,
-    ``result`` what came over the result pipe, and ``proven`` that the child came to its end; times in seconds, sizes in bytes.
+    ``result`` what came over the result pipe, and ``proven`` that the child came to its end, and
+    ``warm`` that no program was started for it; times in seconds, sizes in bytes.
     """
 
     status: int
@@ -58,6 +59,7 @@ class Ended:
     peak_rss: int
     evidence: str = ""
     proven: bool = True
+    warm: bool = False
 
 
 def adopt_orphans() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Limits
 from pytest_spip.run.process import Ended
+from pytest_spip.run.stems import Stem
 from pytest_spip.run.text import harmless
 
 __all__ = ["CHILD", "NONCE", "RESULT", "STRANGER", "ForkServer", "Request", "Setup", "has_fork_servers"]
@@ -71,7 +72,8 @@ class Setup:
 class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
 
-    ``streams`` keeps the result also of a child that does not come to its end.
+    ``stem`` may be forked for the command instead of starting it. ``streams`` keeps the result also of a child that does not
+    come to its end.
     ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``.
     """
 
@@ -84,6 +86,7 @@ class Request:
     layers: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
+    stem: Stem | None = None
     streams: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Request:
             "layers": self.layers,
             "scripts": self.scripts,
             "command": self.command,
+            "stem": self.stem.to_plain() if self.stem else None,
             "streams": self.streams,
             "environment": dict(self.environment),
             "memory": limits.memory,
@@ -161,6 +165,7 @@ class ForkServer:
             cpu_seconds=told["cpu_seconds"],
             peak_rss=0,
             proven=told["proven"],
+            warm=told["warm"],
         )
 
     def hang_up(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
@@ -25,7 +26,8 @@ from pytest_spip.run.metadata import metadata_problem
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.suite import suite_verdict
+from pytest_spip.run.stems import Stem, stem_of
+from pytest_spip.run.suite import suite_sources, suite_verdict
 
 __all__ = ["Trial", "child_environment", "trial_of", "tried"]
 
@@ -54,8 +56,8 @@ _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed w
 class Trial(Protocol):
     """A check: what a child does for it, and what the child's end means.
 
-    ``warm`` tells whether a fork server's warm child can do it, ``streams`` whether what a child said counts also when it
-    did not come to its end.
+    ``warm`` tells whether a fork server's warm child can do it by itself, ``streams`` whether what a child said counts also
+    when it did not come to its end.
     """
 
     warm: bool
@@ -66,6 +68,17 @@ class Trial(Protocol):
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         """Return the program of a cold child; ``RESULT`` and ``NONCE`` in it become descriptors."""
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        """Return the process that a server may fork for the program instead of starting it; None when there can be none.
+
+        ``variables`` are those of all combinations.
+        """
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        """Return the source files below a directory that a child says it imported; it may say what it likes."""
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         """Return what the child's end means."""
@@ -83,23 +96,33 @@ def trial_of(check: Check, *, network: bool) -> Trial:
 
 def tried(trial: Trial, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]) -> Result:
     """Return the result of a trial, which ``attempt()`` makes, unless what was installed is not what was asked for."""
-    wheel = _own_wheel(combo, environment)
-    if problem := _known_problem(wheel.root, combo.package, combo.version):
-        return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
+    for wheel, (package, version) in zip(_own_wheels(combo, environment), combo.releases, strict=True):
+        if problem := _known_problem(wheel.root, package, version):
+            return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
     return trial.result(combo, environment, attempt(), limits)
 
 
 class _Import:
-    """The import of all public modules of the release."""
+    """The import of all public modules of the release, in a cross of those of all releases, in their order."""
 
     warm, streams = True, False
 
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
-        return _own_wheel(combo, environment).modules
+        return tuple(module for wheel in _own_wheels(combo, environment) for module in wheel.modules)
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         modules = self.modules(combo, environment)
         return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        return None
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        kind, *fields = ended.result.split(b"\0")
+        names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
+        return _below(top, map(os.fsdecode, names.split(b"\n")))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
@@ -126,6 +149,14 @@ class _Command:
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         return (ENV, *self._words)
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        return None
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        return ()
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         return Result(
@@ -160,7 +191,17 @@ class _Suite:
         return ()
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, *self._words)
+        trace = f"{composed.site}/" if composed.uncompiled else ""
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, trace, *self._words)
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        command = (composed.python, "-u", CHECK_SUITE, RESULT, "stem", "", *self._words)
+        return stem_of(combo.package, environment, composed, limits, command, variables)
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        return _below(top, suite_sources(ended.result))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
@@ -175,9 +216,14 @@ class _Suite:
         )
 
 
-def _own_wheel(combo: Combo, environment: Environment) -> StoredWheel:
-    name = canonicalize_name(combo.package)
-    return next(wheel for wheel in environment.wheels if wheel.name == name)
+def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
+    """Return the wheels of the releases that a combination is about."""
+    wheels = {wheel.name: wheel for wheel in environment.wheels}
+    return [wheels[canonicalize_name(package)] for package, _ in combo.releases]
+
+
+def _below(top: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(top) and name.endswith(".py"))
 
 
 def _story(output: str, trace: str) -> str:
@@ -186,7 +232,7 @@ def _story(output: str, trace: str) -> str:
     return (output + gap + trace)[-STORY:]
 
 
-def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> Mapping[str, str]:
+def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """Return the environment variables of a combination: of the user's only those that were named."""
     return {**ALONE, **dict(passed)} | {
         "PATH": f"{composed.prefix}/bin:{SYSTEM_PATH}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 from pytest_spip.compose.layers import Layers
 from pytest_spip.disk import Cache
-from pytest_spip.run.forked import _sources
+from pytest_spip.model import Check
+from pytest_spip.run.process import Ended
+from pytest_spip.run.trials import trial_of
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine
 from tests.support.ways import must_work
 
 SITE = "lib/python3.12/site-packages"
+IMPORTED = ("/env/good.py", "/usr/lib/os.py", "/env/good.txt", "", "/environment/x.py")
 COMPILED = f"{SITE}/__pycache__/good.cpython-312.pyc"
 
 
@@ -55,10 +59,14 @@ def test_bytecode_stays_in_its_layer(layers: Layers, tmp_path: Path, place: str)
     assert (list(outside.iterdir()), bytecode_in(layers, "good")) == ([outside / "good.py"], [])
 
 
-def test_only_sources_of_the_environment_are_compiled() -> None:
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("import", "warm\0001\0{}\0\0".format("\n".join(IMPORTED))), ("suite", json.dumps(["sources", *IMPORTED, 3]))],
+)
+def test_only_sources_of_the_environment_are_compiled(kind: str, told: str) -> None:
     """Of what a child says it imported, only sources below the environment count."""
-    told = "/env/good.py\n/usr/lib/os.py\n/env/good.txt\n\n/environment/x.py"
-    assert _sources(f"warm\0001\0{told}\0\0".encode(), "/env/") == ("/env/good.py",)
+    ended = Ended(0, "", "", told.encode(), 0.0, 0.0, 0)
+    assert trial_of(Check(kind), network=False).sources(ended, "/env/") == ("/env/good.py",)
 
 
 def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -> None:

@@ -89,7 +89,7 @@ def filed_installed(cache: Cache, name: str) -> StoredWheel:
     paths = [path for path in found.files or () if path.parts[0] != ".." and path.suffix != ".pyc"]
     files = {str(path): path.read_binary() for path in paths if ".dist-info" not in path.parts[0]}
     entry_points = found.read_text("entry_points.txt") or ""
-    return filed(cache, name, found.version, files, entry_points=entry_points)
+    return filed(cache, name, found.version, files, entry_points=entry_points, requires=found.requires or ())
 
 
 def environment(*wheels: StoredWheel) -> Environment:

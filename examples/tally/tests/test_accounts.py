@@ -19,7 +19,7 @@ def test_line(line, entry):
     assert list(parse(line)) == [entry]
 
 
-@pytest.mark.parametrize("line", ["ada", "12.50", "ada -3", "!"])
+@pytest.mark.parametrize("line", ["ada", "12.50", "ada -3"])
 def test_bad_line(line):
     with pytest.raises(ValueError, match=r"line 1: .* is no entry"):
         list(parse(line))

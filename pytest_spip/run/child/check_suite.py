@@ -1,11 +1,13 @@
 """Runs inside a combination's interpreter, by path: has the environment's own pytest run what lies in the working directory.
 
-    python -u check_suite.py RESULT NONCE ARGUMENT...
+    python -u check_suite.py RESULT NONCE TRACE ARGUMENT...
 
+or, as a process that is forked for that, as stem.py tells. TRACE is a directory, or empty.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
     ["test", ID, OUTCOME, SECONDS, DETAIL]   it is over; also for a module that could not be collected
     ["problem", TEXT]                        pytest cannot be had
+    ["sources", FILE...]                     what was imported from below TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
 DETAIL is a headline and, below it, the report. What is told is cut: a suite may have any number of tests that fail.
 Standard library only, syntax of Python 3.7, and pytest 3 to the newest; nothing imports this file.
@@ -123,9 +125,27 @@ def import_pytest(teller):
     return pytest
 
 
-def main(result, nonce, *arguments):
+def sources_below(directory):
+    """Return the files of modules that were imported from below a directory."""
+    kind = type(sys)
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, kind)]
+    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
+    return [file for file in files if type(file) is str and file.startswith(directory) and file.endswith(".py")]
+
+
+def loaded(name):
+    """Return what a file beside this one defines; it is no module that anybody could import."""
+    path, defined = os.path.join(os.path.dirname(os.path.abspath(__file__)), name), {}
+    with open(path, "rb") as stream:
+        exec(compile(stream.read(), path, "exec"), defined)
+    return defined
+
+
+def main(result, nonce, trace, *arguments):
     """Be pytest, for a session."""
     del sys.path[0]  # this file's directory
+    if nonce == "stem":
+        result, nonce, trace, *arguments = loaded("stem.py")["main"](int(result), arguments)
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
     descriptor = int(result)
     os.set_inheritable(descriptor, False)  # what tests start has nothing to tell
@@ -134,6 +154,8 @@ def main(result, nonce, *arguments):
     status = 1
     if pytest is not None:
         status = int(pytest.main(["-p", "no:cacheprovider", *arguments], plugins=[teller]))
+        if trace:
+            teller.tell("sources", *sources_below(trace))
         teller.tell("end", status, peak_rss())
     if os.getpid() == teller.process and int(nonce) >= 0:
         os.write(descriptor, os.read(int(nonce), 64) + b"\n")

@@ -15,11 +15,14 @@ parts. The first part is JSON, what follows it bytes.
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
+                                    "stem"                 to fork for the command, see stems.py: "key", "layers", "command",
+                                                           "environment"; or nothing
                                     "sources"              to compile instead of all that, see bytecode.py
                                     "streams"              the result counts as far as it came, and the nonce ends it
-    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven"} RESULT OUTPUT
+    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
-            check says why in error. "proven" tells that the nonce came. RESULT is what check_import.py or check_suite.py
+            check says why in error. "proven" tells that the nonce came, "warm" that
+            no program was started for it. RESULT is what check_import.py or check_suite.py
             tell, without the nonce, OUTPUT the tail of the rest.
 
 A child proves that it has come to its end by a nonce that lies in a pipe until then: what a package writes on the result's
@@ -65,7 +68,8 @@ def main(control, pycache):
     kernel, family, seccomp, shelf, check, bytecode, sandbox = (load(pycache, name) for name in names)
     newborn = load(pycache, "newborn", BYTECODE=bytecode, CHECK=check, SANDBOX=sandbox)
     watching = load(pycache, "watching", FAMILY=family, KERNEL=kernel)
-    given = {"KERNEL": kernel, "SECCOMP": seccomp, "SANDBOX": sandbox, "SHELF": shelf}
+    stems = load(pycache, "stems", FAMILY=family, KERNEL=kernel, NEWBORN=newborn)
+    given = {"KERNEL": kernel, "SECCOMP": seccomp, "SANDBOX": sandbox, "SHELF": shelf, "STEMS": stems}
     load(pycache, "serving", NEWBORN=newborn, WATCHING=watching, **given).main(int(control), BASELINE)
 
 

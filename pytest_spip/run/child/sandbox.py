@@ -209,12 +209,16 @@ class Sandbox:
     # -- for every child -------------------------------------------------------------------------------------------------
 
     def compose(self, layers, scripts):
-        """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child.
+        """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
+        self.kernel.unshare(self.kernel.CLONE_NEWNS | self.kernel.CLONE_NEWIPC)
+        self.lay(layers, scripts)
+
+    def lay(self, layers, scripts):
+        """Lay an environment over the worktree, in the mount namespace where we are.
 
         ``layers`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and text.
         """
         kernel, prefix = self.kernel, self.setup["prefix"]
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
         size = self.setup["size"]
         room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
         os.chdir(HIDDEN)
@@ -234,6 +238,11 @@ class Sandbox:
                 self.add_script("ram/u/" + path, text)
             lower = ":".join(["l/" + name for name in layers] + ["base"])
             kernel.mount("overlay", prefix, "overlay", 0, "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower)
+
+    def lift(self):
+        """Take away what :meth:`lay` laid."""
+        for target in (self.setup["prefix"], *(target for target, _ in SCRATCH), HIDDEN + "/ram"):
+            self.kernel.umount(target)
 
     def shown_in_scratch(self):
         """Return what can be read and written of the places that a child's own scratch directories cover."""

@@ -12,7 +12,7 @@ import struct
 import sys
 from importlib.machinery import PathFinder
 
-NEWBORN = KERNEL = SANDBOX = SECCOMP = SHELF = WATCHING = None
+NEWBORN = KERNEL = SANDBOX = SECCOMP = SHELF = STEMS = WATCHING = None
 """The modules beside this one, given by who loads it."""
 
 
@@ -47,9 +47,8 @@ class Channel:
         self.socket.sendall(struct.pack("!%dI" % (len(parts) + 1), len(parts), *map(len, parts)) + b"".join(parts))
 
 
-def serve(channel, sandbox, shelf, request):
-    """Fork for a request, see the child to its end, answer, and learn from it."""
-    child = WATCHING.Child(request, channel, sandbox.level >= 3)
+def fork(channel, sandbox, shelf, request, child):
+    """Return the pid of a child of our own."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -59,12 +58,23 @@ def serve(channel, sandbox, shelf, request):
             NEWBORN.be_child(sandbox, shelf, request, child.theirs)
         finally:
             os._exit(70)  # whatever went wrong, the child must not become a second server
+    return pid
+
+
+def serve(channel, sandbox, shelf, stems, request):
+    """Have a child for a request, see it to its end, answer, and learn from it."""
+    child = WATCHING.Child(request, channel, stems)
+    result, output, _, nonce = child.theirs
+    pid, warm = stems.bear(request, (result, output, nonce)) if stems else (0, False)
+    if not pid:
+        pid, warm = fork(channel, sandbox, shelf, request, child), not request["command"]
     child.watch(pid)
     status, cpu, seconds = child.end(pid)
     child.close()
     if child.cut == "worker gone":
         raise SystemExit
     told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
+    told["warm"] = warm
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
     result, told["proven"] = child.proven_result()
     channel.send(told, result, bytes(child.texts[child.output][-WATCHING.KEPT :]))
@@ -128,8 +138,9 @@ def main(control, baseline):
     gc.disable()
     gc.freeze()
     channel.send({"warm": can_fork(closures)})
+    stems = STEMS.Stems(sandbox, channel) if sandbox.level >= 3 else None
     while True:
         request = channel.receive()
         if request is None:
             return
-        serve(channel, sandbox, shelf, request)
+        serve(channel, sandbox, shelf, stems, request)

@@ -15,10 +15,11 @@ FIRST_LOOK, LOOK = 0.1, 0.2
 class Child:
     """One forked child, as the server sees it: reads what it says, ends it, and tells what became of it."""
 
-    def __init__(self, request, channel, first):
+    def __init__(self, request, channel, stems):
         self.request = request
         self.channel = channel
-        self.first = first
+        self.stems = stems
+        self.first = stems is not None
         self.nonce = os.urandom(16).hex().encode()
         (self.result, self.output, self.fault, nonce), self.theirs = zip(*(os.pipe() for _ in range(4)))
         os.write(self.theirs[3], self.nonce)
@@ -102,14 +103,18 @@ class Child:
         """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
         if self.texts[self.result].split(b"\0", 2)[1:2] not in ([b"passed"], [b"warm"]) and not self.cut:
             self.count_left()
-        if self.first:
+        if self.first and FAMILY.SPARED:
+            FAMILY.kill(pid)
+        elif self.first:
             FAMILY.kill(-1)  # all that is in our pid namespace, and nothing can fork any more
         else:
             FAMILY.kill(-pid)  # not reaped yet, so the number still means its group
             FAMILY.kill_below(pid)
         _, status, usage = os.wait4(pid, 0)
         seconds = time.monotonic() - self.start
-        if self.first:
+        if self.first and FAMILY.SPARED:
+            self.stems.clear()
+        elif self.first:
             FAMILY.reap()
         else:
             FAMILY.kill_below()

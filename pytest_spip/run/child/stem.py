@@ -1,0 +1,215 @@
+"""Runs inside a combination's interpreter, loaded by check_suite.py: loads pytest once, and is forked for suites after that.
+
+    python -u check_suite.py CONTROL stem "" ARGUMENT...
+
+CONTROL is a socket of packets to the fork server, see stems.py, which lays environments over the place where this one lies.
+
+    stem:   "ready"                      pytest is loaded; or why it can serve no suite, and the stem ends
+    server: "fork"                       then a packet of JSON with the descriptors of result, output and nonce:
+                                         "command", "environment" of a cold program that does the same; "cwd", "site"
+    child:  {"pid", "cold"}              it runs the suite; cold says why it becomes that program instead, or nothing
+
+Until it forks, a stem is what a cold program is before pytest looks at the first plugin of the environment. It holds what it
+looked for and found, and a child that would find anything else becomes a cold program.
+Standard library only, syntax of Python 3.7; nothing imports this file.
+"""
+
+import json
+import os
+import sys
+
+SPOILED = ("pkg_resources", "setuptools", "distutils")
+"""Modules that look around in the environment when they are imported."""
+PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
+"""Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
+IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""Variables without which the code of .pth files that name them does nothing."""
+
+
+class Looked:
+    """A finder that finds nothing and remembers what was looked for."""
+
+    def __init__(self):
+        self.names = {}
+
+    def find_spec(self, name, path=None, target=None):
+        """Note a name."""
+        self.names[name] = None
+
+
+def blocked(words):
+    """Return the plugins that arguments keep out: ``-p no:NAME`` or ``-pno:NAME``."""
+    joined = [word[2:] for word in words if word.startswith("-p")]
+    return {word[3:] for word in (*joined, *words) if word.startswith("no:")}
+
+
+def load_pytest(words):
+    """Import what a session imports before it looks for plugins of others."""
+    __import__("pytest")
+    names = sys.modules["_pytest.config"].default_plugins
+    for name in names:
+        if name not in blocked(words):
+            __import__("_pytest." + name)
+
+
+def state_of(path):
+    """Return what tells one file from another; nothing for one that is not there."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def origin_of(name):
+    """Return where the import system finds a module; None when it does not."""
+    parent = name.rpartition(".")[0]
+    if parent and parent not in sys.modules:
+        return None
+    path = getattr(sys.modules[parent], "__path__", ()) if parent else None
+    finder = sys.modules["importlib.machinery"].PathFinder
+    spec = finder.find_spec(name, path)
+    return None if spec is None else spec.origin
+
+
+def known_of(looked):
+    """Return, by name, where the environment's modules were found, and the states of their files.
+
+    Names that are absent are told as such; what the standard library has cannot come from anywhere else.
+    """
+    top, names = sys.prefix + os.sep, {}
+    for name in looked:
+        module = sys.modules.get(name)
+        origin = origin_of(name) if module is None else getattr(module.__spec__, "origin", None)
+        if module is None or (origin or "").startswith(top):
+            names[name] = origin
+    files = [origin for origin in names.values() if origin]
+    return names, {path: state_of(path) for path in (*files, os.path.join(sys.prefix, "pyvenv.cfg"))}
+
+
+def unfit():
+    """Say why this process can be no stem, if so."""
+    if any(name in sys.modules for name in SPOILED):
+        return "pytest imports what looks around in its environment"
+    if len(os.listdir("/proc/self/task")) != 1:
+        return "pytest starts threads"
+    return ""
+
+
+def path_code(site):
+    """Say which file runs code at the start of an interpreter that might change what pytest is; mostly there is none."""
+    for name in sorted(os.listdir(site)):
+        if name.startswith(("sitecustomize", "usercustomize")):
+            return name
+        if name.endswith(".pth") and not harmless(os.path.join(site, name)):
+            return name
+    return ""
+
+
+def harmless(path):
+    """Tell whether what a .pth file runs may as well run after the import of pytest."""
+    with open(path, "rb") as stream:
+        text = stream.read().decode("utf-8", "replace")
+    if any(path.endswith(end) and word in text for end, word in PATH_CODE):
+        return True
+    code = [line for line in text.splitlines() if line.startswith(("import ", "import\t"))]
+    return all(any(name in line for name in IDLE_CODE) for line in code) and not any(map(os.environ.get, IDLE_CODE))
+
+
+def stale(site, known):
+    """Say why a cold program would load another pytest here; nothing when it would load this one."""
+    names, files = known
+    if path_code(site):
+        return path_code(site)
+    sys.path_importer_cache.clear()
+    sys.modules["importlib"].invalidate_caches()
+    sys.modules["site"].addsitedir(site)
+    for path, state in files.items():
+        if state_of(path) != state:
+            return path
+    return next((name for name, origin in names.items() if origin_of(name) != origin), "")
+
+
+def receive(control):
+    """Return a request and its descriptors; the module for that is not left in sight if it was not."""
+    had = "_socket" in sys.modules
+    import _socket
+
+    channel = _socket.socket(fileno=control)
+    text, extra, _, _ = channel.recvmsg(1 << 20, _socket.CMSG_SPACE(3 * 4))
+    channel.detach()
+    if not had:
+        del sys.modules["_socket"]
+    data = extra[0][2]
+    return json.loads(text.decode()), [int.from_bytes(data[at : at + 4], sys.byteorder) for at in (0, 4, 8)]
+
+
+def leave_parent():
+    """Have a child whose parent is the server, as a cold program's is: only orphans are. Returns in the child."""
+    waiting, holding = os.pipe()
+    if os.fork():
+        os._exit(0)
+    os.close(holding)
+    os.read(waiting, 1)
+    os.close(waiting)
+
+
+def be_child(control, known):
+    """Become what the server asks for, and return the arguments of the cold program that does the same."""
+    request, (result, output, nonce) = receive(control)
+    leave_parent()
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for standard, source in enumerate((null, output, output)):
+        os.dup2(source, standard)
+    os.close(null)
+    os.close(output)
+    os.chdir(request["cwd"])
+    for name in set(os.environ) - set(request["environment"]):
+        del os.environ[name]
+    os.environ.update(request["environment"])
+    numbers = {"<result>": str(result), "<nonce>": str(nonce)}
+    command = [numbers.get(word, word) for word in request["command"]]
+    why = stale(request["site"], known)
+    os.write(control, json.dumps({"pid": os.getpid(), "cold": why[:500]}).encode())
+    os.close(control)
+    if why:
+        os.set_inheritable(result, True)
+        os.set_inheritable(nonce, True)
+        os.execve(os.path.realpath(sys.executable), command, request["environment"])
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = command
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        getattr(threading.main_thread(), "_set_native_id", int)()
+    return command[3:]
+
+
+def main(control, words):
+    """Be a stem; returns in children, with their arguments."""
+    os.set_inheritable(control, False)
+    looked = Looked()
+    if any(name.endswith(".pth") for path in sys.path if path.startswith(sys.prefix) for name in os.listdir(path)):
+        os.write(control, b"its own wheels bring .pth files")
+        os._exit(0)
+    sys.meta_path.insert(0, looked)
+    try:
+        load_pytest(words)
+        why = unfit()
+    except BaseException as error:
+        why = "%s: %s" % (type(error).__name__, error)
+    sys.meta_path.remove(looked)
+    os.chdir("/")
+    known = known_of(looked.names)
+    os.write(control, why.encode("utf-8", "replace")[:500] or b"ready")
+    if why:
+        os._exit(0)
+    while os.read(control, 16) == b"fork":
+        pid = os.fork()
+        if pid == 0:
+            try:
+                return be_child(control, known)
+            except BaseException:
+                os._exit(70)
+        os.waitpid(pid, 0)
+    os._exit(0)

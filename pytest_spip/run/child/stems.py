@@ -1,0 +1,210 @@
+"""The fork server's stems: processes that have a pytest loaded, and are forked for suites. Level 3 only.
+
+Loaded by path, see forkserver.py; stem.py is their side, and tells the protocol. A stem is confined as any child is, for
+pytest is a stranger's code too: it has no right to mount. So the server goes into a stem's mount namespace, lays a
+combination's environment there, and takes it away when the suite is over; a stem has one child at a time.
+Standard library only, syntax of Python 3.7.
+"""
+
+import array
+import json
+import os
+import resource
+import select
+import socket
+
+FAMILY = KERNEL = NEWBORN = None
+"""The modules beside this one, given by who loads it."""
+MOST = 3
+"""Stems that are kept."""
+BIRTH, ANSWER = 60.0, 20.0
+"""Seconds after which a stem, or a child of one, is given up."""
+ROUNDS = 20
+"""Times that what a child left is killed before everything is."""
+EMPTY = "/root"
+"""An empty directory of the view."""
+LIMITS = range(16)
+"""Numbers of limits (getrlimit(2))."""
+
+
+class Stem:
+    """One process that has a pytest loaded."""
+
+    def __init__(self, pid, control, sandbox):
+        self.pid = pid
+        self.control = control
+        self.sandbox = sandbox
+        self.laid = True
+        self.space = os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY)
+        self.limits = limits_of(pid)
+
+    def within(self, function, *arguments):
+        """Call a function in the stem's mount namespace."""
+        home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        try:
+            KERNEL.setns(self.space, KERNEL.CLONE_NEWNS)
+            try:
+                function(*arguments)
+            finally:
+                KERNEL.setns(home, KERNEL.CLONE_NEWNS)
+                os.chdir("/")
+        finally:
+            os.close(home)
+
+    def hide(self):
+        """Let no child reach the stem's memory, which would outlive its turn; the filter refuses the other ways to it."""
+        KERNEL.mount(EMPTY, "/proc/%d" % self.pid, None, KERNEL.MS_BIND)
+
+    def lay(self, request):
+        """Lay an environment where the stem is."""
+        self.laid = True
+        self.within(self.sandbox.lay, request["layers"], request["scripts"])
+
+    def lift(self):
+        """Take the environment away; nobody is left in it."""
+        if self.laid:
+            self.within(self.sandbox.lift)
+            self.laid = False
+
+    def bear(self, request, descriptors):
+        """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
+        if limits_of(self.pid) != self.limits:
+            raise OSError("somebody limited a stem")
+        self.lay(request)
+        told = {name: request[name] for name in ("command", "environment", "cwd", "site")}
+        self.control.send(b"fork")
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        self.control.sendmsg([json.dumps(told).encode()], passed)
+        self.control.settimeout(ANSWER)
+        answer = json.loads(self.control.recv(4096).decode() or "{}")
+        return int(answer["pid"]), not answer["cold"]
+
+    def close(self):
+        """Kill it."""
+        FAMILY.SPARED.discard(self.pid)
+        FAMILY.kill(self.pid)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass
+        os.close(self.space)
+        self.control.close()
+
+
+class Stems:
+    """The stems of a server, by key; the one that was used last is last."""
+
+    def __init__(self, sandbox, channel):
+        self.sandbox = sandbox
+        self.channel = channel
+        self.known = {}
+        self.unfit = set()
+
+    def bear(self, request, descriptors):
+        """Return pid and warmth of a child, or a pid of 0 when no stem can have one."""
+        wanted = request["stem"]
+        if not wanted or wanted["key"] in self.unfit:
+            return 0, False
+        stem = self.known.pop(wanted["key"], None) or self.plant(request, wanted)
+        if stem is None:
+            self.unfit.add(wanted["key"])
+            return 0, False
+        self.known[wanted["key"]] = stem
+        try:
+            return stem.bear(request, descriptors)
+        except (OSError, ValueError, KeyError, TypeError):
+            self.give_up()
+            return 0, False
+
+    def plant(self, request, wanted):
+        """Return a new stem; None when its pytest cannot be one."""
+        while len(self.known) >= MOST:
+            self.known.pop(next(iter(self.known))).close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.channel.socket.close()
+                nowhere = [os.open(os.devnull, os.O_WRONLY) for _ in range(3)]
+                own = {**request, **wanted, "scripts": (), "sources": ()}
+                NEWBORN.be_child(self.sandbox, None, own, (theirs.fileno(), *nowhere))
+            finally:
+                os._exit(70)
+        theirs.close()
+        try:
+            return self.grown(pid, ours)
+        except OSError:
+            FAMILY.SPARED.discard(pid)
+            ours.close()
+            self.clear()
+            return None
+
+    def grown(self, pid, control):
+        """Wait for a stem to have loaded its pytest, and put it out of the reach of others."""
+        control.settimeout(BIRTH)
+        told = control.recv(1024)
+        if told != b"ready":
+            raise OSError(told.decode("utf-8", "replace") or "it died")
+        FAMILY.SPARED.add(pid)
+        self.clear()
+        stem = Stem(pid, control, self.sandbox)
+        stem.lift()
+        stem.within(stem.hide)
+        stem.hide()
+        return stem
+
+    def clear(self):
+        """Kill and reap all but the stems; should somebody be too quick for that, the stems as well."""
+        for _ in range(ROUNDS):
+            reap_dead()
+            rest = FAMILY.strangers()
+            if not rest:
+                break
+            kill_and_wait(rest)
+        else:
+            self.give_up()
+        for key, stem in list(self.known.items()):
+            if stem.pid not in FAMILY.SPARED:
+                del self.known[key]
+                stem.close()
+            else:
+                stem.lift()
+
+    def give_up(self):
+        """Kill all there is."""
+        FAMILY.SPARED.clear()
+        FAMILY.kill(-1)
+        FAMILY.reap()
+        while self.known:
+            self.known.popitem()[1].close()
+
+
+def limits_of(pid):
+    """Return a process's limits; a child has the stem's user, and could lower them."""
+    return [resource.prlimit(pid, number) for number in LIMITS]
+
+
+def reap_dead():
+    """Reap who has ended; a stem among them is none any more."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        FAMILY.SPARED.discard(pid)
+
+
+def kill_and_wait(pids):
+    """Kill processes, and wait a while for their ends."""
+    ends = []
+    for pid in pids:
+        try:
+            ends.append(KERNEL.pidfd_open(pid))
+        except OSError:
+            continue
+        FAMILY.kill(pid)
+    for end in ends:
+        select.select([end], [], [], 1.0)
+        os.close(end)
