@@ -16,6 +16,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Verdict
 from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
 from pytest_spip.plan.interpreters import probe
+from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
@@ -147,7 +148,7 @@ class Interrupted:
         self._check(planner)
         gone = self._gone(planner.cache)
         if self.missing:
-            self._open_project(planner)
+            planner.project = self._project()
         store = WheelStore(planner.cache)
         combos = tuple(self._judged(combo, gone) for combo in self.combos)
         lost = {combo.ordinal for combo in self.missing if combo.interpreter in gone}
@@ -169,11 +170,14 @@ class Interrupted:
             told = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
             raise UsageProblem("--spip-resume", told, "go on where it began, or start a new run")
 
-    def _open_project(self, planner: Planner) -> None:
-        planner.open_project(self.interpreters)
-        if planner.project and planner.project.identity != self.facts.get("project"):
-            what = f"the project has changed since run {self.directory.path.name} was planned"
-            raise UsageProblem("--spip-resume", what, "start a new run")
+    def _project(self) -> Project | None:
+        """Return the project as it was when the run was planned: its directory may hold something else by now."""
+        plain = self.facts.get("project")
+        try:
+            return Project.from_plain(plain) if plain else None
+        except FileNotFoundError as error:
+            what = f"the project of run {self.directory.path.name} left the cache ({error.filename})"
+            raise UsageProblem("--spip-resume", what, "start a new run") from error
 
     def _gone(self, cache: Cache) -> dict[str, str]:
         """Return the interpreters that work is left for and that are not what they were, with the reason."""

@@ -113,23 +113,23 @@ class Planner:
             exclude_newer=self.settings.exclude_newer,
             notes=self._notes,
         )
-        self.open_project(interpreters)
+        self.project = self._open_project(interpreters)
         combos = list(draft.combos)
         if self.project:
             combos = without_old_pythons(combos, interpreters, self.project.name, self.project.sdist.requires_python)
         choose_combos(combos, interpreters)
         return dataclasses.replace(draft, combos=tuple(numbered(combos)))
 
-    def open_project(self, interpreters: Sequence[Interpreter]) -> None:
-        """Build and read the project that the user named, if any; raises ``UsageProblem``."""
+    def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
         if not self.settings.project:
-            return
+            return None
         known = next(one for one in reversed(interpreters) if one.path)
         uv = Uv(self.indexes, self.date, environ=self._environ)
-        self.project = open_project(Path(self.settings.project), self.wanted, known, self.cache, uv)
-        if any(canonicalize_name(one.name) == self.project.name for one in self.requirements):
-            what = f"{self.project.name} is what the matrix varies, and cannot be its own project"
+        project = open_project(Path(self.settings.project), self.wanted, known, self.cache, uv)
+        if any(canonicalize_name(one.name) == project.name for one in self.requirements):
+            what = f"{project.name} is what the matrix varies, and cannot be its own project"
             raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
+        return project
 
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
@@ -423,7 +423,7 @@ class Run:
             "dated": _is_dated(indexes, self.plan.releases),
             "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
             "plan_hash": self.plan_hash,
-            "project": self._planner.project.identity if self._planner.project else "",
+            "project": self._planner.project.to_plain() if self._planner.project else None,
             "notes": list(self.plan.notes),
         }
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["project_files"]
+__all__ = ["DEBRIS", "SOURCES", "hides_wheel", "project_files"]
 
 DEBRIS = frozenset(
     {
@@ -26,8 +26,10 @@ DEBRIS = frozenset(
 """Directories that no test is meant to see, wherever they are."""
 BUILT = frozenset({"build", "dist"})
 """Directories at the top that builds leave; below it they may be anything."""
+SOURCES = ("", "src/", "lib/", "python/")
+"""Where the sources of what a wheel installs lie in a project."""
 METADATA = (".egg-info", ".dist-info")
-"""Endings of directories in which Python would find a distribution that is not the one installed."""
+"""Endings of directories, beside sources, in which Python would find a distribution that is not the one installed."""
 
 
 def project_files(project: Path) -> list[str]:
@@ -36,14 +38,15 @@ def project_files(project: Path) -> list[str]:
     Of a git checkout these are the files that are tracked, and those that are not and are not ignored either.
     """
     known = _listed(project) or [path for path in _walked(project, "") if path.partition("/")[0] not in BUILT]
-    kept = [path for path in known if not is_debris(path)]
+    kept = [path for path in known if DEBRIS.isdisjoint(path.split("/")) and not hides_wheel(path)]
     environments = {os.path.dirname(path) for path in kept if _marks_environment(project, path)}
     return sorted({path for path in kept if not _is_below(path, environments) and _is_file(project / path)})
 
 
-def is_debris(path: str) -> bool:
-    """Tell whether a path lies in what tools leave, or in metadata that hide the wheel's."""
-    return any(part in DEBRIS or part.endswith(METADATA) for part in path.split("/"))
+def hides_wheel(path: str) -> bool:
+    """Tell whether a path belongs to metadata that would be found before those of the wheel that is installed."""
+    tops = (path.removeprefix(folder).partition("/")[0] for folder in SOURCES if path.startswith(folder))
+    return any(top.endswith(METADATA) for top in tops)
 
 
 def _listed(project: Path) -> list[str]:

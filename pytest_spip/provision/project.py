@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import DistFile, Interpreter, digest
+from pytest_spip.provision.checkout import DEBRIS
 from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, fields
 from pytest_spip.provision.sdists import content_of, top_files
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.web import file_url_to_path
 
 __all__ = ["Project", "open_project"]
 
@@ -35,6 +40,19 @@ class Project:
     def identity(self) -> str:
         """Equal for equal files: of the sdist, and of the tree."""
         return digest(self.name, self.version, self.sdist.sha256, self.source.name)[:40]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain data that JSON carries; :meth:`from_plain` is the way back."""
+        return dataclasses.asdict(self) | {"source": str(self.source)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Project:
+        """Rebuild a project from :meth:`to_plain`'s data. Raises ``FileNotFoundError`` where its files left the cache."""
+        sdist, source = DistFile(**plain["sdist"]), Path(plain["source"])
+        if gone := [path for path in (source, file_url_to_path(sdist.url)) if not path.exists()]:
+            raise FileNotFoundError(errno.ENOENT, "it is no longer in the cache", str(gone[0]))
+        needs = Needs(**{name: tuple(values) for name, values in plain["needs"].items()})
+        return cls(plain["name"], plain["version"], sdist, needs, source)
 
 
 def open_project(directory: Path, wanted: Wanted, interpreter: Interpreter, cache: Cache, uv: Uv) -> Project:
@@ -73,7 +91,7 @@ def _built(directory: Path, interpreter: Interpreter, cache: Cache, uv: Uv) -> t
             what = f"{directory} builds no sdist ({failure.verdict.detail})"
             raise UsageProblem(OPTION, what, f"see 'uv build --sdist {directory}'") from failure
         texts = top_files(made, ("PKG-INFO", "pyproject.toml"))
-        place = cache.builds / "projects" / content_of(made)[:40] / made.name
+        place = cache.builds / "projects" / content_of(made, DEBRIS)[:40] / made.name
         cache.file(place, lambda aside: share_file(str(made), str(aside)))
     return place, texts.get("PKG-INFO", ""), texts.get("pyproject.toml", "")
 

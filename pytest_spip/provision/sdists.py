@@ -12,7 +12,7 @@ import tarfile
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -214,10 +214,14 @@ def top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:
         return {_leaf(member.name): stream.read().decode() for member in wanted if (stream := tar.extractfile(member))}
 
 
-def content_of(archive: Path) -> str:
-    """Return a digest of the files in a sound archive: what they are called and hold, not when they were packed."""
+def content_of(archive: Path, besides: Collection[str] = ()) -> str:
+    """Return a digest of the files in a sound archive: what they are called and hold, not when they were packed.
+
+    Those in directories that are called like one of ``besides`` do not count.
+    """
     with _opened(archive) as opened:
-        return digest(sorted(_told(member, opened) for member in _members(archive, opened)))
+        counted = (one for one in _members(archive, opened) if not {*one.path.split("/")} & {*besides})
+        return digest(sorted(_told(member, opened) for member in counted))
 
 
 def _told(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile) -> tuple[str, bool, str, str, str]:

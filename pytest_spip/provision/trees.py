@@ -12,15 +12,13 @@ from pathlib import Path
 from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import StoredWheel, digest
-from pytest_spip.provision.checkout import is_debris, project_files
+from pytest_spip.provision.checkout import SOURCES, hides_wheel, project_files
 from pytest_spip.provision.sdists import unpack_sdist
 
 __all__ = ["Trees"]
 
 LAYOUT = 1
 """Raise it when other files of a source are left out: names of trees are made of it."""
-SOURCES = ("", "src/", "lib/", "python/")
-"""Where the sources of what a wheel installs lie in a project."""
 TESTS = ("test/", "tests/", "conftest.py")
 """What stays even where a wheel installs it, as many do by mistake: it is what is to be run."""
 
@@ -114,7 +112,7 @@ def _installed(root: str) -> frozenset[str]:
 
 
 def _is_hidden(path: str, installed: frozenset[str]) -> bool:
-    if is_debris(path):
+    if hides_wheel(path):
         return True
     if path.startswith(TESTS):
         return False
