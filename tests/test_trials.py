@@ -17,6 +17,7 @@ from tests.support.ways import must_work, shared_way
 LIMITS = Limits(timeout=60, memory=512 << 20, file_size=1 << 20, output=1 << 20)
 LATEST = list(pythons())[-1]
 WAYS = ("alone", "cold-1", "cold-2", "cold-3")
+SUITE_WAYS = (*WAYS, "warm-3")
 PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 Try = Callable[..., Result]
 
@@ -158,7 +159,7 @@ EVERYTHING = """\
 SUITE = Check("suite")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SUITE_WAYS)
 def test_suite(attempt: Try) -> None:
     """Each test is told with its outcome, and why it failed."""
     result = attempt(SUITE, {"tests/test_all.py": EVERYTHING})
@@ -181,7 +182,7 @@ def test_suite(attempt: Try) -> None:
     assert result.output
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SUITE_WAYS)
 @pytest.mark.parametrize(
     ("text", "words", "expected", "detail"),
     [
@@ -228,7 +229,7 @@ def test_ends_of_suites(attempt: Try, text: str, words: tuple[str, ...], expecte
     assert detail in result.verdict.detail
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SUITE_WAYS)
 def test_failures_before_the_limit_are_kept(attempt: Try) -> None:
     """A suite that hangs tells where, and what failed before."""
     text = """\
@@ -251,7 +252,7 @@ def test_suite_with_our_options(attempt: Try) -> None:
     assert attempt(SUITE, {**files, "test_it.py": "def test_a(): pass"}).verdict.outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("way", ["cold-3"])
+@pytest.mark.parametrize("way", ["cold-3", "warm-3"])
 def test_suite_cannot_be_passed_by_what_it_writes(attempt: Try) -> None:
     """What tests write where results are told counts for nothing without the end that only the check can tell."""
     text = """\

@@ -20,6 +20,7 @@ import pytest
 
 from pytest_spip.disk import Cache
 from pytest_spip.model import (
+    Check,
     Combo,
     Environment,
     Interpreter,
@@ -37,7 +38,8 @@ from pytest_spip.record.rundb import RunWriter
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.workbench import ATTEMPTS, BenchSpec, Workbench
 from tests.support.interpreters import pythons
-from tests.support.rooms import Bases, adopting, environment, filed, shared_bases, tree_of
+from tests.support.rooms import Bases, adopting, environment, filed, filed_installed, shared_bases, tree_of
+from tests.support.ways import must_work
 
 LATEST = list(pythons())[-1]
 GOOD = "import demo_helper"
@@ -104,6 +106,20 @@ class Bench:
         """Run all combinations."""
         with self.worker() as workbench:
             return [workbench.result(combo) for combo in self.combos]
+
+
+class SuiteBench(Bench):
+    """The same with suites: what stands for a project is its only file of tests."""
+
+    def _environment(self, combo: Combo, code: str) -> Environment:
+        tree = self.room.parent / f"tree-{combo.package}"
+        tree.mkdir()
+        (tree / "test_it.py").write_text(code)
+        wheels = [
+            filed_installed(self.cache, name) for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+        ]
+        own = filed(self.cache, combo.package, "1.0", {f"{combo.package}.py": ""})
+        return dataclasses.replace(environment(*wheels, own), tree=str(tree))
 
 
 @pytest.fixture(autouse=True)
@@ -382,6 +398,24 @@ def test_a_sample_of_passes_is_tried_cold(bases: Bases, tmp_path: Path, monkeypa
         (Outcome.FAILED, "cold"),
     ]
     assert disagreements(bench) == [(1, "passed", "failed (import-error): AssertionError: warm")]
+
+
+def test_tests_that_differ_are_a_disagreement(bases: Bases, tmp_path: Path) -> None:
+    """Where warm and cold suites fail alike, but for other tests, that is recorded, and the cold tests count."""
+    must_work(3)
+    code = "def test_bad(): assert 0\ndef test_odd(): assert b'\\0stem\\0' not in open('/proc/self/cmdline', 'rb').read()\n"
+    bench = SuiteBench(bases, tmp_path, {"demo": code})
+    limits = Limits(timeout=60, memory=512 << 20)
+    bench.spec = dataclasses.replace(bench.spec, runner="auto", sandbox=Sandbox(3), check=Check("suite"), limits=limits)
+    (result,) = bench.results()
+    assert result.runner == "cold"
+    assert {test.id: test.outcome for test in result.tests} == {
+        "test_it.py::test_bad": "failed",
+        "test_it.py::test_odd": "passed",
+    }
+    ((_, warm, cold),) = disagreements(bench)
+    assert warm.endswith("; test_it.py::test_odd failed")
+    assert cold.endswith("; test_it.py::test_odd passed")
 
 
 @pytest.mark.parametrize(("runner", "outcome"), [("warm", Outcome.FAILED), ("cold", Outcome.PASSED)])

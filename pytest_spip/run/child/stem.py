@@ -20,6 +20,8 @@ import sys
 
 SPOILED = ("pkg_resources", "setuptools", "distutils")
 """Modules that look around in the environment when they are imported."""
+NEVER = {"cacheprovider", "stepwise"}
+"""Plugins that check_suite.py keeps out: without the first there is no second."""
 PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
 """Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
 IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -38,9 +40,9 @@ class Looked:
 
 
 def blocked(words):
-    """Return the plugins that arguments keep out: ``-p no:NAME`` or ``-pno:NAME``."""
+    """Return the plugins that arguments keep out, ``-p no:NAME`` or ``-pno:NAME``, and those that a suite has never."""
     joined = [word[2:] for word in words if word.startswith("-p")]
-    return {word[3:] for word in (*joined, *words) if word.startswith("no:")}
+    return NEVER | {word[3:] for word in (*joined, *words) if word.startswith("no:")}
 
 
 def load_pytest(words):

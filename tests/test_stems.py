@@ -1,0 +1,293 @@
+"""Suites in forks of a process that has pytest loaded: they show what cold programs show, and leave nothing to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel
+from pytest_spip.run.stems import stem_of
+from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_installed, shared_bases
+from tests.support.ways import must_work, shared_way
+
+LIMITS = Limits(timeout=60, memory=512 << 20, file_size=1 << 20, output=1 << 20)
+PYTHONS = [version for version in every_python() if int(version.partition(".")[2]) >= 11]
+"""Those that can run the pytest of this environment without the backports that it would need."""
+LATEST = PYTHONS[-1]
+TRACING = importlib.metadata.distribution("pluggy").locate_file("pluggy/_tracing.py").read_text()
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+SUITE = Check("suite")
+Try = Callable[..., Result]
+
+ALL = """\
+    import os, sys
+    import pytest
+    import demo
+
+    def test_good(): assert demo.answer == 42
+    def test_bad(): assert demo.answer == 41
+    @pytest.fixture
+    def broken(): raise RuntimeError("in the fixture")
+    def test_error(broken): pass
+    @pytest.fixture
+    def late():
+        yield
+        raise RuntimeError("after the test")
+    def test_late(late): pass
+    @pytest.mark.skip
+    def test_skipped(): pass
+    @pytest.mark.xfail
+    def test_known(): assert False
+    @pytest.mark.xfail
+    def test_mended(): pass
+    def test_exit(): sys.exit(3)
+    def test_registered(registered): assert registered == 1
+    def test_plugin(plugged): assert plugged == 2
+    def test_rewritten_plugin(plugged):
+        import plug
+        plug.check(plugged)
+    def test_output(capfd):
+        os.write(1, b"said")
+        assert capfd.readouterr().out == "said"
+    def test_forgotten(): assert "logging.handlers" not in sys.modules
+"""
+FILES = {
+    "conftest.py": """\
+        class Registered:
+            import pytest
+            @pytest.fixture
+            def registered(self): return 1
+        def pytest_configure(config): config.pluginmanager.register(Registered())
+    """,
+    "test_all.py": ALL,
+}
+PLUGIN = """\
+import pytest
+@pytest.fixture
+def plugged():
+    return 2
+def check(value):
+    assert value == 3
+"""
+STATE = """\
+    import json, multiprocessing, os, signal, sys, threading, warnings
+    import pytest
+
+    NAMES = sorted(name for name in sys.modules if not name.startswith("test_"))
+    OWN = ("PYTEST_CURRENT_TEST",)
+
+    def tell(what): raise AssertionError(json.dumps(what, default=str))
+    @pytest.mark.parametrize("part", range(16))
+    def test_modules(part): tell(NAMES[part::16])
+    def test_arguments():
+        tell([sys.argv, getattr(sys, "orig_argv", ())[:3]])
+    def test_flags(): tell([sys.flags, sys.warnoptions, sys.dont_write_bytecode, sys.executable, sys.prefix])
+    def test_path(): tell([sys.path, [type(one).__name__ for one in sys.path_hooks]])
+    def test_finders(): tell([getattr(one, "__name__", type(one).__name__) for one in sys.meta_path])
+    def test_main():
+        main = sys.modules["__main__"]
+        tell([main.__name__, main.__file__, main.__spec__, main.__package__, sorted(vars(main))])
+    def test_signals(): tell([signal.getsignal(number) for number in range(1, 32) if number not in (9, 19)])
+    def test_threads():
+        main = threading.main_thread()
+        tell([[one.name for one in threading.enumerate()], main is threading.current_thread(), main.native_id == os.getpid()])
+    def test_process():
+        tell([os.getppid(), os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid(), os.getcwd(), os.umask(0o22)])
+    def test_descriptors(): tell(len(os.listdir("/proc/self/fd")))
+    def test_variables(): tell({name: value for name, value in os.environ.items() if name not in OWN})
+    def test_streams(): tell([sys.__stdout__.encoding, sys.__stdout__.write_through, sys.__stdin__.read(), sys.__stdout__.name])
+    def test_recursion(): tell([sys.getrecursionlimit(), sys.gettrace()])
+    def test_limits():
+        import resource
+        tell([resource.getrlimit(number) for number in range(16)])
+    def test_rights():
+        names = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp:", "Uid", "Gid", "Groups")
+        tell([line for line in open("/proc/self/status") if line.startswith(names)])
+    def test_files(): tell(sorted(os.listdir(sys.prefix)) + sorted(os.listdir("/tmp")) + sorted(os.listdir("/")))
+    def test_spawn():
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(1) as pool:
+            tell(pool.map(abs, [-1]))
+"""
+
+
+@pytest.fixture
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Know every Python."""
+    return shared_bases(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases) -> Iterator[Try]:
+    """Return a function that runs a suite in some way; ``warm`` tells whether it did not need a program, or None."""
+    must_work(3)
+    made = adopting()
+    next(made)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3", SUITE)
+
+    def attempt(
+        files: Mapping[str, str],
+        *more: StoredWheel,
+        warm: bool = True,
+        forked: bool | None = None,
+        python: str = LATEST,
+    ) -> Result:
+        tree = tmp_path_factory.mktemp("tree")
+        for name, text in files.items():
+            (tree / name).write_text(textwrap.dedent(text))
+        demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
+        wheels = [*(filed_installed(bases.cache, name) for name in PYTEST), demo, *more]
+        chosen = dataclasses.replace(environment(*wheels), tree=str(tree))
+        with way.composed(python, chosen) as composed:
+            result = way.runner.run(combo(python=bases.pythons[python]), chosen, composed, LIMITS, warm=warm)
+        assert result.runner == ("warm" if (warm if forked is None else forked) else "cold")
+        return result
+
+    yield attempt
+    way.runner.close()
+    next(made, None)
+
+
+def shown(result: Result) -> object:
+    """Return what a suite showed, but for times."""
+    verdict = dataclasses.replace(result.verdict, detail=re.sub(r" in [0-9.]+s\b", "", result.verdict.detail))
+    return verdict, {test.id: (test.outcome, test.detail) for test in result.tests}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_warm_and_cold_agree(attempt: Try, bases: Bases, python: str) -> None:
+    """A suite with every kind of outcome, a conftest and a plugin shows the same, words and all."""
+    entry = "[pytest11]\nplug = plug\n"
+    plugin = filed(bases.cache, "plug", "1.0", {"plug.py": PLUGIN}, entry_points=entry)
+    warm, cold = (attempt(FILES, plugin, warm=how, python=python) for how in (True, False))
+    assert shown(warm) == shown(cold)
+    assert {test.outcome for test in warm.tests} == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "import os; os._exit(3)",
+        "pass\nimport nowhere",
+        "import os; os.abort()",
+        "import ctypes; ctypes.string_at(0)",
+        "import pytest; pytest.exit('enough')",
+        "raise KeyboardInterrupt",
+        "import atexit, os; atexit.register(os._exit, 7)",
+    ],
+)
+def test_ends_agree(attempt: Try, end: str) -> None:
+    """However a suite comes to its end, it comes to the same one."""
+    files = {"test_end.py": f"def test_first(): pass\ndef test_end():\n    {end}\n"}
+    warm, cold = (attempt(files, warm=how) for how in (True, False))
+    assert shown(warm) == shown(cold)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_forked_suite_sees_a_fresh_process(attempt: Try, python: str) -> None:
+    """Modules, arguments, flags, descriptors, rights, limits, files: tests see what they see in a program of their own."""
+    warm, cold = (attempt({"test_state.py": STATE}, warm=how, python=python) for how in (True, False))
+    told = [{test.id: test.detail.partition("\n")[0] for test in result.tests} for result in (warm, cold)]
+    assert told[0] == told[1]
+    assert all("AssertionError: " in detail for detail in told[0].values())
+
+
+SPOILING = {
+    "daemon": "import subprocess\n    subprocess.Popen(['sleep', '1000'], start_new_session=True)",
+    "blocking": "import os\n    os.set_blocking(1, False); os.set_blocking(2, False)",
+    "killing": "import os, signal\n    os.kill(-1, signal.SIGKILL)",
+    "stopping": "import os, signal\n    os.kill(-1, signal.SIGSTOP)",
+    "limits": (
+        "import os, resource\n    for name in os.listdir('/proc'):\n"
+        "        if name.isdigit() and int(name) not in (1, os.getpid()):\n"
+        "            resource.prlimit(int(name), resource.RLIMIT_NOFILE, (4, 4))"
+    ),
+    "files": "open('/tmp/left', 'w').close(); open('/dev/shm/left', 'w').close(); open('left', 'w').close()",
+}
+
+
+@pytest.mark.parametrize("what", SPOILING)
+def test_the_next_suite_does_not_suffer(attempt: Try, what: str) -> None:
+    """Whatever a suite leaves, or does to processes that it finds, the next one passes and finds nothing."""
+    attempt({"test_first.py": f"def test_first():\n    {SPOILING[what]}\n"})
+    code = """\
+        import os
+        def test_next():
+            found = [name for name in os.listdir("/proc") if name.isdigit()]
+            assert not any("sleep" in open(f"/proc/{name}/comm").read() for name in found if os.path.exists(f"/proc/{name}/comm"))
+            assert not any(map(os.path.exists, ("/tmp/left", "/dev/shm/left", "left")))
+            assert os.get_blocking(1)
+            [os.close(os.open("/dev/null", os.O_RDONLY)) for _ in range(64)]
+    """
+    result = attempt({"test_next.py": code}, forked=None if what not in ("limits", "stopping") else False)
+    assert result.verdict.outcome is Outcome.PASSED, result.tests
+    assert attempt({"test_next.py": code}).verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_nobody_reaches_a_stem(attempt: Try, *, warm: bool) -> None:
+    """The memory and the descriptors of processes beside a suite's own cannot be opened, warm or cold."""
+    attempt({"test_first.py": "def test_first(): pass"})
+    code = """\
+        import os
+        def test_others():
+            others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+            assert len(others) == 2  # server and stem
+            for name in others:
+                for file in ("mem", "fd/0", "environ"):
+                    try:
+                        os.close(os.open(f"/proc/{name}/{file}", os.O_RDONLY))
+                    except OSError:
+                        continue
+                    raise AssertionError((name, file))
+    """
+    assert attempt({"test_others.py": code}, warm=warm).verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("files", "version"),
+    [
+        ({"early.pth": "import builtins; builtins.early = True\n"}, "1.0"),
+        ({"sitecustomize.py": "import builtins; builtins.early = True\n"}, "1.1"),
+        ({"pluggy/_tracing.py": f"{TRACING}\nearly = True\n"}, "1.2"),
+        (
+            {"pygments.py": "lexers = 1\n", "iniconfig/__init__.pyi": "", "iniconfig.so": "", "argcomplete.py": ""},
+            "1.3",
+        ),
+    ],
+)
+def test_another_pytest_is_loaded_anew(attempt: Try, bases: Bases, files: dict[str, str], version: str) -> None:
+    """Where a wheel changes what pytest's import would find, or runs code before it, a suite is a program of its own."""
+    code = """\
+        import builtins, pluggy._tracing
+        def test_seen():
+            raise AssertionError([getattr(place, "early", None) for place in (builtins, pluggy._tracing)])
+    """
+    changes = version in ("1.0", "1.1", "1.2")
+    other = filed(bases.cache, "zz-other", version, files)
+    warm = attempt({"test_seen.py": code}, other, forked=not changes)
+    assert shown(warm) == shown(attempt({"test_seen.py": code}, other, warm=False))
+
+
+def test_harmless_path_files_keep_it_warm(attempt: Try, bases: Bases) -> None:
+    """A .pth file that names directories, or does nothing without its variable, takes effect in a fork as well."""
+    text = "deep\nimport os, sys;exec('if \"COV_CORE_SOURCE\" in os.environ: raise SystemExit(1)')\n"
+    other = filed(bases.cache, "zz-deep", "1.0", {"deep.pth": text, "deep/inside.py": ""})
+    code = "import inside\nimport sys\ndef test_path(): raise AssertionError(sys.path)\n"
+    assert shown(attempt({"test_deep.py": code}, other)) == shown(attempt({"test_deep.py": code}, other, warm=False))
+
+
+def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
+    """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
+    wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)
+    composed = Composed("/p", "/p/bin/python", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels})
+    assert stem_of("pluggy", environment(*wheels), composed, LIMITS, (), {}) is None
+    assert stem_of("other", environment(*wheels), composed, LIMITS, (), {"PYTHONPATH": "src"}) is None
+    assert stem_of("other", environment(*wheels[1:]), composed, LIMITS, (), {}) is None
+    assert stem_of("pygments", environment(*wheels), composed, LIMITS, (), {}) is None
+    assert stem_of("other", environment(*wheels), composed, LIMITS, (), {}) is not None
