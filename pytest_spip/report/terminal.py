@@ -74,45 +74,62 @@ def cell(result: Result | None) -> tuple[str, str]:
 
 def grid_lines(summary: Summary) -> Iterator[Line]:
     """Yield the grid: versions down, Pythons across."""
-    versions = {combo.releases for combo in summary.combos}
-    labels, rows = grid(summary, compact=len(versions) > COMPACT_FROM)
+    versions = {(combo.package, combo.version) for combo in summary.combos}
+    crossed = any(combo.others for combo in summary.combos)
+    labels, rows = grid(summary, compact=crossed or len(versions) > COMPACT_FROM)
     shown = rows[:LARGEST]
-    wide = max((len(_name(row)) for row in shown), default=0)
+    names = _names(shown)
+    wide = max(map(len, (*names, *(row.package for row in shown))), default=0)
     columns = [max(len(label), 5) for label in labels]
     package = ""
-    for row in shown:
+    for row, name in zip(shown, names, strict=True):
         if row.package != package:
             package = row.package
             yield [
                 (f"{package:<{wide}}", "bold"),
                 *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True)),
             ]
-        yield [(f"{_name(row):<{wide}}", ""), *_cells(row, columns)]
+        yield [(f"{name:<{wide}}", ""), *_cells(row, columns)]
     if len(rows) > LARGEST:
         yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
     yield legend(shown)
-    if ways := _resolutions(summary):
-        yield [(ways, "dim")]
+    for note in _notes(summary):
+        yield [(note, "dim")]
 
 
-def _name(row: Row) -> str:
-    if not row.first:
-        return "not listed"
-    versions = " + ".join(map(_versions, (Stretch(row.first, row.last, row.count), *row.others)))
-    return f"{versions}  {', '.join(row.resolutions)}" if row.resolutions else versions
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return what stands before each row; versions of a cross, and resolutions, are in columns."""
+    columns: list[dict[int, str]] = []
+    for place, row in enumerate(rows):
+        versions = [_versions(each) for each in (Stretch(row.first, row.last, row.count), *row.others)]
+        parts = [versions[0], *(f"+ {version}" for version in versions[1:])]
+        for column, part in enumerate([*parts, f" {', '.join(row.resolutions)}"] if row.resolutions else parts):
+            columns += [{}] if column == len(columns) else []
+            columns[column][place] = part
+    widths = [max(map(len, column.values())) for column in columns]
+    return [
+        " ".join(f"{column.get(place, ''):<{width}}" for column, width in zip(columns, widths, strict=True)).rstrip()
+        for place in range(len(rows))
+    ]
 
 
 def _versions(stretch: Stretch) -> str:
+    if not stretch.first:
+        return "not listed"
     return stretch.first if stretch.count == 1 else f"{stretch.first} … {stretch.last} ({stretch.count})"
 
 
-def _resolutions(summary: Summary) -> str:
-    """Explain rows that name no resolution, where not all is as it is by default."""
+def _notes(summary: Summary) -> Iterator[str]:
+    """Explain what further axes make of the grid."""
     ways = dict.fromkeys(combo.resolution for combo in summary.combos)
     told = ", ".join(way or HIGHEST for way in ways)
     if len(ways) > 1:
-        return f"resolutions: {told}; rows that name none stand for all"
-    return f"resolution: {told}" if any(ways) else ""
+        yield f"resolutions: {told}; rows that name none stand for all"
+    elif any(ways):
+        yield f"resolution: {told}"
+    releases = {combo.releases for combo in summary.combos if combo.others}
+    if len(summary.results) < len(releases) * len(summary.interpreters) * len(ways):
+        yield "not all was tried; the cell of several versions tells of those that were"
 
 
 def _cells(row: Row, columns: Sequence[int]) -> Iterator[tuple[str, str]]:
