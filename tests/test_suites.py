@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.disk import remove_tree
-from pytest_spip.model import Environment, Outcome, Phase, Plan, Provisioned, Reason
+from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Provisioned, Reason
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project
-from tests.support.distributions import Content, builds, installed, project, sdist, suite_metadata, wheel
+from tests.support.distributions import Content, builds, installed, project, sdist, simple_sdist, suite_metadata, wheel
 from tests.support.index import LocalIndex
 from tests.support.provisions import Made, judged, planned, provisioned
 from tests.support.supply import Supply
@@ -277,3 +278,43 @@ def test_import_beside_suite(supply: Supply) -> None:
     suite, plain = (list(provisioned(supply, wanted=wanted).values())[-1] for wanted in (SUITE, Wanted()))
     assert made_of(plain).locked == {"demo": "3.0"}
     assert made_of(suite).fingerprint != made_of(plain).fingerprint
+
+
+# -- crosses ------------------------------------------------------------------------------------------------------------
+
+
+def crossed(supply: Supply, resolution: str = "") -> Plan:
+    """Return a plan of each release of ``demo`` with each of ``toml``."""
+    plan = planned(supply, "demo", "toml")
+    versions = [[one.version for one in plan.releases if one.package == name] for name in ("demo", "toml")]
+    here = supply.here()
+    combos = [
+        Combo(
+            0, "demo", own, here.id, here.label, others=(("toml", other),), others_extras=((),), resolution=resolution
+        )
+        for own, other in itertools.product(*versions)
+    ]
+    numbered = tuple(dataclasses.replace(one, ordinal=ordinal) for ordinal, one in enumerate(combos))
+    return dataclasses.replace(plan, combos=numbered)
+
+
+def test_cross(supply: Supply) -> None:
+    """In a cross all releases of a combination are pinned, built where they have no wheel, and remembered together."""
+    simple_sdist(supply.files, "toml", "3.0", {"toml.py": ""})
+    plan = crossed(supply)
+    made = provisioned(supply, plan)
+    locked = [made_of(done).locked for done in made.values()]
+    assert locked == [{"demo": one, "toml": other} for one in ("1.0", "2.0") for other in ("1.0", "2.0", "3.0")]
+    again = provisioned(supply, plan)
+    assert environments(again) == environments(made)
+    assert not any(done.work for done in again.values())
+    assert len(list((supply.root / "kept").iterdir())) == len(plan.combos)
+
+
+def test_lowered_cross(supply: Supply) -> None:
+    """``lowest-direct`` lowers what each release of a cross requires."""
+    list_chain(supply)
+    wheel(supply.files, "demo", "3.0", {"demo.py": ""}, requires=["low"])
+    wheel(supply.files, "toml", "3.0", {"toml.py": ""}, requires=["six"])
+    done = list(provisioned(supply, crossed(supply, "lowest-direct")).values())[-1]
+    assert made_of(done).locked == {"demo": "3.0", "toml": "3.0", "low": "1.0", "deep": "2.0", "six": "1.0"}

@@ -46,8 +46,8 @@ class Memory:
         self._releases: dict[int, str] = {}
         self._interpreters: dict[int, str] = {}
 
-    def find(self, combo: Combo, interpreter: Interpreter, release: Release) -> Remembered | None:
-        """Return what a combination was provisioned with, if that is still all there."""
+    def find(self, combo: Combo, interpreter: Interpreter, releases: Sequence[Release]) -> Remembered | None:
+        """Return what a combination of releases was provisioned with, if that is still all there."""
         if combo.package not in self._known:
             self._known[combo.package] = self._read(combo.package)
         entry = self._known[combo.package].get(self._key(combo, interpreter))
@@ -55,7 +55,7 @@ class Memory:
             return None
         told, made, lock, hashes, needs, tree = entry
         if (
-            told != self._told(release)
+            told != self._all_told(releases)
             or made < self._oldest
             or not all(map(os.path.exists, [*needs, *filter(None, [tree])]))
         ):
@@ -64,12 +64,19 @@ class Memory:
         return Remembered(lock, wheels, tree) if len(wheels) == len(hashes) else None
 
     def learn(
-        self, combo: Combo, interpreter: Interpreter, release: Release, it: Remembered, needs: Sequence[str]
+        self, combo: Combo, interpreter: Interpreter, releases: Sequence[Release], it: Remembered, needs: Sequence[str]
     ) -> None:
         """Remember a provision, for runs to come; ``needs`` are files without which the lock would be made again."""
         with contextlib.suppress(OSError):
             made = os.stat(it.lock).st_mtime
-            entry = [self._told(release), made, it.lock, [wheel.sha256 for wheel in it.wheels], list(needs), it.tree]
+            entry = [
+                self._all_told(releases),
+                made,
+                it.lock,
+                [wheel.sha256 for wheel in it.wheels],
+                list(needs),
+                it.tree,
+            ]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
 
     def save(self) -> None:
@@ -93,7 +100,10 @@ class Memory:
         who = self._interpreters.get(id(interpreter))
         if who is None:
             who = self._interpreters[id(interpreter)] = digest(interpreter.id, interpreter.platforms[:1])[:16]
-        return " ".join(filter(None, (who, combo.requirement, combo.resolution)))
+        return " ".join(filter(None, (who, *combo.requirements, combo.resolution)))
+
+    def _all_told(self, releases: Sequence[Release]) -> str:
+        return " ".join(map(self._told, releases))
 
     def _told(self, release: Release) -> str:
         """Return a digest of what the index told of a release; it is asked once for each of its interpreters."""

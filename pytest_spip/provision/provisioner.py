@@ -28,6 +28,7 @@ from pytest_spip.model import (
     Plan,
     Provisioned,
     Reason,
+    Release,
     Span,
     StoredWheel,
     Verdict,
@@ -92,6 +93,7 @@ class Provisioner:
         self._builds = (cache.builds, cache.builds.resolve())
         self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
         self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
+        self._project = project
         self._recipes = Recipes(wanted, project, self._builder, Trees(cache))
         circumstances = self._uv.places, plan.exclude_newer, confine.level, self._recipes.circumstances
         ages = not (plan.exclude_newer or indexes.offline)
@@ -160,20 +162,23 @@ class Provisioner:
         without_wheel = []
         for minor in sorted(groups, reverse=True):
             for combo in groups.pop(minor):
-                if best_wheel(self._files(combo), self._interpreters[combo.interpreter]):
+                interpreter = self._interpreters[combo.interpreter]
+                if all(best_wheel(self._files(one, interpreter), interpreter) for one in self._chosen(combo)):
                     yield combo
                 else:
                     without_wheel.append(combo)
         yield from without_wheel
 
-    def _files(self, combo: Combo) -> tuple[DistFile, ...]:
-        release = self._releases[combo.package, combo.version]
-        return usable_files(release.files, self._interpreters[combo.interpreter])
+    def _chosen(self, combo: Combo) -> tuple[Release, ...]:
+        return tuple(self._releases[named] for named in combo.releases)
+
+    def _files(self, release: Release, interpreter: Interpreter) -> tuple[DistFile, ...]:
+        return usable_files(release.files, interpreter)
 
     def _recalled(self, combo: Combo) -> Provisioned | None:
         """Return what an earlier run made of a combination, if all of that is still there."""
         interpreter = self._interpreters[combo.interpreter]
-        known = self._memory.find(combo, interpreter, self._releases[combo.package, combo.version])
+        known = self._memory.find(combo, interpreter, self._chosen(combo))
         if known is None:
             return None
         try:
@@ -184,7 +189,9 @@ class Provisioner:
 
     def _keep(self, combo: Combo, lock: str) -> None:
         """Keep the lock with the run."""
-        name = "-".join(filter(None, (combo.package, combo.version, combo.label, combo.resolution)))
+        name = "-".join(
+            filter(None, (*(part for one in combo.releases for part in one), combo.label, combo.resolution))
+        )
         share_file(lock, f"{self._locks}/{name}.toml")
 
     def _filled(self, combo: Combo, it: Remembered) -> Environment:
@@ -220,7 +227,7 @@ class Provisioner:
             chosen = selected(lock.text, interpreter)
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
         it = Remembered(str(lock.path), wheels, self._tree(job, recipe, wheels))
-        self._memory.learn(combo, interpreter, self._releases[combo.package, combo.version], it, lock.needs)
+        self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
     def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> str:
@@ -232,34 +239,42 @@ class Provisioner:
 
     def _recipe(self, job: _Job, interpreter: Interpreter) -> Recipe:
         """Return what the environment is to be made of; its project, where it has one, is built."""
-        combo, own = job.combo, self._own_wheel(job, interpreter)
+        combo, releases = job.combo, self._chosen(job.combo)
+        own = {release.package: self._own_wheel(job, release, interpreter) for release in releases}
+        wheels = tuple(wheel for wheel in own.values() if wheel)
         phase = self._recipes.phase
         with job.timed(phase) if phase else contextlib.nullcontext():
-            recipe = self._recipes.recipe(combo, self._releases[combo.package, combo.version], interpreter, own)
-            job.work["built"] += sum(built.fresh for built in recipe.own if built is not own)
+            recipe = self._recipes.recipe(combo, releases[0], interpreter, wheels)
+            job.work["built"] += sum(built.fresh for built in recipe.own if built not in wheels)
         if combo.resolution != "lowest-direct":
             return recipe
-        return self._recipes.lowered(recipe, interpreter, lambda: self._subject(job, recipe, interpreter))
+        if self._project:
+            subjects = [(self._built_wheel(job, recipe.own[-1].path, recipe.own[-1].sha256), recipe.extras)]
+        else:
+            extras = (recipe.extras, *(combo.others_extras or ((),) * len(combo.others)))
+            filed = (self._subject(job, release, own[release.package], interpreter) for release in releases)
+            subjects = list(zip(filed, extras, strict=True))
+        return self._recipes.lowered(recipe, interpreter, subjects)
 
-    def _subject(self, job: _Job, recipe: Recipe, interpreter: Interpreter) -> StoredWheel:
-        """File what is under test before it is resolved, for what it requires."""
-        if recipe.own:
-            return self._built_wheel(job, recipe.own[-1].path, recipe.own[-1].sha256)
-        file = best_wheel(self._files(job.combo), interpreter)
+    def _subject(self, job: _Job, release: Release, own: BuiltWheel | None, interpreter: Interpreter) -> StoredWheel:
+        """File a release before it is resolved, for what it requires."""
+        if own:
+            return self._built_wheel(job, own.path, own.sha256)
+        file = best_wheel(self._files(release, interpreter), interpreter)
         assert file is not None, "what has no wheel was built"
         known = file.sha256 or sha256_of(file_url_to_path(file.url))
-        return self._wheel(job, Locked(recipe.subject, dataclasses.replace(file, sha256=known)), interpreter)
+        return self._wheel(job, Locked(release.package, dataclasses.replace(file, sha256=known)), interpreter)
 
-    def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
-        """Build the pinned release where it offers no wheel, before it is resolved."""
-        file = pick_file(self._files(job.combo), interpreter)
+    def _own_wheel(self, job: _Job, release: Release, interpreter: Interpreter) -> BuiltWheel | None:
+        """Build a pinned release where it offers no wheel, before it is resolved."""
+        file = pick_file(self._files(release, interpreter), interpreter)
         if file is None:
             return None
         refuse_unchecked(file)
         if file.kind == "wheel":
             return None
         with job.timed(Phase.BUILD):
-            built = self._builder.wheel(job.combo.package, file, interpreter)
+            built = self._builder.wheel(release.package, file, interpreter)
             job.work["built"] += built.fresh
             return built
 

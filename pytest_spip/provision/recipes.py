@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pytest_spip.errors import HarnessProblem
@@ -54,24 +54,30 @@ class Recipes:
             return Phase.BUILD
         return Phase.FETCH if self._wanted.suite else None
 
-    def recipe(self, combo: Combo, release: Release, interpreter: Interpreter, own: BuiltWheel | None) -> Recipe:
-        """Return the recipe of a combination, whose release was built here where ``own`` is its wheel. Raises ``Failure``."""
-        wheels = (own,) if own else ()
+    def recipe(
+        self, combo: Combo, release: Release, interpreter: Interpreter, wheels: tuple[BuiltWheel, ...]
+    ) -> Recipe:
+        """Return the recipe of a combination; ``wheels`` are those of its releases that were built here. Raises ``Failure``."""
         always = self._wanted.always(combo.resolution)
         if self._project:
             return self._of_project(self._project, combo, interpreter, wheels, always)
         if self._wanted.suite:
             needs, source = self._suite(release)
             extras = tuple(sorted({*combo.extras, *needs.extras}))
-            asked = (pinned(combo.package, extras, combo.version), *needs.requirements, *always)
+            own = pinned(combo.package, extras, combo.version)
+            asked = (own, *combo.requirements[1:], *needs.requirements, *always)
             return Recipe(asked, wheels, combo.package, extras, source)
-        return Recipe((combo.requirement, *always), wheels, combo.package, combo.extras)
+        return Recipe((*combo.requirements, *always), wheels, combo.package, combo.extras)
 
-    def lowered(self, recipe: Recipe, interpreter: Interpreter, subject: Callable[[], StoredWheel]) -> Recipe:
-        """Return a recipe that asks for what its subject requires as well: ``lowest-direct`` lowers what is asked for alone."""
-        (metadata,) = Path(subject().root).glob("*lib/*.dist-info/METADATA")
-        text = metadata.read_text("utf-8", "replace")
-        direct = direct_requirements(text, recipe.extras, dict(interpreter.markers))
+    def lowered(
+        self, recipe: Recipe, interpreter: Interpreter, subjects: Sequence[tuple[StoredWheel, Sequence[str]]]
+    ) -> Recipe:
+        """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that."""
+        direct: dict[str, None] = {}
+        for wheel, extras in subjects:
+            (metadata,) = Path(wheel.root).glob("*lib/*.dist-info/METADATA")
+            text = metadata.read_text("utf-8", "replace")
+            direct |= dict.fromkeys(direct_requirements(text, extras, dict(interpreter.markers)))
         return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
 
     def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> Path:
@@ -99,7 +105,8 @@ class Recipes:
             told = dataclasses.replace(failure.verdict, detail=f"{project.name}: {failure.verdict.detail}")
             raise Failure(told, failure.output, fresh=failure.fresh) from failure
         needs = project.needs
-        asked = (combo.requirement, pinned(project.name, needs.extras, project.version), *needs.requirements, *always)
+        own = pinned(project.name, needs.extras, project.version)
+        asked = (*combo.requirements, own, *needs.requirements, *always)
         return Recipe(asked, (*wheels, built), project.name, needs.extras, project.source)
 
     def _suite(self, release: Release) -> tuple[Needs, Path]:
