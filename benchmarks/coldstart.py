@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import matrix
-from benchmarks.rivals import Lap, UvRun
+from benchmarks.rivals import Lap, UvRun, importing
 from benchmarks.tables import say, table
 from benchmarks.wheels import NEWEST
 
@@ -73,7 +73,7 @@ def raced(
         say(f"round {number}: pytest-spip")
         ours = matrix.run(own, directory / "ours")
         say(f"round {number}: uv run, {asked.workers} at once")
-        rival = UvRun(arguments.module, asked.index_url, directory / "loop", asked.workers, quiet=True)
+        rival = UvRun(importing(arguments.module), asked.index_url, directory / "loop", asked.workers, quiet=True)
         yield Round(ours, rival.first_lap(combinations))
 
 

@@ -1,4 +1,4 @@
-"""Other ways to import a release in an environment of its own, with uv beneath: uv run, uv venv, tox-uv, nox."""
+"""Other ways to try a release in an environment of its own, with uv beneath: uv run, uv venv, tox-uv, nox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.commands import UV, run, uv_environment
 from benchmarks.matrix import Planned, Unmeasurable
 from benchmarks.tables import say
 
-__all__ = ["Lap", "Nox", "Rival", "ToxUv", "UvRun", "UvVenv", "install_tools"]
+__all__ = ["Lap", "Nox", "Rival", "ToxUv", "Tried", "UvRun", "UvVenv", "importing", "install_tools"]
 
 TOOLS = ("tox", "tox-uv", "nox")
 TOX = """\
@@ -24,21 +24,22 @@ TOX = """\
 no_package = true
 requires = tox-uv
 [testenv]
-commands = python -c "import {module}"
+commands = {command}
 """
 TOX_ENVIRONMENT = """\
 [testenv:{name}]
 base_python = {python}
-deps = {requirement}
+deps =
+{requirements}
 """
 NOX = """\
 import nox
 
 nox.options.default_venv_backend = "uv"
-for name, python, requirement in {sessions!r}:
-    def body(session, requirement=requirement):
-        session.install(requirement)
-        session.run("python", "-c", "import {module}")
+for name, python, requirements in {sessions!r}:
+    def body(session, requirements=requirements):
+        session.install(*requirements)
+        session.run(*{words!r})
 
     body.__name__ = name
     nox.session(body, name=name, python=python, reuse_venv=True)
@@ -60,13 +61,30 @@ class Lap:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tried:
+    """The words of the command that is run in each environment, and what is installed there beside the release."""
+
+    words: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+
+    def requirements(self, combination: Planned) -> list[str]:
+        """Return all that is to be installed for a combination."""
+        return [f"{combination.package}=={combination.version}", *self.beside]
+
+
+def importing(module: str) -> Tried:
+    """Return the import of a module."""
+    return Tried(("python", "-c", f"import {module}"))
+
+
+@dataclasses.dataclass(frozen=True)
 class Rival:
-    """The module to import, the one index, a directory of its own in which no project lies, and processes at once.
+    """What to try, the one index, a directory of its own in which no project lies, and processes at once.
 
     One that is ``quiet`` does not say how combinations failed.
     """
 
-    module: str
+    tried: Tried
     index_url: str
     directory: Path
     workers: int
@@ -134,8 +152,8 @@ class UvRun(_OneByOne):
 
     def works(self, combination: Planned, *, offline: bool) -> bool:
         where = ["--isolated", "--no-project", *(["--offline"] if offline else []), "--python", str(combination.path)]
-        what = ["--with", _requirement(combination), "python", "-c", f"import {self.module}"]
-        return self.command(UV, "run", *where, *what, offline=offline)
+        what = [word for each in self.tried.requirements(combination) for word in ("--with", each)]
+        return self.command(UV, "run", *where, *what, *self.tried.words, offline=offline)
 
 
 class UvVenv(_OneByOne):
@@ -157,8 +175,8 @@ class UvVenv(_OneByOne):
         install = ["pip", "install", "-q", "--python", python, *(["--offline"] if offline else [])]
         return (
             self.command(UV, "venv", "-q", "--clear", "--python", str(combination.path), str(venv), offline=offline)
-            and self.command(UV, *install, _requirement(combination), offline=offline)
-            and self.command(python, "-c", f"import {self.module}", offline=offline)
+            and self.command(UV, *install, *self.tried.requirements(combination), offline=offline)
+            and self.command(str(venv / "bin" / self.tried.words[0]), *self.tried.words[1:], offline=offline)
         )
 
 
@@ -208,10 +226,15 @@ class ToxUv(_Tool):
 
     def write(self, combinations: Mapping[str, Planned]) -> None:
         environments = [
-            TOX_ENVIRONMENT.format(name=name, python=each.path, requirement=_requirement(each))
+            TOX_ENVIRONMENT.format(name=name, python=each.path, requirements=self._listed(each))
             for name, each in combinations.items()
         ]
-        (self.directory / "tox.ini").write_text(TOX.format(module=self.module) + "".join(environments), "utf-8")
+        (self.directory / "tox.ini").write_text(
+            TOX.format(command=shlex.join(self.tried.words)) + "".join(environments), "utf-8"
+        )
+
+    def _listed(self, combination: Planned) -> str:
+        return "\n".join(f"    {each}" for each in self.tried.requirements(combination))
 
     def start(self, names: Sequence[str], *, offline: bool) -> bool:
         return self.command(str(self.tools / "tox"), "run", "-q", "-e", ",".join(names), offline=offline)
@@ -223,8 +246,8 @@ class Nox(_Tool):
     name: ClassVar[str] = "nox -R with uv"
 
     def write(self, combinations: Mapping[str, Planned]) -> None:
-        sessions = [(name, str(each.path), _requirement(each)) for name, each in combinations.items()]
-        (self.directory / "noxfile.py").write_text(NOX.format(sessions=sessions, module=self.module), "utf-8")
+        sessions = [(name, str(each.path), self.tried.requirements(each)) for name, each in combinations.items()]
+        (self.directory / "noxfile.py").write_text(NOX.format(sessions=sessions, words=self.tried.words), "utf-8")
 
     def start(self, names: Sequence[str], *, offline: bool) -> bool:
         return self.command(str(self.tools / "nox"), *(["-R"] if offline else []), "-s", *names, offline=offline)
@@ -232,7 +255,7 @@ class Nox(_Tool):
 
 def install_tools(directory: Path, index_url: str) -> Path:
     """Install tox, tox-uv and nox into an environment of their own and return where its programs are."""
-    installer = Rival("", index_url, directory, 1)
+    installer = Rival(Tried(()), index_url, directory, 1)
     made = installer.command(UV, "venv", "-q", "--clear", "tools", offline=False)
     if not made or not installer.command(UV, "pip", "install", "-q", "--python", "tools", *TOOLS, offline=False):
         raise Unmeasurable("tox, tox-uv and nox cannot be installed")
@@ -244,10 +267,6 @@ def _shares(combinations: Sequence[Planned], workers: int) -> list[Sequence[Plan
 
 
 def _name(combination: Planned) -> str:
-    return f"v{combination.version}-{combination.id.rpartition('-')[2].rstrip(']')}".replace(".", "_").replace(
-        "py", "x"
-    )
-
-
-def _requirement(combination: Planned) -> str:
-    return f"{combination.package}=={combination.version}"
+    return f"v{combination.package}{combination.version}-{combination.id.rpartition('-')[2].rstrip(']')}".replace(
+        ".", "_"
+    ).replace("py", "x")

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
-from pytest_spip.dispatch.scheduler import (
+from pytest_spip.dispatch.messages import (
     Command,
     Event,
     Finished,
@@ -21,12 +21,12 @@ from pytest_spip.dispatch.scheduler import (
     Quarantine,
     Returned,
     Run,
-    Scheduler,
     Stop,
     Take,
     Unit,
     WorkerJoined,
 )
+from pytest_spip.dispatch.scheduler import Scheduler
 
 __all__ = ["Machine", "Simulated", "drawn", "equal", "guessed", "simulate"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import accounts, matrix
 from benchmarks.copies import copied
 from benchmarks.floor import Floor, floors
-from benchmarks.rivals import Lap, Nox, Rival, ToxUv, UvRun, UvVenv, install_tools
+from benchmarks.rivals import Lap, Nox, Rival, ToxUv, UvRun, UvVenv, importing, install_tools
 from benchmarks.tables import SPREAD, say, spread, table
 from benchmarks.wheels import NEWEST, Unpacked, with_wheels
 
@@ -102,7 +102,7 @@ def rivals(
     asked: matrix.Matrix, combinations: Sequence[matrix.Planned], arguments: argparse.Namespace, directory: Path
 ) -> Iterator[tuple[Rival, Sequence[matrix.Planned]]]:
     """Yield each rival with the combinations that it is to run."""
-    common = (arguments.module, asked.index_url)
+    common = (importing(arguments.module), asked.index_url)
     yield UvRun(*common, directory / "uv-run", asked.workers), combinations
     yield UvVenv(*common, directory / "uv-venv", asked.workers), combinations
     if arguments.sample:

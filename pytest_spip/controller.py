@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,7 +22,8 @@ from pytest_spip.model import Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
-from pytest_spip.report.analysis import Summary, signature
+from pytest_spip.report.analysis import Likeness, Summary, likeness
+from pytest_spip.report.grid import HIGHEST
 from pytest_spip.reports import TAIL, story
 from pytest_spip.resume import Interrupted
 from pytest_spip.session import Planner, Run
@@ -49,7 +51,7 @@ class ControllerMatrix(Matrix):
         self.active: Run | None = None
         self._bench: Workbench | None = None
         self._summary: Summary | None = None
-        self._stories: dict[str, str] = {}
+        self._stories: dict[Likeness, str] = {}
         self._unwritten: list[str] = []
         self._ticker = Ticker(config)
         self._why_pytest = ""
@@ -225,11 +227,11 @@ class ControllerMatrix(Matrix):
         return self.active.lost(combo, str(report.longrepr))
 
     def _told(self, nodeid: str, result: Result) -> str:
-        first = self._stories.setdefault(signature(result), nodeid)
+        first = self._stories.setdefault(likeness(result), nodeid)
         verbose = self.config.get_verbosity() > 0
         if first == nodeid or verbose:
             return story(result, lines=1000 if verbose else TAIL)
-        return story(dataclasses.replace(result, output=f"like {first}"), lines=1)
+        return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Name the reason beside the outcome in verbose mode; leave the dots out where a live line tells more."""
@@ -334,13 +336,19 @@ def _selects(name: str, nodeid: str) -> bool:
 
 
 def matrix_line(plan: Plan) -> str:
-    """Return ``47 releases of colorama x 5 Pythons = 235 combinations``."""
+    """Return ``47 of colorama x 5 Pythons (...) = 235 combinations``, and what was left out of a cross."""
     releases: dict[str, set[str]] = {}
     for combo in plan.combos:
-        releases.setdefault(combo.package, set()).add(combo.version)
-    what = ", ".join(f"{len(versions)} of {package}" for package, versions in releases.items())
+        for package, version in combo.releases:
+            releases.setdefault(package, set()).add(version)
+    crossed = any(combo.others for combo in plan.combos)
+    what = (" x " if crossed else ", ").join(f"{len(versions)} of {package}" for package, versions in releases.items())
     pythons = " ".join(one.label for one in plan.interpreters)
-    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}) = {len(plan.combos)} combinations"
+    ways = list(dict.fromkeys(combo.resolution for combo in plan.combos))
+    axis = f" x {len(ways)} resolutions ({' '.join(way or HIGHEST for way in ways)})" if any(ways) else ""
+    all_of = math.prod(map(len, releases.values())) * len(plan.interpreters) * len(ways)
+    count = f"{len(plan.combos)} of {all_of}" if crossed and len(plan.combos) < all_of else f"{len(plan.combos)}"
+    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}){axis} = {count} combinations"
 
 
 def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:

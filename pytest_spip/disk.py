@@ -252,6 +252,11 @@ class Cache:
         return self.root / "layers"
 
     @property
+    def trees(self) -> Path:
+        """Files of projects and sdists, for suites to see."""
+        return self.root / "trees"
+
+    @property
     def builds(self) -> Path:
         """Wheels built from sdists, and the logs of builds that failed."""
         return self.root / "builds"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.model import MODULE_PREFIX, UNLISTED, Combo, Outcome, Result
+from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result
+from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
@@ -126,7 +127,7 @@ def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
         return _resumed(config, named)
     values = {option.name: _value(config, option.dest) for option in OPTIONS}
     if named and not config.getoption("spip_matrix") and not values["matrix"]:
-        values["matrix"], values["python"] = _from_node_ids(named, values["python"])
+        values |= options_for(named, values)
     if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
         raise UsageProblem("spip_sandbox", "an ini file cannot turn it off", "use --spip-sandbox=off for this once")
     settings = make_settings(values, config.invocation_params.dir)
@@ -154,27 +155,6 @@ def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
 def _value(config: pytest.Config, dest: str) -> Any:
     given = config.getoption(dest)
     return config.getini(dest) if given is None else given
-
-
-def _from_node_ids(named: Sequence[str], python: str) -> tuple[list[str], str]:
-    """Return the smallest matrix and interpreters that hold the node ids, so that an id alone can be pasted back."""
-    requirements, pythons = [], []
-    for arg in named:
-        package, _, rest = arg.split("::", 1)[1].partition("[")
-        version, _, label = rest.removesuffix("]").rpartition("-")
-        if version == UNLISTED:
-            version = label = ""
-        requirements.append(f"{package}=={version}" if version else package)
-        pythons += [label_to_python(label)] if label else []
-    return list(dict.fromkeys(requirements)), python or ",".join(dict.fromkeys(pythons))
-
-
-def label_to_python(label: str) -> str:
-    """Return what ``--spip-python`` calls a label: ``py312`` is ``3.12``, ``pypy310`` is ``pypy3.10``."""
-    kind = "pypy" if label.startswith("pypy") else "py"
-    number = label.removeprefix(kind)
-    dotted = number if "." in number else f"{number[:1]}.{number[1:]}"
-    return ("pypy" if kind == "pypy" else "") + dotted
 
 
 class Matrix:

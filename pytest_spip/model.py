@@ -6,11 +6,13 @@ import dataclasses
 import enum
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
     "CONTROLLER",
+    "IMPORT_ONLY",
     "MODULE_PREFIX",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
@@ -34,6 +36,7 @@ __all__ = [
     "StoredWheel",
     "Test",
     "Verdict",
+    "counted",
     "digest",
     "seconds_by_phase",
 ]
@@ -47,6 +50,8 @@ PYTHON_PLACEHOLDER = "/spip-python"
 """Stands for the interpreter in stored scripts until an environment is composed."""
 CONTROLLER = "controller"
 """Stands for a worker's name in the telemetry of the process that plans and provisions."""
+IMPORT_ONLY = "import-only"
+"""How the detail of a suite's verdict begins that has no tests: nothing more than an import was tried."""
 
 
 class Outcome(enum.StrEnum):
@@ -213,6 +218,11 @@ class Verdict:
     reason: Reason | None = None
     detail: str = ""
 
+    @property
+    def is_import_only(self) -> bool:
+        """Whether it is the pass of a suite without tests, which must not be read as one of tests."""
+        return self.outcome is Outcome.PASSED and self.detail.startswith(IMPORT_ONLY)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
@@ -227,9 +237,11 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Combo:
-    """One package version x one interpreter.
+    """One package version x one interpreter, in a cross with one version of each of the ``others`` too.
 
-    ``prejudged`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter).
+    ``prejudged`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter). ``others``
+    are pairs of package and version, ``others_extras`` the extras of each of them. ``resolution`` says which versions of all
+    else are taken: ``lowest-direct``, ``lowest``, or nothing for the highest.
     """
 
     ordinal: int
@@ -239,11 +251,21 @@ class Combo:
     label: str
     extras: tuple[str, ...] = ()
     prejudged: Verdict | None = None
+    others: tuple[tuple[str, str], ...] = ()
+    others_extras: tuple[tuple[str, ...], ...] = ()
+    resolution: str = ""
 
     @property
     def id(self) -> str:
-        """``colorama[0.4.6-py312]``."""
-        return f"{self.package}[{self.version or UNLISTED}-{self.label}]"
+        """``colorama[0.4.6-py312]``; with all axes ``numpy+pandas[1.26.4-2.1.0-py312-lowest]``.
+
+        Neither a project's normalised name has a plus, nor a normalised version or a label a hyphen.
+        """
+        packages, versions = self.package, self.version or UNLISTED
+        for package, version in self.others:
+            packages, versions = f"{packages}+{package}", f"{versions}-{version}"
+        resolution = f"-{self.resolution}" if self.resolution else ""
+        return f"{packages}[{versions}-{self.label}{resolution}]"
 
     @property
     def nodeid(self) -> str:
@@ -253,8 +275,23 @@ class Combo:
     @property
     def requirement(self) -> str:
         """The pinned PEP 508 requirement: ``requests[socks]==2.20.0``."""
-        extras = f"[{','.join(self.extras)}]" if self.extras else ""
-        return f"{self.package}{extras}=={self.version}"
+        return _pinned(self.package, self.version, self.extras)
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """All pinned requirements, the own one first."""
+        others = zip(self.others, self.others_extras or ((),) * len(self.others), strict=True)
+        return (self.requirement, *(_pinned(package, version, extras) for (package, version), extras in others))
+
+    @property
+    def releases(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of package and version, the own one first."""
+        return ((self.package, self.version), *self.others)
+
+
+def _pinned(package: str, version: str, extras: Sequence[str]) -> str:
+    told = f"[{','.join(extras)}]" if extras else ""
+    return f"{package}{told}=={version}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -451,6 +488,20 @@ class Test(NamedTuple):
     def is_bad(self) -> bool:
         """Whether it makes its suite fail."""
         return self.outcome in ("failed", "error")
+
+    @property
+    def headline(self) -> str:
+        """The first line of its detail."""
+        return self.detail.partition("\n")[0]
+
+
+Test.__test__ = False  # type: ignore[attr-defined]  # else pytest takes it for tests wherever it is imported
+
+
+def counted(tests: Iterable[Test]) -> str:
+    """Return ``28 passed, 2 skipped``, the most frequent outcome first."""
+    counts = Counter(test.outcome for test in tests)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts, key=lambda name: -counts[name]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

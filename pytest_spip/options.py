@@ -178,6 +178,7 @@ def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
     given |= {"project": str(_project(base / given["project"]))} if "project" in given else {}
     given.setdefault("check", _implied_check(given))
     _fit(given["check"], given.get("command", ()))
+    _fit_needs(given)
     given.setdefault("timeout", SHORT if given["check"] == "import" else LONG)
     return Settings(**given)
 
@@ -192,6 +193,14 @@ def _fit(check: str, command: Sequence[str]) -> None:
         raise UsageProblem("--spip-check", "'command' runs nothing", "add --spip-command='python -m pkg --version'")
     if check == "import" and command:
         raise UsageProblem("--spip-command", "the check 'import' takes none", "add --spip-check=command")
+
+
+def _fit_needs(given: Mapping[str, object]) -> None:
+    """Raise ``UsageProblem`` for what a suite needs where none is run."""
+    for name in ("extras", "groups"):
+        if name in given and given["check"] != "suite" and "project" not in given:
+            what = f"the check {given['check']!r} runs no tests"
+            raise UsageProblem(f"--spip-{name}", what, "add --spip-check=suite or --spip-project=DIR")
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -214,12 +223,14 @@ def _beside(texts: Sequence[str]) -> tuple[str, ...]:
 
     for text in texts:
         try:
-            Requirement(text)
+            url = Requirement(text).url
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0]
             raise UsageProblem(
                 "--spip-with", f"{text!r} is no requirement ({reason})", "write it like 'pytest-timeout>=2'"
             ) from error
+        if url:
+            raise UsageProblem("--spip-with", f"{text!r} is a URL", "name a project that an index lists")
     return tuple(texts)
 
 

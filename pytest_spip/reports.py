@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
 
-from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result
+from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result, Test, counted
 
 __all__ = ["TAIL", "brother", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
 
 TAIL = 12
-"""Lines of output shown with a failure; ``-v`` shows all that were kept."""
+"""Lines of output, or of a test's report, shown with a failure; ``-v`` shows all that were kept."""
+SHOWN = 3
+"""Failing tests whose reports are shown; ``-v`` shows all."""
+NAMED = 50
+"""Failing tests that reports such as JUnit's are told of."""
 
 
 def one_line(result: Result) -> str:
@@ -23,21 +27,43 @@ def one_line(result: Result) -> str:
 
 
 def story(result: Result, *, lines: int) -> str:
-    """Return reason, phase, the last lines of output, and how to see it again."""
+    """Return reason, phase, what was said, and how to see it again.
+
+    What was said are the failing tests' reports, or the last lines of output where no test failed, or something else ended
+    what tests were running. More than ``TAIL`` lines mean all tests.
+    """
     verdict = result.verdict
     words = [f"{verdict.outcome.value} in phase {verdict.phase.value}: {one_line(result)}"]
-    words += [f"    {line}" for line in result.output.rstrip().splitlines()[-lines:]]
+    failing = [test for test in result.tests if test.is_bad]
+    words += _told_of_tests(failing, lines)
+    if not failing or verdict.outcome is not Outcome.FAILED:
+        words += _indented(result.output, lines)
     words += [f"see it again: {result.reproduce}"] if result.reproduce else []
     return "\n".join(words)
 
 
+def _told_of_tests(failing: Sequence[Test], lines: int) -> Iterator[str]:
+    shown = failing if lines > TAIL else failing[:SHOWN]
+    for test in shown:
+        yield f"  {test.id}: {test.headline}"
+        yield from _indented(test.detail.partition("\n")[2], lines)
+    if len(failing) > len(shown):
+        yield f"  … and {len(failing) - len(shown)} more; -v shows all"
+
+
+def _indented(text: str, lines: int) -> list[str]:
+    return [f"    {line}" for line in text.rstrip().splitlines()[-lines:]]
+
+
 def properties(result: Result) -> list[tuple[str, object]]:
-    """Return the pairs that reports such as JUnit's carry beside an item."""
+    """Return the pairs that reports such as JUnit's carry beside an item; ``spip_test_failed`` once for each failing test."""
     verdict = result.verdict
     pairs: dict[str, object] = {"spip_outcome": verdict.outcome.value, "spip_phase": verdict.phase.value}
     pairs |= {"spip_reason": verdict.reason.value} if verdict.reason else {}
     pairs |= {"spip_reproduce": result.reproduce} if result.reproduce else {}
-    return list(pairs.items())
+    pairs |= {"spip_tests": counted(result.tests)} if result.tests else {}
+    failing = [f"{test.id}: {test.headline}" for test in result.tests if test.is_bad]
+    return [*pairs.items(), *(("spip_test_failed", told) for told in failing[:NAMED])]
 
 
 def skip_place(result: Result) -> tuple[str, Any, str]:

@@ -16,6 +16,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Verdict
 from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
 from pytest_spip.plan.interpreters import probe
+from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
@@ -146,6 +147,8 @@ class Interrupted:
         """
         self._check(planner)
         gone = self._gone(planner.cache)
+        if self.missing:
+            planner.project = self._project()
         store = WheelStore(planner.cache)
         combos = tuple(self._judged(combo, gone) for combo in self.combos)
         lost = {combo.ordinal for combo in self.missing if combo.interpreter in gone}
@@ -166,6 +169,15 @@ class Interrupted:
         if str(planner.sandbox.level) != self.facts["sandbox"]:
             told = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
             raise UsageProblem("--spip-resume", told, "go on where it began, or start a new run")
+
+    def _project(self) -> Project | None:
+        """Return the project as it was when the run was planned: its directory may hold something else by now."""
+        plain = self.facts.get("project")
+        try:
+            return Project.from_plain(plain) if plain else None
+        except FileNotFoundError as error:
+            what = f"the project of run {self.directory.path.name} left the cache ({error.filename})"
+            raise UsageProblem("--spip-resume", what, "start a new run") from error
 
     def _gone(self, cache: Cache) -> dict[str, str]:
         """Return the interpreters that work is left for and that are not what they were, with the reason."""
@@ -214,10 +226,13 @@ class Interrupted:
 
 
 def _stands(done: Provisioned, store: WheelStore) -> bool:
-    """Tell whether what provisioning made still counts: errors do not, nor do wheels that left the store."""
+    """Tell whether what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
     if done.environment is None:
         return done.verdict is not None and done.verdict.outcome is not Outcome.ERROR
-    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels)
+    tree = done.environment.tree
+    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels) and (
+        not tree or Path(tree).is_dir()
+    )
 
 
 def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:
@@ -225,7 +240,8 @@ def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:
     wanted: dict[str, dict[str, None]] = {}
     for combo in combos:
         if not combo.prejudged:
-            wanted.setdefault(combo.package, {})[combo.version] = None
+            for package, version in combo.releases:
+                wanted.setdefault(package, {})[version] = None
     for package, versions in wanted.items():
         listed = {release.version: release for release in planner.considered(package)}
         yield from (listed.get(version) or Release(package, version, ()) for version in versions)

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_spip.dispatch.pulse import PERIOD, Pulse
-from pytest_spip.dispatch.scheduler import (
+from pytest_spip.dispatch.messages import (
     Admitted,
     Command,
     Event,
@@ -23,14 +22,15 @@ from pytest_spip.dispatch.scheduler import (
     Quarantine,
     Ready,
     Returned,
-    Scheduler,
     Stop,
     Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
 )
-from pytest_spip.dispatch.scheduler import Run as RunUnits
+from pytest_spip.dispatch.messages import Run as RunUnits
+from pytest_spip.dispatch.pulse import PERIOD, Pulse
+from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.model import Combo
 from pytest_spip.session import Run
 from pytest_spip.worker import PLAN

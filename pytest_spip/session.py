@@ -16,6 +16,7 @@ from typing import Any
 
 import platformdirs
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pytest_spip.closing import sum_up
 from pytest_spip.compose.base import BaseRepository, check_git
@@ -43,9 +44,11 @@ from pytest_spip.model import (
 from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, select
-from pytest_spip.plan.matrix import make_plan, numbered, parse_requirement
+from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
+from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.project import Project, open_project
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.record.costs import Costs, estimate, remembered
@@ -79,6 +82,7 @@ class Planner:
         self.requirements = [parse_requirement(text) for text in settings.matrix]
         self._wanted = parse_wanted(settings.python)
         self._policy = parse_policy(settings.versions)
+        check_cross(self.requirements, self._policy, cross=settings.cross)
         self._environ = environ
         find_uv()
         check_git()
@@ -88,6 +92,8 @@ class Planner:
         root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
         self.cache = open_cache(rootdir / root)
         self.web = Web([*self.indexes.urls, *self.indexes.find_links])
+        self.wanted = Wanted(settings.check == "suite", settings.with_, settings.extras, settings.groups)
+        self.project: Project | None = None
         self._notes: list[str] = []
 
     def plan(self, offered: Iterable[str], choose_combos: Callable[[list[Combo], Sequence[Interpreter]], None]) -> Plan:
@@ -98,11 +104,32 @@ class Planner:
         interpreters = self._interpreters(offered)
         releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
         draft = make_plan(
-            self.requirements, releases, interpreters, exclude_newer=self.settings.exclude_newer, notes=self._notes
+            self.requirements,
+            releases,
+            interpreters,
+            resolutions=["" if way == "highest" else way for way in self.settings.resolution],
+            cross=self.settings.cross,
+            sampled=self._policy == "pairwise",
+            exclude_newer=self.settings.exclude_newer,
+            notes=self._notes,
         )
+        self.project = self._open_project(interpreters)
         combos = list(draft.combos)
+        if self.project:
+            combos = without_old_pythons(combos, interpreters, self.project.name, self.project.sdist.requires_python)
         choose_combos(combos, interpreters)
         return dataclasses.replace(draft, combos=tuple(numbered(combos)))
+
+    def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
+        if not self.settings.project:
+            return None
+        known = next(one for one in reversed(interpreters) if one.path)
+        uv = Uv(self.indexes, self.date, environ=self._environ)
+        project = open_project(Path(self.settings.project), self.wanted, known, self.cache, uv)
+        if any(canonicalize_name(one.name) == project.name for one in self.requirements):
+            what = f"{project.name} is what the matrix varies, and cannot be its own project"
+            raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
+        return project
 
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
@@ -134,11 +161,14 @@ class Planner:
         return any([uv.install_python(wish) for wish in wishes if "/" not in wish])  # noqa: C419  # all are tried
 
     def _releases(self, requirement: Requirement) -> tuple[Release, ...] | Verdict:
-        """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own."""
+        """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own.
+
+        Of a cross each project is a part of every combination.
+        """
         try:
             return self._chosen(requirement)
         except (UsageProblem, IndexProblem) as error:
-            if len(self.requirements) > 1:
+            if len(self.requirements) > 1 and not self.settings.cross:
                 return Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, _first_clause(error))
             if isinstance(error, UsageProblem):
                 raise
@@ -293,6 +323,8 @@ class Run:
             check=self._check,
             locks=self.directory.locks,
             on_ready=self._provisioned,
+            wanted=self._planner.wanted,
+            project=self._planner.project,
         )
         self._provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
 
@@ -391,6 +423,7 @@ class Run:
             "dated": _is_dated(indexes, self.plan.releases),
             "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
             "plan_hash": self.plan_hash,
+            "project": self._planner.project.to_plain() if self._planner.project else None,
             "notes": list(self.plan.notes),
         }
 

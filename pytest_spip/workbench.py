@@ -311,7 +311,9 @@ class Workbench:
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
         """Return one line that shows the failure again, without us."""
         python = self._interpreters[combo.interpreter].path
-        words = ["uv", "run", "--isolated", "--no-project", "--python", python, "--with", combo.requirement]
+        words = ["uv", "run", "--isolated", "--no-project", "--python", python]
+        words += [word for requirement in combo.requirements for word in ("--with", requirement)]
+        words += ["--resolution", combo.resolution] if combo.resolution else []
         words += ["--exclude-newer", self._spec.exclude_newer] if self._spec.exclude_newer else []
         options = f" {self._spec.index_options}" if self._spec.index_options else ""
         return f"{shlex.join(words)}{options} {shlex.join(self._tried(combo, provisioned))}"
@@ -324,7 +326,8 @@ class Workbench:
             case Check("suite", words):
                 return ("pytest", *words)
         wheels = provisioned.environment.wheels if provisioned.environment else ()
-        modules = next((wheel.modules for wheel in wheels if wheel.name == combo.package), ())
+        known = {wheel.name: wheel.modules for wheel in wheels}
+        modules = [module for package, _ in combo.releases for module in known.get(package, ())]
         return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Reason, Result
-from pytest_spip.report.analysis import grid, groups, signature
+from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
+from pytest_spip.report.analysis import groups, likeness, signature
+from pytest_spip.report.grid import Stretch, grid
 from tests.support.rooms import combo, result, summary
 
 FAILED, SKIPPED = Outcome.FAILED, Outcome.SKIPPED
@@ -57,6 +59,48 @@ def test_signature(detail: str, normal: str) -> None:
 def test_signature_of_few_words(one: Result, text: str) -> None:
     """A failure without detail is known by its reason, one without reason by its outcome."""
     assert signature(one) == text
+
+
+def suite(ordinal: int, *failed: tuple[str, str], passed: int = 3) -> Result:
+    """Return the result of a suite in which these tests failed, by id and detail."""
+    tests = [Test(f"tests/test_good.py::test_{number}", "passed") for number in range(passed)]
+    tests += [Test(name, "failed", 0.1, detail) for name, detail in failed]
+    detail = f"{len(failed)} of {len(tests)} tests failed: {failed[0][0]}: {failed[0][1]}"
+    return result(ordinal, FAILED, Reason.TEST_FAILED, detail, Phase.TEST, tests=tuple(tests))
+
+
+A, B = ("tests/test_a.py::test_x", "AssertionError: no (/tmp/1/a.py:7)\nreport"), ("tests/test_a.py::test_y", "gone")
+
+
+def test_signature_of_a_suite() -> None:
+    """A suite is known by how many tests failed, and the first of them, however many passed and wherever it lay."""
+    assert signature(suite(0, A, B)) == (
+        "test-failed: 2 tests failed: tests/test_a.py::test_x: AssertionError: no (…/a.py:…)"
+    )
+    assert signature(suite(0, B)) == "test-failed: 1 test failed: tests/test_a.py::test_y: gone"
+
+
+def test_suites_are_alike_when_the_same_tests_fail() -> None:
+    """Equal failing tests with equal headlines are one kind, whatever passed, in whatever order; all else is another."""
+    elsewhere = (A[0], "AssertionError: no (/home/2/a.py:9)\nanother report")
+    assert likeness(suite(0, A, B)) == likeness(suite(1, B, elsewhere, passed=9))
+    others = [suite(2, A), suite(3, A, (B[0], "here")), suite(4, A, ("tests/test_b.py::test_y", "gone"))]
+    assert len({likeness(one) for one in (suite(0, A, B), *others)}) == 4
+    combos = [combo(n, version=f"1.{n}") for n in range(5)]
+    found = groups(combos, {one.ordinal: one for one in (suite(0, A, B), suite(1, B, elsewhere, passed=9), *others)})
+    assert (found[0].count, [one.ordinal for one in found[0].results]) == (2, [0, 1])
+    assert len(found) == 4
+
+
+def test_suites_that_did_not_end_are_known_by_their_end() -> None:
+    """What failed before a timeout does not tell timeouts apart, nor do counts."""
+    tests = (Test("test_a.py::test_x", "failed"),)
+    ended = [
+        result(0, Outcome.KILLED, Reason.TIMEOUT, f"no end in test_b; 1 of {n} tests failed before", tests=tests[:n])
+        for n in range(2)
+    ]
+    assert likeness(ended[0]) == likeness(ended[1])
+    assert signature(ended[0]) == "timeout: no end in test_b; some tests failed before"
 
 
 # -- groups -------------------------------------------------------------------------------------------------------------
@@ -164,3 +208,71 @@ def test_compact_grid_joins_neighbours() -> None:
     ]
     _, rows = grid(summary(combos, results), compact=False)
     assert [row.first for row in rows] == ["6", "5", "4", "3", "2", "1", "1"]
+
+
+def test_import_only_is_no_pass_of_tests() -> None:
+    """A version whose suite has no tests is not joined with those whose tests pass."""
+    bare = result(1, detail="import-only: the suite has no tests")
+    found = summary(cross({"demo": ["1", "2", "3"]}, ["py312"]), [result(0), bare, result(2)])
+    assert [row.first for row in grid(found, compact=True)[1]] == ["3", "2", "1"]
+    assert found.import_only == 1
+
+
+def shown(combos: list[Combo], bad: set[int]) -> list[tuple[str, ...]]:
+    """Return the joined rows, with a letter for each cell, of a run in which some combinations fail."""
+    results = [result(one.ordinal, *((FAILED, IMPORT) if one.ordinal in bad else ())) for one in combos]
+    _, rows = grid(summary(combos, results), compact=True)
+    return [
+        (
+            f"{row.first}-{row.last}",
+            *(f"{other.first}-{other.last}" for other in row.others),
+            *row.resolutions,
+            "".join("." if cell is None else "x" if cell.verdict.outcome is FAILED else "+" for cell in row.cells),
+        )
+        for row in rows
+    ]
+
+
+def test_resolutions_have_rows_where_they_differ() -> None:
+    """Versions whose resolutions come to the same have one row; one whose resolutions differ has one for each that does."""
+    ways = ("", "lowest-direct", "lowest")
+    combos = [combo(n, version=str(n // 3 + 1), resolution=ways[n % 3]) for n in range(12)]
+    assert shown(combos, bad={4, 5}) == [
+        ("4-3", "+"),
+        ("2-2", "highest", "+"),
+        ("2-2", "lowest-direct", "lowest", "x"),
+        ("1-1", "+"),
+    ]
+
+
+def crossed(*sizes: int) -> list[Combo]:
+    """Return a cross of so many versions of each package on one Python; the last package's versions are innermost."""
+    names = "abc"
+    rows = itertools.product(*(range(1, size + 1) for size in sizes))
+    return [
+        combo(n, "a", str(row[0]), others=tuple((names[k], str(row[k])) for k in range(1, len(row))))
+        for n, row in enumerate(rows)
+    ]
+
+
+def test_cross_is_joined_from_the_inside() -> None:
+    """Of a cross the last package's neighbours are joined first, then versions of the first whose rows are all equal."""
+    assert shown(crossed(4, 3), bad={0, 3}) == [
+        ("4-3", "3-1", "+"),
+        ("2-1", "3-2", "+"),
+        ("2-1", "1-1", "x"),
+    ]
+    assert shown(crossed(2, 2, 2), bad=set()) == [("2-1", "2-1", "2-1", "+")]
+
+
+def test_cross_that_was_sampled() -> None:
+    """A cell that was left out of a cross stands in nobody's way."""
+    tried = [("1", "1", "py39"), ("1", "2", "py312"), ("2", "1", "py312"), ("2", "2", "py39"), ("3", "1", "py39")]
+    combos = [combo(n, "a", one, label, others=(("b", other),)) for n, (one, other, label) in enumerate(tried)]
+    assert shown(combos, bad={4}) == [("3-3", "1-1", "x."), ("2-1", "2-1", "++")]
+
+
+def test_stretches_count() -> None:
+    """A row tells how many versions it stands for, of each package."""
+    _, rows = grid(summary(crossed(4, 3), [result(n) for n in range(12)]), compact=True)
+    assert [(row.package, row.count, row.others) for row in rows] == [("a+b", 4, (Stretch("3", "1", 3),))]

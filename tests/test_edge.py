@@ -23,6 +23,7 @@ from tests.support.machine import HERE, LABEL, VERSION, Done, Machine
 ALPHA_1, ALPHA_2 = f"spip::alpha[1.0-{LABEL}]", f"spip::alpha[2.0-{LABEL}]"
 BETA_1, BETA_2 = f"spip::beta[1.0-{LABEL}]", f"spip::beta[2.0-{LABEL}]"
 EVERY = [ALPHA_1, ALPHA_2, BETA_1, BETA_2]
+CROSSED = f"spip::alpha+beta[2.0-1.0-{LABEL}]"
 BOTH = ("--spip-matrix=alpha", "--spip-matrix=beta")
 
 HOOKS = """\
@@ -77,6 +78,13 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "paste": {"arguments": (BETA_2,), "python": ""},
     "paste-n2": {"arguments": (BETA_2, ALPHA_1, "-n2"), "python": ""},
     "prefix": {"arguments": (*BOTH, "spip::alpha")},
+    "resolution": {"arguments": ("--spip-matrix=alpha", "--spip-resolution=highest,lowest-direct", "-n2")},
+    "paste-resolution": {"arguments": (f"{ALPHA_1[:-1]}-lowest-direct]",), "python": ""},
+    "cross": {"arguments": (*BOTH, "--spip-cross", "--collect-only", "-q")},
+    "paste-cross": {"arguments": (CROSSED, "--collect-only", "-q"), "python": ""},
+    "pairwise": {
+        "arguments": (*BOTH, "--spip-matrix=gamma", "--spip-cross", "--spip-versions=pairwise", "--collect-only", "-q")
+    },
     "unknown-id": {"arguments": (*BOTH, f"spip::alpha[9.9-{LABEL}]")},
     "unknown-alone": {"arguments": (f"spip::alpha[9.9-{LABEL}]",), "python": ""},
     "plain-beside": {"arguments": ("--spip-matrix=alpha",), "files": PLAIN},
@@ -155,6 +163,14 @@ def test_at_file_lists_requirements(done: dict[str, Done]) -> None:
     assert listed(done["at-file"]) == [BETA_2, ALPHA_1]
 
 
+def test_cross_lists_what_meets(done: dict[str, Done]) -> None:
+    """With --spip-cross all releases meet all, and pairwise lists fewer; such ids paste back as others do."""
+    ends = [f"{alpha}-{beta}-{LABEL}]" for alpha in ("1.0", "2.0") for beta in ("1.0", "2.0")]
+    assert listed(done["cross"]) == [f"spip::alpha+beta[{end}" for end in ends]
+    assert listed(done["paste-cross"]) == [CROSSED]
+    assert len(listed(done["pairwise"])) == 16 < 2 * 2 * 8
+
+
 # -- running ------------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +186,18 @@ def test_verbose_run_names_each_item(done: dict[str, Done]) -> None:
         "PASSED",
     ]
     assert done["verbose"].status == 1
+
+
+def test_resolutions_are_an_axis(done: dict[str, Done]) -> None:
+    """With two resolutions each release is tried with both, under ids of their own, which paste back."""
+    run, pasted = done["resolution"], done["paste-resolution"]
+    ids = [f"alpha[{version}-{LABEL}{end}]" for version in ("1.0", "2.0") for end in ("", "-lowest-direct")]
+    assert {name: one["resolution"] for name, one in run.combinations.items()} == dict(
+        zip(ids, ["highest", "lowest-direct"] * 2, strict=True)
+    )
+    assert set(run.outcomes.values()) == {"passed"}
+    assert "x 2 resolutions (highest lowest-direct) = 4 combinations" in run.stdout
+    assert pasted.outcomes == {f"alpha[1.0-{LABEL}-lowest-direct]": "passed"}
 
 
 def test_failing_item_tells_its_story(done: dict[str, Done]) -> None:

@@ -70,6 +70,27 @@ def test_a_tox_environment_runs_the_matrix(colorful: Machine) -> None:
     assert set(done.outcomes.values()) == {"passed"}
 
 
+@pytest.mark.skipif(importlib.util.find_spec("nox") is None, reason="nox is not installed")
+@pytest.mark.network
+def test_a_nox_session_runs_the_matrix(colorful: Machine) -> None:
+    """``nox -s compat`` does the same."""
+    copy_example(colorful, "nox")
+    where = {"SPIP_REQUIREMENT": str(ROOT), "UV_DEFAULT_INDEX": colorful.index.url, "PYTEST_ADDOPTS": ""}
+    arguments = ("-s", "compat", "--", *colorful.options())
+    done = colorful.run(*arguments, project="nox", bare=True, program=(sys.executable, "-m", "nox"), env=where)
+    assert done.status == 0, done.stdout + done.stderr
+    assert set(done.outcomes.values()) == {"passed"}
+
+
+@pytest.mark.parametrize("name", ["github.yml", "gitlab.yml"])
+def test_jobs_keep_the_cache_and_name_options_that_exist(name: str) -> None:
+    """The jobs' words are ours, and they keep our cache."""
+    text = (ROOT / "examples" / "ci" / name).read_text()
+    flags = set(re.findall(r"--spip-[\w-]+", text))
+    assert {"--spip-matrix", "--spip-project", "--spip-report"} <= flags <= {option.flag for option in OPTIONS}
+    assert "~/.cache/pytest-spip" in text or "--spip-cache=.cache/spip" in text
+
+
 def test_the_readme_lists_every_option() -> None:
     """The option table of the README names each option, and its ini twin."""
     readme = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Reason
+from pytest_spip.model import Combo, Outcome, Reason, Test
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.jsonfile import as_document, write
 from tests.support.rooms import combo, result, summary
@@ -23,7 +23,10 @@ runner worker host locked reproduce
 SUMMARY = """
 planned passed failed skipped killed crashed error seconds per_second cpu_utilisation iowait phases
 """
-ADDED = {"combination": {"output"}, "summary": {"work", "workers", "controller", "limits", "untold"}}
+ADDED = {
+    "combination": {"output", "resolution"},
+    "summary": {"import_only", "work", "workers", "controller", "limits", "untold"},
+}
 """Keys beyond those of the design; schema 1 may grow."""
 
 
@@ -93,6 +96,7 @@ def test_document_tells_what_was_found(finished: Summary) -> None:
         "id": "demo[1.0-py312]",
         "package": "demo",
         "version": "1.0",
+        "resolution": "highest",
         "python": "3.12",
         "interpreter": "cpython-3.12.0-linux",
         "outcome": "failed",
@@ -125,6 +129,7 @@ def test_document_sums_up(finished: Summary) -> None:
         "killed": 0,
         "crashed": 0,
         "error": 1,
+        "import_only": 0,
         "seconds": 4.0,
         "per_second": 0.75,
         "cpu_utilisation": 0.955,
@@ -136,6 +141,27 @@ def test_document_sums_up(finished: Summary) -> None:
         "limits": ["limited by: tail - patience"],
         "untold": {"gw1": 2},
     }
+
+
+def test_document_tells_axes_and_tests() -> None:
+    """The others of a cross, the resolution and a suite's tests are told where there are any; tests in their order."""
+    tests = (Test("tests/test_x.py::test_y", "passed", 0.0123456789), Test("test_z", "failed", 1.0, "why\nreport"))
+    combos = [combo(0, others=(("other", "2.0"),), resolution="lowest"), combo(1, "bare")]
+    bare = result(1, detail="import-only: the suite has no tests")
+    document = as_document(summary(combos, [result(0, Outcome.FAILED, Reason.TEST_FAILED, tests=tests), bare]))
+    one, other = document["combinations"]
+    assert one["id"] == "demo+other[1.0-2.0-py312-lowest]"
+    assert (one["version"], one["others"], one["resolution"]) == (
+        "1.0",
+        [{"package": "other", "version": "2.0"}],
+        "lowest",
+    )
+    assert one["tests"] == [
+        {"id": "tests/test_x.py::test_y", "outcome": "passed", "seconds": 0.012346, "detail": ""},
+        {"id": "test_z", "outcome": "failed", "seconds": 1.0, "detail": "why\nreport"},
+    ]
+    assert not {"others", "tests"} & set(other)
+    assert (document["summary"]["passed"], document["summary"]["import_only"]) == (1, 1)
 
 
 def test_groups_have_five_examples() -> None:

@@ -40,7 +40,7 @@ def release(index: LocalIndex, version: str) -> None:
 
 def lock(supply: Supply, locker: Locker | None = None) -> Lock:
     """Lock ``demo`` for the running interpreter."""
-    return (locker or supply.locker()).lock("demo==1.0", supply.here(), None)
+    return (locker or supply.locker()).lock(("demo==1.0",), supply.here())
 
 
 def chosen(supply: Supply, lock: Lock) -> dict[str, str]:
@@ -190,7 +190,7 @@ def test_lock_of_a_wheel_built_here(supply: Supply, tmp_path: Path) -> None:
         path = wheel(tmp_path / content, "own", "1.0", {"own.py": content})
         hashes.append(hashlib.sha256(path.read_bytes()).hexdigest())
         built = BuiltWheel(path, hashes[-1], supply.here().id, fresh=True)
-        texts.append(supply.locker().lock("own==1.0", supply.here(), built).text)
+        texts.append(supply.locker().lock(("own==1.0",), supply.here(), (built,)).text)
     assert [hashes[n] in texts[n] for n in (0, 1)] == [True, True]
 
 

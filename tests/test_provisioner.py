@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -12,23 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.specifiers import SpecifierSet
 
 from pytest_spip.disk import remove_tree
-from pytest_spip.model import Combo, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason, Verdict
-from pytest_spip.plan.index import list_project
-from pytest_spip.plan.matrix import make_plan, parse_requirement
-from pytest_spip.plan.versions import choose
+from pytest_spip.model import Combo, Outcome, Phase, Provisioned, Reason, Verdict
 from pytest_spip.provision.locks import Lock, Locker
-from pytest_spip.provision.provisioner import Provisioner
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.machine import eventually
+from tests.support.provisions import judged, planned, provisioned, provisioner, the
 from tests.support.rooms import alive
 from tests.support.supply import Supply
 
 GOOD = {"demo/__init__.py": ""}
-Made = dict[str, Provisioned]
 
 
 @pytest.fixture
@@ -40,74 +34,6 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supply]:
         for name, value in made.environ.items():
             monkeypatch.setenv(name, value)
         yield made
-
-
-def planned(
-    supply: Supply, *texts: str, interpreters: Sequence[Interpreter] = (), indexes: Indexes | None = None
-) -> Plan:
-    """Plan every release of some projects, for the running interpreter if no others are named."""
-    wanted = [parse_requirement(text) for text in texts or ("demo",)]
-    releases = {}
-    for one in wanted:
-        listing = list_project(one.name, indexes or supply.indexes(), supply.web(), supply.cache)
-        releases[str(one)] = choose(listing.releases, SpecifierSet(), "all", pre=False, yanked=False)
-    return make_plan(wanted, releases, interpreters or (supply.here(),))
-
-
-def provisioner(
-    supply: Supply,
-    plan: Plan,
-    on_ready: Callable[[Sequence[Provisioned]], None],
-    indexes: Indexes | None = None,
-    **web: object,
-) -> Provisioner:
-    """Make a provisioner that keeps the locks in ``kept``."""
-    indexes = indexes or supply.indexes()
-    locks = supply.root / "kept"
-    locks.mkdir(exist_ok=True)
-    return Provisioner(
-        plan,
-        supply.cache,
-        supply.web(**web),
-        indexes,
-        supply.confine(),
-        supply.releases(indexes),
-        check="import",
-        locks=locks,
-        on_ready=on_ready,
-    )
-
-
-def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **web: object) -> Made:
-    """Provision a plan to its end and return what came of each combination, which must come once."""
-    plan = plan or planned(supply, indexes=indexes)
-    made: list[Provisioned] = []
-    complete = threading.Event()
-
-    def on_ready(done: Sequence[Provisioned]) -> None:
-        made.extend(done)
-        if len(made) >= len(plan.combos):
-            complete.set()
-
-    pool = provisioner(supply, plan, on_ready, indexes, **web)
-    pool.start(plan.combos)
-    assert complete.wait(60)
-    pool.stop()
-    assert sorted(done.ordinal for done in made) == [combo.ordinal for combo in plan.combos]
-    return {plan.combos[done.ordinal].id: done for done in made}
-
-
-def the(made: Made) -> Provisioned:
-    """Return the only one."""
-    (done,) = made.values()
-    return done
-
-
-def judged(done: Provisioned) -> tuple[Outcome, Phase, Reason | None]:
-    """Return the verdict of one that has no environment."""
-    assert done.environment is None
-    assert done.verdict is not None
-    return done.verdict.outcome, done.verdict.phase, done.verdict.reason
 
 
 # -- environments -------------------------------------------------------------------------------------------------------
@@ -153,9 +79,9 @@ def locks_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     lock = Locker.lock
 
-    def counting(locker: Locker, requirement: str, *more: Any) -> Lock:
-        asked.append(requirement)
-        return lock(locker, requirement, *more)
+    def counting(locker: Locker, requirements: Sequence[str], *more: Any) -> Lock:
+        asked.append(requirements[0])
+        return lock(locker, requirements, *more)
 
     monkeypatch.setattr(Locker, "lock", counting)
     return asked
@@ -459,7 +385,7 @@ def test_offline(supply: Supply) -> None:
     """Offline, a wheel that is not in the store is not fetched."""
     wheel(supply.files, "demo", "1.0", GOOD)
     plan = planned(supply)
-    supply.locker().lock("demo==1.0", supply.here(), None)
+    supply.locker().lock(("demo==1.0",), supply.here())
     asked = list(supply.index.requests)
     offline = supply.indexes(offline=True)
     done = the(provisioned(supply, plan, offline, offline=True))

@@ -26,6 +26,7 @@ from pytest_spip.model import (
     Result,
     Span,
     StoredWheel,
+    Test,
     Verdict,
 )
 from pytest_spip.record.rundb import RunReader, RunWriter
@@ -53,6 +54,8 @@ COMBOS = (
     combo(2, "skipped", prejudged=SKIP),
     Combo(3, "unlisted", "", "", "index", (), Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, "404")),
     Combo(4, "plain", "2.0rc1+local.1", FULL.id, FULL.label),
+    combo(5, "low", resolution="lowest-direct"),
+    combo(6, "cross", others=(("other", "1.0"), ("third", "2!3")), others_extras=((), ("x", "y")), resolution="lowest"),
 )
 
 
@@ -182,6 +185,7 @@ RESULTS = [
         output=ODD * 100,
     ),
     result(2, Outcome.CRASHED, Reason.SIGSEGV, phase=Phase.TEST),
+    result(3, tests=(Test("tests/test_ä.py::test_x[\\0]", "passed", 0.25), Test("test_y", "failed", 1e-9, ODD))),
 ]
 
 
@@ -200,6 +204,9 @@ def test_text_that_is_no_text_is_recorded(writer: RunWriter, reader: RunReader) 
     writer.flush()
     assert (reader.results()[0].verdict.detail, reader.results()[0].output) == ("no ?", "?")
     assert reader.provision(1) == Provisioned(1, verdict=SKIP, output="?")
+    writer.verdict(result(1, tests=(Test("\udcff", "failed", 0.0, "\ud800"),)))
+    writer.flush()
+    assert reader.results()[1].tests == (Test("?", "failed", 0.0, "?"),)
 
 
 # -- one verdict, and it lasts ------------------------------------------------------------------------------------------

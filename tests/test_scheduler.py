@@ -10,9 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pytest_spip.dispatch.scheduler import (
-    LARGEST_CHUNK,
-    MEETING,
+from pytest_spip.dispatch.messages import (
     Admitted,
     Command,
     Event,
@@ -22,13 +20,13 @@ from pytest_spip.dispatch.scheduler import (
     Ready,
     Returned,
     Run,
-    Scheduler,
     Stop,
     Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
 )
+from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, MEETING, Scheduler
 
 UNITS = st.lists(
     st.builds(

@@ -8,9 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pytest_spip.dispatch.scheduler import (
-    LARGEST_CHUNK,
-    LARGEST_COST,
+from pytest_spip.dispatch.messages import (
     Admitted,
     Command,
     Event,
@@ -20,13 +18,13 @@ from pytest_spip.dispatch.scheduler import (
     Ready,
     Returned,
     Run,
-    Scheduler,
     Stop,
     Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
 )
+from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, LARGEST_COST, Scheduler
 
 CHEAP = Unit("a", 1 / 128)  # a sum of such is exact
 

@@ -8,6 +8,7 @@ from pytest_spip.model import Combo, Outcome, Reason, Result
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.terminal import (
     _CELLS,
+    _IMPORT_ONLY,
     _MEANINGS,
     _REASON_CELLS,
     LARGEST,
@@ -180,10 +181,60 @@ def test_many_groups_and_examples_are_cut() -> None:
     ]
 
 
+def test_resolutions() -> None:
+    """A row that is for one resolution names it, and a line below the legend says what the others are for."""
+    combos = [
+        combo(n, version=version, resolution=way)
+        for n, (version, way) in enumerate((v, way) for v in ("1.0", "2.0") for way in ("", "lowest-direct"))
+    ]
+    results = [result(0), result(1, FAILED, IMPORT), result(2), result(3)]
+    assert text(grid_lines(summary(combos, results))) == [
+        "demo                py312",
+        "2.0                    ok",
+        "1.0  highest           ok",
+        "1.0  lowest-direct    imp",
+        "ok passed   imp import failed",
+        "resolutions: highest, lowest-direct; rows that name none stand for all",
+    ]
+    low = [combo(0, resolution="lowest")]
+    assert text(grid_lines(summary(low, [result()])))[-1] == "resolution: lowest"
+
+
+def test_cross() -> None:
+    """A row of a cross names a version of each package, or how many it stands for."""
+    pairs = [(one, other) for one in range(6) for other in range(5)]
+    combos = [combo(n, "ark", f"1.{one}", others=(("bee", f"2.{other}"),)) for n, (one, other) in enumerate(pairs)]
+    results = [result(n, FAILED, IMPORT) if pair == (5, 0) else result(n) for n, pair in enumerate(pairs)]
+    assert text(grid_lines(summary(combos, results[:29])))[-1] == (
+        "not all was tried; the cell of several versions tells of those that were"
+    )
+    assert text(grid_lines(summary(combos, results))) == [
+        "ark+bee                        py312",
+        "1.5           + 2.4 … 2.1 (4)     ok",
+        "1.5           + 2.0              imp",
+        "1.4 … 1.0 (5) + 2.4 … 2.0 (5)     ok",
+        "ok passed   imp import failed",
+    ]
+
+
+def test_suites_without_tests() -> None:
+    """A suite without tests has a word of its own in the grid, and is counted apart from those that passed."""
+    combos = numbered(("demo", "1.0", "py312"), ("demo", "2.0", "py312"))
+    found = summary(combos, [result(0, detail="import-only: the suite has no tests"), result(1, detail="3 passed")])
+    assert text(grid_lines(found)) == [
+        "demo  py312",
+        "2.0      ok",
+        "1.0      io",
+        "ok passed   io import only, no tests",
+    ]
+    assert summary_line(found).startswith("2 combinations: 1 passed, 1 import-only in ")
+
+
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
         (None, (".", "dim")),
+        (result(0, detail="import-only: the suite has no tests"), ("io", "yellow")),
         (result(), ("ok", "green")),
         (result(0, FAILED), ("FAIL", "red")),
         (result(0, FAILED, Reason.TEST_FAILED), ("FAIL", "red")),
@@ -206,7 +257,7 @@ def test_cell(one: Result | None, expected: tuple[str, str]) -> None:
 
 def test_every_word_is_explained() -> None:
     """Every outcome has a word, every word fits a column of five, and the legend knows it."""
-    words = {text for text, _ in [*_CELLS.values(), *_REASON_CELLS.values(), cell(None)]}
+    words = {text for text, _ in [*_CELLS.values(), *_REASON_CELLS.values(), _IMPORT_ONLY, cell(None)]}
     assert set(_CELLS) == set(Outcome)
     assert words == set(_MEANINGS)
     assert all(len(word) <= 5 for word in words)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from pytest_spip.model import Check, Limits, Outcome, Phase, Reason, Result, StoredWheel
+from pytest_spip.options import OPTIONS
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, combo, environment, filed, filed_installed, shared_bases
 from tests.support.ways import must_work, shared_way
@@ -241,6 +242,14 @@ def test_failures_before_the_limit_are_kept(attempt: Try) -> None:
     assert judged(result) == (Outcome.KILLED, Phase.TEST, Reason.TIMEOUT)
     assert result.verdict.detail == "no end after 5 s in test_it.py::test_c; 1 of 2 tests failed before"
     assert {test.id[-1]: test.outcome for test in result.tests} == {"a": "failed", "b": "passed"}
+
+
+@pytest.mark.parametrize("way", ["cold-3"])
+def test_suite_with_our_options(attempt: Try) -> None:
+    """What a project's ini file says to us is no mistake for the suite's own pytest, however strict."""
+    names = [option.dest for option in OPTIONS]
+    files = {"pytest.ini": "\n".join(["[pytest]", "addopts = --strict-config", *(f"{name} = x" for name in names)])}
+    assert attempt(SUITE, {**files, "test_it.py": "def test_a(): pass"}).verdict.outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("way", ["cold-3", "warm-3"])

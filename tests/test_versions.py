@@ -28,6 +28,7 @@ def chosen(specifier: str = "", policy: str = "all", *, pre: bool = False, yanke
     ("policy", "expected"),
     [
         ("all", ["0.1", "0.2", "0.2.1", "1.0.1", "1!0.1"]),
+        ("pairwise", ["0.1", "0.2", "0.2.1", "1.0.1", "1!0.1"]),
         ("latest", ["1!0.1"]),
         ("major", ["0.2.1", "1.0.1", "1!0.1"]),
         ("minor", ["0.1", "0.2.1", "1.0.1", "1!0.1"]),
@@ -66,7 +67,7 @@ def test_half_yanked_release_counts() -> None:
     assert (half,) == choose([half], SpecifierSet(), "all", pre=False, yanked=False)
 
 
-@pytest.mark.parametrize("text", ["all", "latest", "minor", "major", "1", "20", " ALL "])
+@pytest.mark.parametrize("text", ["all", "latest", "minor", "major", "pairwise", "1", "20", " ALL "])
 def test_policy_is_read(text: str) -> None:
     """A policy is read whatever its case."""
     assert text.strip().lower() == parse_policy(text)
@@ -77,7 +78,7 @@ def test_bad_policy(text: str) -> None:
     """What is no policy is refused in words that name the option and the mend."""
     with pytest.raises(UsageProblem) as problem:
         parse_policy(text)
-    told = f"--spip-versions: {text!r} is no policy; use all, latest, minor, major or a positive number"
+    told = f"--spip-versions: {text!r} is no policy; use all, latest, minor, major, pairwise or a positive number"
     assert told == str(problem.value)
 
 

@@ -174,6 +174,23 @@ def test_line_is_short_where_nothing_is_special(bases: Bases, tmp_path: Path) ->
     assert words[-5:] == ["--with", "bad[fast]==1.0", "python", "-c", "pass"]
 
 
+def test_cross_is_tried_as_a_whole(bases: Bases, tmp_path: Path) -> None:
+    """Of a cross all releases are imported, all have to be what was asked for, and all are named to see a failure again."""
+    bench = Bench(bases, tmp_path, {"bad": BAD})
+    one = dataclasses.replace(bench.combos[0], package="demo-helper", version="2.0", others=(("bad", "1.0"),))
+    with bench.worker() as workbench:
+        failed = workbench.result(dataclasses.replace(one, resolution="lowest"))
+        other = workbench.result(dataclasses.replace(one, others=(("bad", "3.0"),)))
+    assert (failed.verdict.reason, failed.verdict.detail) == (
+        Reason.IMPORT_ERROR,
+        "ModuleNotFoundError: No module named 'nowhere'",
+    )
+    words = shlex.split(failed.reproduce)
+    assert words[6:12] == ["--with", "demo-helper==2.0", "--with", "bad==1.0", "--resolution", "lowest"]
+    assert words[-1] == "import demo_helper, bad"
+    assert (other.verdict.outcome, other.verdict.reason) == (Outcome.FAILED, Reason.BAD_METADATA)
+
+
 @pytest.mark.parametrize("version", ["1.0", ""])
 def test_skipped_combination_is_not_run(bases: Bases, tmp_path: Path, version: str) -> None:
     """A combination that provisioning judged is passed on as it is; there is nothing to see again, and no worktree."""

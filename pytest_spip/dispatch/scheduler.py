@@ -31,23 +31,7 @@ from pytest_spip.dispatch.messages import (
     WorkerLeft,
 )
 
-__all__ = [
-    "Admitted",
-    "Command",
-    "Event",
-    "Finished",
-    "Listed",
-    "Quarantine",
-    "Ready",
-    "Returned",
-    "Run",
-    "Scheduler",
-    "Stop",
-    "Take",
-    "Unit",
-    "WorkerJoined",
-    "WorkerLeft",
-]
+__all__ = ["Scheduler"]
 
 LARGEST_CHUNK = 64
 """Units that a worker holds at most: about as many import checks as amortise one message."""

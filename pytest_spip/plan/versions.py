@@ -16,6 +16,7 @@ __all__ = ["as_of", "choose", "parse_policy"]
 
 _KEYS: dict[str, Callable[[Version], Hashable]] = {
     "all": lambda version: version,
+    "pairwise": lambda version: version,  # which of them meet is for the cross to choose
     "latest": lambda _: None,
     "major": lambda version: (version.epoch, version.major),
     "minor": lambda version: (version.epoch, version.major, version.minor),
@@ -23,12 +24,12 @@ _KEYS: dict[str, Callable[[Version], Hashable]] = {
 
 
 def parse_policy(text: str) -> str:
-    """Return a valid policy; raises ``UsageProblem`` for anything but ``all|latest|minor|major|N``."""
+    """Return a valid policy; raises ``UsageProblem`` for anything but ``all|latest|minor|major|pairwise|N``."""
     policy = text.strip().lower()
     if policy in _KEYS or (policy.isdecimal() and int(policy) > 0):
         return policy
     raise UsageProblem(
-        "--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major or a positive number"
+        "--spip-versions", f"{text!r} is no policy", "use all, latest, minor, major, pairwise or a positive number"
     )
 
 

@@ -41,7 +41,7 @@ from pytest_spip.provision.store import check_wheel
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path, redact
 
-__all__ = ["Builder", "refuse_unchecked"]
+__all__ = ["Builder", "refuse_unchecked", "sha256_of"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may mend it."""
@@ -91,7 +91,7 @@ class Builder:
 
     def wheel(self, project: str, sdist: DistFile, interpreter: Interpreter) -> BuiltWheel:
         """Return the sdist's wheel for an interpreter; raises ``Failure``, also a remembered one, and ``NetworkProblem``."""
-        sdist, archive = self._fetch(sdist)
+        sdist, archive = self.fetch(sdist)
         with self._chain.waiting_for(sdist.sha256, sdist.filename):
             for scope in ("any", interpreter.id) if is_plain(archive) else (interpreter.id,):
                 match self._built(project, archive, sdist, interpreter, scope):
@@ -101,10 +101,10 @@ class Builder:
                         raise Failure(failed.verdict, failed.output, fresh=failed.fresh)
         raise AssertionError("what an interpreter built itself serves it, or failed on it")
 
-    def _fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
+    def fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
         """Return the file where we keep it; one of this machine that nobody gave a hash is known by what it holds."""
         if not sdist.sha256 and sdist.url.startswith("file:"):
-            sdist = dataclasses.replace(sdist, sha256=_sha256(file_url_to_path(sdist.url)))
+            sdist = dataclasses.replace(sdist, sha256=sha256_of(file_url_to_path(sdist.url)))
         refuse_unchecked(sdist)
         place = self._cache.builds / "sdists" / sdist.sha256 / sdist.filename
         self._cache.file(place, lambda aside: self._web.download(sdist.url, aside, sdist.sha256))
@@ -137,7 +137,7 @@ class Builder:
             wheel = self._build(archive, interpreter, place)
             _check_identity(wheel.name, project, sdist, interpreter)
             _check_wheel(wheel, sdist)
-            outcome |= {"wheel": wheel.name, "sha256": _sha256(wheel)}
+            outcome |= {"wheel": wheel.name, "sha256": sha256_of(wheel)}
         except Failure as failure:
             (place / "build.log").write_text(failure.output, "utf-8")
             outcome |= {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
@@ -181,7 +181,8 @@ def _outcome(place: Path) -> dict[str, Any]:
     return plain
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's hash; raises ``NetworkProblem`` where there is none, for its place was listed."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

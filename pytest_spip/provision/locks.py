@@ -8,6 +8,7 @@ import json
 import os
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectError, PylockValidationError
@@ -50,7 +51,7 @@ class Locked:
 
 
 class Locker:
-    """Asks uv at most once for each requirement, interpreter, set of indexes and date; ``level`` is the sandboxes' of builds."""
+    """Asks uv at most once for equal requirements, interpreters, indexes and dates; ``level`` is the sandboxes' of builds."""
 
     def __init__(
         self, cache: Cache, uv: Uv, resolver: Resolver, indexes: Indexes, exclude_newer: str, level: int
@@ -62,24 +63,38 @@ class Locker:
         self._exclude_newer = exclude_newer
         self._level = level
 
-    def lock(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> Lock:
-        """Return the lock; raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``."""
+    def lock(
+        self,
+        requirements: Sequence[str],
+        interpreter: Interpreter,
+        own: Sequence[BuiltWheel] = (),
+        resolution: str = "",
+    ) -> Lock:
+        """Return the lock of requirements, the most important first; ``own`` are wheels that were built of what they name.
+
+        Raises ``Failure``, also a remembered one, ``NetworkProblem`` and ``HarnessProblem``.
+        """
         work = Work()
-        place = self._cache.locks / (key := self._key(requirement, interpreter, wheel))[:2] / key
+        place = self._cache.locks / (key := self._key(requirements, interpreter, own, resolution))[:2] / key
+
+        def make(aside: Path) -> None:
+            aside.mkdir()
+            self._resolve(requirements, interpreter, own, resolution, aside, work)
+
         try:
-            fresh = self._cache.file(
-                place, lambda aside: self._resolve(requirement, interpreter, wheel, aside, work), stale=self._is_stale
-            )
+            fresh = self._cache.file(place, make, stale=self._is_stale)
         except NetworkProblem:
             if not place.exists():
                 raise
             fresh = False  # an old answer is better than none
         return self._cache.read(place, lambda place: _kept(place, fresh, work))
 
-    def _key(self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None) -> str:
+    def _key(
+        self, requirements: Sequence[str], interpreter: Interpreter, own: Sequence[BuiltWheel], resolution: str
+    ) -> str:
         """Credentials do not count: a token of today resolves as yesterday's did."""
-        places, date, built = self._uv.places, self._exclude_newer, wheel.sha256 if wheel else ""
-        return digest(requirement, interpreter.id, interpreter.platforms[:1], places, date, built)[:40]
+        where = interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer
+        return digest(requirements, *where, [wheel.sha256 for wheel in own], resolution or "highest")[:40]
 
     def _is_stale(self, place: Path) -> bool:
         if not all(map(os.path.exists, _needs(place))):
@@ -95,12 +110,17 @@ class Locker:
         return False
 
     def _resolve(
-        self, requirement: str, interpreter: Interpreter, wheel: BuiltWheel | None, place: Path, work: Work
+        self,
+        requirements: Sequence[str],
+        interpreter: Interpreter,
+        own: Sequence[BuiltWheel],
+        resolution: str,
+        place: Path,
+        work: Work,
     ) -> None:
-        place.mkdir()
         lock = place / "pylock.toml"
         try:
-            self._resolver.resolve((requirement,), interpreter, lock, work, wheel)
+            self._resolver.resolve(requirements, interpreter, lock, work, own, resolution)
             text = lock.read_text("utf-8")
             if built := [str(path) for path in work.offered if path.as_uri() in text]:
                 (place / OFFERED).write_text("\n".join(built), "utf-8")

@@ -17,12 +17,16 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
+FORM = 2
+"""Raise it when entries are written in another form."""
+
 
 class Remembered(NamedTuple):
-    """A lock, and the wheels that it selects, in the store."""
+    """A lock, the wheels that it selects, in the store, and the tree beside them, if there is one."""
 
     lock: str
     wheels: tuple[StoredWheel, ...]
+    tree: str = ""
 
 
 class Memory:
@@ -35,7 +39,7 @@ class Memory:
     def __init__(self, cache: Cache, store: WheelStore, circumstances: Sequence[object], *, ages: bool) -> None:
         self._cache = cache
         self._store = store
-        self._circumstances = digest(*circumstances)[:16]
+        self._circumstances = digest(FORM, *circumstances)[:16]
         self._oldest = time.time() - UNDATED_KEPT if ages else 0.0
         self._known: dict[str, dict[str, Any]] = {}
         self._learned: dict[str, dict[str, Any]] = {}
@@ -49,11 +53,15 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs = entry
-        if told != self._told(release) or made < self._oldest or not all(map(os.path.exists, needs)):
+        told, made, lock, hashes, needs, tree = entry
+        if (
+            told != self._told(release)
+            or made < self._oldest
+            or not all(map(os.path.exists, [*needs, *filter(None, [tree])]))
+        ):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
-        return Remembered(lock, wheels) if len(wheels) == len(hashes) else None
+        return Remembered(lock, wheels, tree) if len(wheels) == len(hashes) else None
 
     def learn(
         self, combo: Combo, interpreter: Interpreter, release: Release, it: Remembered, needs: Sequence[str]
@@ -61,7 +69,7 @@ class Memory:
         """Remember a provision, for runs to come; ``needs`` are files without which the lock would be made again."""
         with contextlib.suppress(OSError):
             made = os.stat(it.lock).st_mtime
-            entry = [self._told(release), made, it.lock, [wheel.sha256 for wheel in it.wheels], list(needs)]
+            entry = [self._told(release), made, it.lock, [wheel.sha256 for wheel in it.wheels], list(needs), it.tree]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
 
     def save(self) -> None:
@@ -85,7 +93,7 @@ class Memory:
         who = self._interpreters.get(id(interpreter))
         if who is None:
             who = self._interpreters[id(interpreter)] = digest(interpreter.id, interpreter.platforms[:1])[:16]
-        return f"{who} {combo.requirement}"
+        return " ".join(filter(None, (who, combo.requirement, combo.resolution)))
 
     def _told(self, release: Release) -> str:
         """Return a digest of what the index told of a release; it is asked once for each of its interpreters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import errno
 import os
 import shutil
@@ -32,12 +33,16 @@ from pytest_spip.model import (
     Verdict,
     digest,
 )
-from pytest_spip.provision.builds import Builder, refuse_unchecked
+from pytest_spip.provision.builds import Builder, refuse_unchecked, sha256_of
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.locks import Lock, Locked, Locker, selected
 from pytest_spip.provision.memory import Memory, Remembered
+from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.project import Project
+from pytest_spip.provision.recipes import Recipe, Recipes
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
+from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path
 
@@ -49,11 +54,14 @@ HARNESS_VERSION = 1
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 
 
+NOTHING_MORE = Wanted()
+
+
 class Provisioner:
     """A pool that turns combinations into environments.
 
     ``on_ready`` is called from the pool's threads with combinations as they get ready, with each once: with many together that
-    earlier runs provisioned, and one by one with others.
+    earlier runs provisioned, and one by one with others. ``wanted`` and ``project`` are what environments hold beside a release.
     """
 
     def __init__(
@@ -68,6 +76,8 @@ class Provisioner:
         check: str,
         locks: Path,
         on_ready: Callable[[Sequence[Provisioned]], None],
+        wanted: Wanted = NOTHING_MORE,
+        project: Project | None = None,
     ) -> None:
         self._interpreters = {one.id: one for one in plan.interpreters}
         self._releases = {(one.package, one.version): one for one in plan.releases}
@@ -82,7 +92,8 @@ class Provisioner:
         self._builds = (cache.builds, cache.builds.resolve())
         self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
         self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
-        circumstances = self._uv.places, plan.exclude_newer, confine.level
+        self._recipes = Recipes(wanted, project, self._builder, Trees(cache))
+        circumstances = self._uv.places, plan.exclude_newer, confine.level, self._recipes.circumstances
         ages = not (plan.exclude_newer or indexes.offline)
         self._memory = Memory(cache, self._store, circumstances, ages=ages)
         self._threads = min(32, 8 + 2 * cores)
@@ -173,12 +184,15 @@ class Provisioner:
 
     def _keep(self, combo: Combo, lock: str) -> None:
         """Keep the lock with the run."""
-        share_file(lock, f"{self._locks}/{combo.package}-{combo.version}-{combo.label}.toml")
+        name = "-".join(filter(None, (combo.package, combo.version, combo.label, combo.resolution)))
+        share_file(lock, f"{self._locks}/{name}.toml")
 
     def _filled(self, combo: Combo, it: Remembered) -> Environment:
-        """Return the environment that a lock's wheels fill."""
+        """Return the environment that a lock's wheels fill, beside a tree."""
         hashes = sorted(wheel.sha256 for wheel in it.wheels)
-        return Environment(it.wheels, digest(combo.interpreter, hashes, self._check, HARNESS_VERSION), it.lock)
+        tree = [Path(it.tree).name] if it.tree else []
+        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree)
+        return Environment(it.wheels, told, it.lock, it.tree)
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)
@@ -198,15 +212,43 @@ class Provisioner:
 
     def _environment(self, job: _Job) -> Environment:
         combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
-        own = self._own_wheel(job, interpreter)
+        recipe = self._recipe(job, interpreter)
         with job.timed(Phase.RESOLVE):
-            lock = self._locker.lock(combo.requirement, interpreter, own)
+            lock = self._locker.lock(recipe.requirements, interpreter, recipe.own, combo.resolution)
             job.resolved(lock)
             self._keep(combo, str(lock.path))
             chosen = selected(lock.text, interpreter)
-        it = Remembered(str(lock.path), tuple(self._wheel(job, item, interpreter) for item in chosen))
+        wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
+        it = Remembered(str(lock.path), wheels, self._tree(job, recipe, wheels))
         self._memory.learn(combo, interpreter, self._releases[combo.package, combo.version], it, lock.needs)
         return self._filled(combo, it)
+
+    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> str:
+        if recipe.source is None:
+            return ""
+        with job.timed(Phase.INSTALL):
+            self._recipes.check(recipe, wheels)
+            return str(self._recipes.tree(recipe, wheels))
+
+    def _recipe(self, job: _Job, interpreter: Interpreter) -> Recipe:
+        """Return what the environment is to be made of; its project, where it has one, is built."""
+        combo, own = job.combo, self._own_wheel(job, interpreter)
+        phase = self._recipes.phase
+        with job.timed(phase) if phase else contextlib.nullcontext():
+            recipe = self._recipes.recipe(combo, self._releases[combo.package, combo.version], interpreter, own)
+            job.work["built"] += sum(built.fresh for built in recipe.own if built is not own)
+        if combo.resolution != "lowest-direct":
+            return recipe
+        return self._recipes.lowered(recipe, interpreter, lambda: self._subject(job, recipe, interpreter))
+
+    def _subject(self, job: _Job, recipe: Recipe, interpreter: Interpreter) -> StoredWheel:
+        """File what is under test before it is resolved, for what it requires."""
+        if recipe.own:
+            return self._built_wheel(job, recipe.own[-1].path, recipe.own[-1].sha256)
+        file = best_wheel(self._files(job.combo), interpreter)
+        assert file is not None, "what has no wheel was built"
+        known = file.sha256 or sha256_of(file_url_to_path(file.url))
+        return self._wheel(job, Locked(recipe.subject, dataclasses.replace(file, sha256=known)), interpreter)
 
     def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
         """Build the pinned release where it offers no wheel, before it is resolved."""

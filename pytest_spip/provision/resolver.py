@@ -75,21 +75,25 @@ class Resolver:
         interpreter: Interpreter,
         lock: Path,
         work: Work,
-        own: BuiltWheel | None = None,
+        own: Sequence[BuiltWheel] = (),
+        resolution: str = "",
     ) -> None:
-        """Write a lock, and what that took to ``work``.
+        """Write a lock, and what that took to ``work``; ``own`` are wheels built before, ``resolution`` is as in ``Uv.resolve``.
 
         Raises ``Failure``, also of a build that the resolution needs, and what ``build`` raises.
         """
         known, refused = self._known[interpreter.id], set[tuple[str, str]]()
         for _ in range(ROUNDS):
-            offered = {**known} if own is None else {**known, ("", ""): own}
-            work.offered = tuple(wheel.path for wheel in offered.values())
+            offered = tuple(wheel.path for wheel in known.values())
+            alone = tuple(wheel.path for wheel in own)
+            work.offered = (*offered, *alone)
             lock.unlink(missing_ok=True)  # uv would keep to what is locked already
-            attempt = self._uv.resolve(requirements, interpreter, lock, wheels=work.offered)
+            attempt = self._uv.resolve(
+                requirements, interpreter, lock, wheels=offered, alone=alone, resolution=resolution
+            )
             if attempt.problem and not isinstance(attempt.problem, Failure):
                 raise attempt.problem
-            refused |= offered.keys()
+            refused |= known.keys()
             wanted = self._buildable(attempt.passed_over, interpreter, refused)
             if wanted is None:
                 if attempt.problem:

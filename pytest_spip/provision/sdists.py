@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import posixpath
 import shutil
@@ -11,14 +12,23 @@ import tarfile
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_spip.model import Outcome, Phase, Reason, Verdict
+from pytest_spip.model import Outcome, Phase, Reason, Verdict, digest
 from pytest_spip.provision.uv import Failure
 
-__all__ = ["BuildSystem", "build_failed", "build_system", "open_plain", "read_plain", "top_files", "unpack_sdist"]
+__all__ = [
+    "BuildSystem",
+    "build_failed",
+    "build_system",
+    "content_of",
+    "open_plain",
+    "read_plain",
+    "top_files",
+    "unpack_sdist",
+]
 
 LEGACY = ("setuptools>=40.8.0",)
 """What PEP 517 prescribes for a project without a build-system table."""
@@ -202,6 +212,24 @@ def top_files(archive: Path, names: tuple[str, ...]) -> dict[str, str]:
     with tarfile.open(archive) as tar:
         wanted = [member for member in tar.getmembers() if member.isfile() and _is_top(member.name, names)]
         return {_leaf(member.name): stream.read().decode() for member in wanted if (stream := tar.extractfile(member))}
+
+
+def content_of(archive: Path, besides: Collection[str] = ()) -> str:
+    """Return a digest of the files in a sound archive: what they are called and hold, not when they were packed.
+
+    Those in directories that are called like one of ``besides`` do not count.
+    """
+    with _opened(archive) as opened:
+        counted = (one for one in _members(archive, opened) if not {*one.path.split("/")} & {*besides})
+        return digest(sorted(_told(member, opened) for member in counted))
+
+
+def _told(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile) -> tuple[str, bool, str, str, str]:
+    content = ""
+    if not member.link and not member.twin:
+        with _stream(member, opened) as stream:
+            content = hashlib.sha256(stream.read()).hexdigest()
+    return member.path, member.executable, member.link, member.twin, content
 
 
 def _is_top(path: str, names: tuple[str, ...]) -> bool:

@@ -1,10 +1,11 @@
-"""uv, the program: resolves, unpacks, installs interpreters; it never builds. The only module that knows its flags and words."""
+"""uv, the program: resolves, unpacks, installs interpreters, packs the user's own project. The only module that knows its flags."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import errno
+import functools
 import json
 import os
 import re
@@ -127,23 +128,30 @@ class Uv:
         lock: Path,
         *,
         wheels: Sequence[Path] = (),
+        alone: Sequence[Path] = (),
+        resolution: str = "",
         timeout: float = 120,
     ) -> Attempt:
         """Write the ``pylock.toml`` of requirements for an interpreter to ``lock``, out of wheels alone.
 
-        ``wheels`` are wheels built here: they are offered beside those of the indexes.
+        ``wheels`` are wheels built here: they are offered beside those of the indexes. So are those that are ``alone``, but for
+        their projects no index counts: it may list the same version. ``resolution`` says which versions are preferred:
+        ``highest``, which is the default, ``lowest-direct`` or ``lowest``.
         """
         links = [word for wheel in wheels for word in ("--find-links", str(wheel.parent))]
         arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--python", interpreter.path, "--no-header"]
         arguments += ["--quiet", "--no-build", "--no-python-downloads", *self._options(), *links]
-        arguments += ["--output-file", str(lock)]
+        arguments += ["--resolution", resolution or "highest", "--output-file", str(lock)]
         asked = "\n".join(requirements)
-        status, output = self._run(arguments, self._logging(), timeout, stdin=asked, cwd=lock.parent)
+        first = [path.parent.as_uri() for path in alone]
+        run = functools.partial(
+            self._run, environment=self._logging(), timeout=timeout, stdin=asked, cwd=lock.parent, first=first
+        )
+        status, output = run(arguments)
         name = re.split(r"[\[=<>!~; @]", requirements[0], maxsplit=1)[0] if requirements else ""
         if status and re.search(rf"no version of {re.escape(name)}\b", output) and not self._indexes.offline:
             # The plan has just seen that version: what uv kept of the listing is older.
-            arguments += ["--refresh-package", name]
-            status, output = self._run(arguments, self._logging(), timeout, stdin=asked, cwd=lock.parent)
+            status, output = run([*arguments, "--refresh-package", name])
         log, said = _parted(output)
         return Attempt(_passed_over(log), _resolution_failure(said, status, name) if status != 0 else None)
 
@@ -175,6 +183,23 @@ class Uv:
                     f"no build environment for {interpreter.label}: {_causes(output)}"
                 )
 
+    def build_sdist(self, project: Path, interpreter: Interpreter, target: Path, *, timeout: float = 600) -> Path:
+        """Build a project's sdist into a directory, with the user's variables, and return its path.
+
+        Raises ``Failure`` where it does not build, and like :meth:`resolve` for reasons of the network or the machine.
+        """
+        arguments = ["build", "--sdist", "--python", interpreter.path, "--no-python-downloads"]
+        arguments += [*self._options(), "--out-dir", str(target), str(project)]
+        theirs = {name: value for name, value in self._environ.items() if not name.startswith(("UV_", "PIP_"))}
+        status, output = self._run(arguments, theirs | self._environment(), timeout)
+        found = [path for path in sorted(target.iterdir()) if path.name.endswith((".tar.gz", ".zip"))]
+        if status == 0 and len(found) == 1:
+            return found[0]
+        if status and (problem := _problem(output, " ".join(output.split()), status)):
+            raise problem
+        detail = f"no end within {timeout:g} s" if status is None else build_error(output)
+        raise Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, detail), last_words(output))
+
     def install_python(self, version: str, *, timeout: float = 600) -> bool:
         """Have uv download an interpreter; tell whether it did."""
         if self._indexes.offline or self._environ.get("UV_PYTHON_DOWNLOADS") == "never":
@@ -195,10 +220,14 @@ class Uv:
         return [*options, "--offline"] if self._indexes.offline else options
 
     @contextlib.contextmanager
-    def _settings(self) -> Iterator[str]:
-        """Yield a file that names the indexes: every user of the machine can read a command line, and credentials in it."""
+    def _settings(self, first: Sequence[str]) -> Iterator[str]:
+        """Yield a file that names the indexes: every user of the machine can read a command line, and credentials in it.
+
+        ``first`` are directories of wheels that go before.
+        """
         *ahead, last = self._indexes.urls or ("",)
         lines = [f"find-links = {_toml(list(self._indexes.find_links))}", f"no-index = {_toml(not last)}"]
+        lines += [f'[[index]]\nurl = {_toml(url)}\nformat = "flat"' for url in first]
         lines += [f"[[index]]\nurl = {_toml(url)}" for url in ahead]
         lines += [f"[[index]]\nurl = {_toml(last)}\ndefault = true"] if last else []
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="spip-", suffix=".toml") as file:
@@ -226,6 +255,7 @@ class Uv:
         *,
         stdin: str = "",
         cwd: Path | None = None,
+        first: Sequence[str] = (),
     ) -> tuple[int | None, str]:
         """Return exit status, None after the time limit, and the output.
 
@@ -233,7 +263,10 @@ class Uv:
         """
         if self._stopped:
             raise HarnessProblem("the session is ending")
-        with self._settings() as file, self._start(["--config-file", file, *arguments], environment, cwd) as process:
+        with (
+            self._settings(first) as file,
+            self._start(["--config-file", file, *arguments], environment, cwd) as process,
+        ):
             try:
                 output, _ = process.communicate(stdin.encode(), timeout=timeout)
             except subprocess.TimeoutExpired:

@@ -5,31 +5,42 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import sqlite3
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pytest_spip.model import Combo
+from pytest_spip.record.rows import others
 from pytest_spip.record.rundb import VERSION
 
-__all__ = ["IMPORT", "PER_BYTE", "Cost", "Costs", "estimate", "remembered"]
+__all__ = ["IMPORT", "PER_BYTE", "Cost", "Costs", "Key", "estimate", "remembered"]
 
 IMPORT = 0.010
 """Seconds of an import check of which nothing is known."""
 PER_BYTE = 8e-9
 """Seconds that a byte of wheels adds to it: 8 ms a MB."""
 NEWEST = """
-SELECT package, version, interpreter, CAST(coalesce(told, seconds) AS REAL), CAST(peak_rss AS INTEGER)
+SELECT package, version, interpreter, others, resolution, CAST(coalesce(told, seconds) AS REAL), CAST(peak_rss AS INTEGER)
 FROM ledger JOIN plan USING (ordinal)
 LEFT JOIN (
     SELECT ordinal, sum(seconds) AS told FROM phase WHERE phase IN ('run', 'compose') GROUP BY ordinal
 ) USING (ordinal)
 WHERE ledger.phase IN ('import', 'test') AND outcome != 'error'
 """
-Key = tuple[str, str, str]
 _T = TypeVar("_T")
+
+
+class Key(NamedTuple):
+    """What tells combinations apart, also those of different runs: the fields of ``Combo``, ``interpreter`` being its id."""
+
+    package: str
+    version: str
+    interpreter: str
+    others: tuple[tuple[str, str], ...] = ()
+    resolution: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Costs by (package, version, interpreter id), and gathered from these, where they are asked for, by version and package.
+    """Costs by combination, and gathered from these, where they are asked for, by what combinations have in common.
 
     Of seconds the median counts, of memory the most: too little of it ends what runs.
     """
@@ -50,14 +61,19 @@ class Costs:
     exact: Mapping[Key, Cost]
 
     @functools.cached_property
+    def by_releases(self) -> Mapping[tuple[str, str, tuple[tuple[str, str], ...]], Cost]:
+        """What a version costs, with the same others beside it, on the interpreters and resolutions that are known."""
+        return _gathered(((key.package, key.version, key.others), cost) for key, cost in self.exact.items())
+
+    @functools.cached_property
     def by_version(self) -> Mapping[tuple[str, str], Cost]:
-        """What a version costs on the interpreters that are known."""
-        return _gathered(((package, version), cost) for (package, version, _), cost in self.exact.items())
+        """What a version costs, whatever is beside it."""
+        return _gathered(((key.package, key.version), cost) for key, cost in self.exact.items())
 
     @functools.cached_property
     def by_package(self) -> Mapping[str, Cost]:
         """What a version of a package costs."""
-        return _gathered((package, cost) for (package, _, _), cost in self.exact.items())
+        return _gathered((key.package, cost) for key, cost in self.exact.items())
 
 
 def _gathered(costs: Iterable[tuple[_T, Cost]]) -> dict[_T, Cost]:
@@ -72,9 +88,11 @@ def _typical(costs: list[Cost]) -> Cost:
 
 
 def estimate(combo: Combo, costs: Costs, wheel_bytes: int = 0) -> Cost:
-    """Return what a combination will cost: what it did, else its version, else its package; else by its wheels' bytes."""
+    """Return what a combination will cost: what it did, else its releases, version or package; else by its wheels' bytes."""
+    key = Key(combo.package, combo.version, combo.interpreter, combo.others, combo.resolution)
     return (
-        costs.exact.get((combo.package, combo.version, combo.interpreter))
+        costs.exact.get(key)
+        or costs.by_releases.get((combo.package, combo.version, combo.others))
         or costs.by_version.get((combo.package, combo.version))
         or costs.by_package.get(combo.package)
         or Cost(IMPORT + PER_BYTE * wheel_bytes)
@@ -92,13 +110,10 @@ def remembered(runs: Path, check: str, limit: int = 5) -> Costs:
     for path in _newest_first(runs):
         rows = _measured(path, check)
         found += rows is not None
-        for package, version, interpreter, seconds, peak_rss in rows or ():
-            key = package, version, interpreter
-            known = exact.get(key)
-            if known is None:
-                exact[key] = Cost(seconds, peak_rss)
-            elif peak_rss > known.peak_rss:
-                exact[key] = Cost(known.seconds, peak_rss)
+        for key, cost in rows or ():
+            known = exact.setdefault(key, cost)
+            if cost.peak_rss > known.peak_rss:
+                exact[key] = Cost(known.seconds, cost.peak_rss)
         if found == limit:
             break
     return Costs(exact)
@@ -112,7 +127,7 @@ def _newest_first(runs: Path) -> list[Path]:
     return [path for _, path in sorted(dated, reverse=True)]
 
 
-def _measured(path: Path, check: str) -> list[tuple[str, str, str, float, int]] | None:
+def _measured(path: Path, check: str) -> list[tuple[Key, Cost]] | None:
     """Return the rows of a run; None for one that goes on, had another check, or cannot be read."""
     try:
         with contextlib.closing(
@@ -122,6 +137,12 @@ def _measured(path: Path, check: str) -> list[tuple[str, str, str, float, int]] 
             version = database.execute("PRAGMA user_version").fetchone()
             if version != (VERSION,) or facts.get("check") != f'"{check}"' or facts.get("finished", "null") == "null":
                 return None
-            return database.execute(NEWEST).fetchall()
-    except sqlite3.Error:
+            return list(itertools.starmap(_measurement, database.execute(NEWEST)))
+    except (sqlite3.Error, ValueError, TypeError):  # also of a text that was JSON before the file was damaged
         return None
+
+
+def _measurement(
+    package: str, version: str, interpreter: str, told: str, resolution: str, seconds: float, peak_rss: int
+) -> tuple[Key, Cost]:
+    return Key(package, version, interpreter, others(told)[0], resolution), Cost(seconds, peak_rss)

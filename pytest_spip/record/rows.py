@@ -16,6 +16,7 @@ from pytest_spip.model import (
     Provisioned,
     Result,
     StoredWheel,
+    Test,
     Verdict,
     verdict_from_plain,
     verdict_to_plain,
@@ -28,6 +29,7 @@ __all__ = [
     "interpreter",
     "interpreter_row",
     "ledger_row",
+    "others",
     "provisioned",
     "provisioned_row",
     "result",
@@ -54,8 +56,10 @@ def combo_row(combo: Combo) -> tuple[Any, ...]:
         combo.version,
         combo.interpreter,
         combo.label,
-        _extras_text(combo.extras),
+        _tuples_text(combo.extras),
         _verdict_text(combo.prejudged) if combo.prejudged else None,
+        _tuples_text((combo.others, combo.others_extras)) if combo.others else "",
+        combo.resolution,
     )
 
 
@@ -63,8 +67,8 @@ def combo_row(combo: Combo) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _extras_text(extras: tuple[str, ...]) -> str:
-    return json.dumps(extras)
+def _tuples_text(tuples: tuple[object, ...]) -> str:
+    return json.dumps(tuples)
 
 
 @functools.lru_cache(maxsize=256)
@@ -73,11 +77,27 @@ def _verdict_text(verdict: Verdict) -> str:
 
 
 def combo(
-    ordinal: int, package: str, version: str, interpreter: str, label: str, extras: str, verdict: str | None
+    ordinal: int,
+    package: str,
+    version: str,
+    interpreter: str,
+    label: str,
+    extras: str,
+    verdict: str | None,
+    told: str,
+    resolution: str,
 ) -> Combo:
     """Rebuild a combination."""
     prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
-    return Combo(ordinal, package, version, interpreter, label, tuple(json.loads(extras)), prejudged)
+    own = tuple(json.loads(extras))
+    return Combo(ordinal, package, version, interpreter, label, own, prejudged, *others(told), resolution)
+
+
+@functools.lru_cache(maxsize=256)
+def others(told: str) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]:
+    """Rebuild the other releases of a cross, as pairs of package and version, and the extras of each; empty without a cross."""
+    releases, extras = json.loads(told) if told else ((), ())
+    return tuple((package, version) for package, version in releases), tuple(map(tuple, extras))
 
 
 def provisioned_row(done: Provisioned) -> tuple[Any, ...]:
@@ -121,6 +141,7 @@ def ledger_row(result: Result) -> tuple[Any, ...]:
         json.dumps(dict(result.locked)),
         encodable(result.reproduce),
         encodable(result.output),
+        encodable(json.dumps(result.tests, ensure_ascii=False)) if result.tests else "[]",
     )
     return result.ordinal, *verdict, *numbers, *texts, time.time()
 
@@ -134,6 +155,8 @@ def result(row: Sequence[Any]) -> Result:
     """Rebuild a result; its phases are telemetry."""
     ordinal, *verdict = row[:5]
     numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
-    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output")
-    told = dict(zip(names, row[5:16], strict=True))
-    return Result(ordinal, verdict_from_plain(verdict), **{**told, "locked": json.loads(told["locked"])})
+    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests")
+    told = dict(zip(names, row[5:17], strict=True))
+    told["locked"] = json.loads(told["locked"])
+    told["tests"] = tuple(Test(*test) for test in json.loads(told["tests"]))
+    return Result(ordinal, verdict_from_plain(verdict), **told)

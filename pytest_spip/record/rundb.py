@@ -32,7 +32,7 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 2
+VERSION = 3
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
@@ -40,15 +40,16 @@ CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NOT NULL, facts TEXT NOT NULL);
 CREATE TABLE plan (
     ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
-    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, prejudged TEXT
+    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, prejudged TEXT,
+    others TEXT NOT NULL, resolution TEXT NOT NULL
 );
 CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict TEXT, output TEXT NOT NULL);
 CREATE TABLE ledger (
     ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
     seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
     runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, at REAL NOT NULL,
-    session INTEGER NOT NULL, failing INTEGER NOT NULL
+    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, tests TEXT NOT NULL,
+    at REAL NOT NULL, session INTEGER NOT NULL, failing INTEGER NOT NULL
 );
 CREATE TABLE session (number INTEGER PRIMARY KEY, began REAL NOT NULL, seconds REAL, cpu REAL, iowait REAL);
 CREATE TABLE deselected (ordinal INTEGER PRIMARY KEY);
@@ -58,14 +59,14 @@ CREATE TABLE disagreement (
 );
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
-ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PACE = """
 WITH last AS (SELECT session AS number, max(at) AS at FROM ledger GROUP BY session),
 lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM session LEFT JOIN last USING (number))
 SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT NULL), 0),
     coalesce(sum(lasted * cpu), 0), coalesce(sum(lasted * iowait), 0) FROM lasting
 """
-COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged FROM plan"
+COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged, others, resolution FROM plan"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 
@@ -112,7 +113,7 @@ class RunWriter:
                 "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(interpreter_row, plan.interpreters)
             )
             self._connection.executemany(
-                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
+                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
             )
         self._flusher.start()
 

@@ -1,16 +1,16 @@
-"""What a run says: counts, the grid, failures grouped by signature. Pure."""
+"""What a run says: counts, and failures grouped by what is really the same. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_spip.model import Combo, Disagreement, Interpreter, Outcome, Result
+from pytest_spip.model import Combo, Disagreement, Interpreter, Outcome, Reason, Result, Test
 
-__all__ = ["Group", "Row", "Summary", "grid", "groups", "signature", "summarise"]
+__all__ = ["Group", "Likeness", "Summary", "groups", "likeness", "signature", "summarise"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,17 +25,6 @@ class Group:
     def count(self) -> int:
         """How many combinations share the signature."""
         return len(self.results)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the grid: neighbouring versions with equal verdicts. A cell is None where no verdict was given."""
-
-    package: str
-    first: str
-    last: str
-    count: int
-    cells: tuple[Result | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +57,11 @@ class Summary:
     def per_second(self) -> float:
         """Verdicts a second over the time in which combinations ran."""
         return len(self.results) / self.seconds if self.seconds else 0.0
+
+    @property
+    def import_only(self) -> int:
+        """How many of those that passed are suites without tests."""
+        return sum(result.verdict.is_import_only for result in self.results.values())
 
     @property
     def missing(self) -> int:
@@ -119,66 +113,61 @@ _NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...
     (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
     (re.compile(r"(?:/[^\s/'\":,)]+){2,}/?"), lambda found: "…/" + found[0].rstrip("/").rpartition("/")[2]),
     (re.compile(r"\bline \d+"), "line …"),
+    (re.compile(r"(?<=\.py:)\d+\b"), "…"),
+    (re.compile(r"\b\d+ of \d+ tests\b"), "some tests"),
     (re.compile(r"\b[0-9a-f]{12,}\b"), "…"),
     (re.compile(r"\b\d+(?:\.\d+)+(?:[a-z]+\d+)?(?:\.\w+)?\b"), "…"),
     (re.compile(r"\s+"), " "),
 )
 
 
+SIGNATURE = 160
+"""Characters of a signature's text."""
+Likeness = Hashable
+"""Equal for failures of one kind."""
+
+
 def signature(result: Result) -> str:
-    """Return a failure's normalised signature: equal causes give equal texts, whatever the path, address or version."""
-    text = result.verdict.detail.splitlines()[0] if result.verdict.detail else ""
+    """Return a failure's normalised signature: equal causes give equal texts, whatever the path, address or version.
+
+    Of a suite it tells how many tests failed, and the first of them; how many passed may differ.
+    """
+    text = _normal(result.verdict.detail)
+    if failed := _failed_tests(result):
+        first = min(failed)
+        text = f"{len(failed)} {'test' if len(failed) == 1 else 'tests'} failed: {first.id}: {_normal(first.headline)}"
+    reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
+    return f"{reason}: {text}" if text else reason
+
+
+def likeness(result: Result) -> Likeness:
+    """Return what failures of one kind have in common: the signature, and of a suite all failing tests with their headlines."""
+    return signature(result), frozenset((test.id, _normal(test.headline)) for test in _failed_tests(result))
+
+
+def _failed_tests(result: Result) -> list[Test]:
+    """Return the tests that made a suite fail. What was killed has its own cause, whatever failed before."""
+    return [test for test in result.tests if test.is_bad] if result.verdict.reason is Reason.TEST_FAILED else []
+
+
+def _normal(text: str) -> str:
+    """Return the first line of a text without what differs between failures of one kind."""
+    text = text.splitlines()[0] if text else ""
     for pattern, replacement in _NORMAL:
         text = pattern.sub(replacement, text)
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
-    return f"{reason}: {text.strip()[:160]}" if text.strip() else reason
+    return text.strip()[:SIGNATURE].strip()
 
 
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:
-    """Group what went wrong by signature, the largest group first."""
+    """Group what went wrong by likeness, the largest group first."""
     ids = {combo.ordinal: combo.id for combo in combos}
-    gathered: dict[str, list[Result]] = {}
+    gathered: dict[Likeness, list[Result]] = {}
     for ordinal in sorted(results):
         if results[ordinal].verdict.outcome.is_bad:
-            gathered.setdefault(signature(results[ordinal]), []).append(results[ordinal])
+            gathered.setdefault(likeness(results[ordinal]), []).append(results[ordinal])
     made = (
-        Group(name, tuple(members), tuple(ids[one.ordinal] for one in members)) for name, members in gathered.items()
+        Group(signature(members[0]), tuple(members), tuple(ids[one.ordinal] for one in members))
+        for members in gathered.values()
     )
     return tuple(sorted(made, key=lambda group: (-group.count, group.signature)))
-
-
-def grid(summary: Summary, *, compact: bool) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    """Return the labels across and the rows down; compact joins neighbours with equal verdicts.
-
-    Packages are in the plan's order, of each the newest version first.
-    """
-    labels = tuple(one.label for one in summary.interpreters)
-    rows: list[Row] = []
-    for (package, version), cells in _lines(summary, labels).items():
-        above = rows[-1] if rows else None
-        if compact and above and above.package == package and _same(above.cells, cells):
-            rows[-1] = dataclasses.replace(above, last=version, count=above.count + 1)
-        else:
-            rows.append(Row(package, version, version, 1, tuple(cells)))
-    return labels, tuple(rows)
-
-
-def _lines(summary: Summary, labels: Sequence[str]) -> dict[tuple[str, str], list[Result | None]]:
-    lines: dict[tuple[str, str], list[Result | None]] = {}
-    column = {label: place for place, label in enumerate(labels)}
-    for combo in reversed(summary.combos):
-        if result := summary.results.get(combo.ordinal):
-            cells = lines.setdefault((combo.package, combo.version), [None] * len(labels))
-            if combo.label in column:  # a project that no index lists has no interpreters
-                cells[column[combo.label]] = result
-    places = {package: place for place, package in enumerate(dict.fromkeys(combo.package for combo in summary.combos))}
-    return dict(sorted(lines.items(), key=lambda line: places[line[0][0]]))
-
-
-def _same(one: Sequence[Result | None], other: Sequence[Result | None]) -> bool:
-    return [_key(cell) for cell in one] == [_key(cell) for cell in other]
-
-
-def _key(cell: Result | None) -> object:
-    return (cell.verdict.outcome, cell.verdict.reason) if cell else None

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.disk import rewriting
-from pytest_spip.model import Combo, Interpreter, Outcome, Result
+from pytest_spip.model import Combo, Interpreter, Outcome, Result, Test
 from pytest_spip.report.analysis import Summary
+from pytest_spip.report.grid import HIGHEST
 
 __all__ = ["SCHEMA", "as_document", "write"]
 
@@ -51,6 +52,12 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "id": combo.id,
         "package": combo.package,
         "version": combo.version,
+        **(
+            {"others": [dict(zip(("package", "version"), one, strict=True)) for one in combo.others]}
+            if combo.others
+            else {}
+        ),
+        "resolution": combo.resolution or HIGHEST,
         "python": pythons[combo.interpreter].python if combo.interpreter in pythons else "",
         "interpreter": combo.interpreter,
         "outcome": verdict.outcome.value,
@@ -69,13 +76,19 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "locked": dict(result.locked),
         "reproduce": result.reproduce,
         "output": result.output,
+        **({"tests": [_test(test) for test in result.tests]} if result.tests else {}),
     }
+
+
+def _test(test: Test) -> dict[str, Any]:
+    return {"id": test.id, "outcome": test.outcome, "seconds": round(test.seconds, 6), "detail": test.detail}
 
 
 def _summary(summary: Summary) -> dict[str, Any]:
     return {
         "planned": len(summary.selected),
         **{outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome},
+        "import_only": summary.import_only,
         "seconds": round(summary.seconds, 3),
         "per_second": round(summary.per_second, 2),
         "cpu_utilisation": round(summary.cpu, 4),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_spip.model import Outcome, Reason, Result
-from pytest_spip.report.analysis import Group, Row, Summary, grid
+from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result
+from pytest_spip.report.analysis import Group, Summary
+from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
 
 __all__ = ["Line", "cell", "closing_lines", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
 
@@ -36,8 +37,10 @@ _REASON_CELLS: dict[Reason, tuple[str, str]] = {
     Reason.NO_SOLUTION: ("nosol", "yellow"),
     Reason.NO_WHEEL: ("nowhl", "dim"),
 }
+_IMPORT_ONLY = ("io", "yellow")
 _MEANINGS = {
     "ok": "passed",
+    "io": "import only, no tests",
     "imp": "import failed",
     "build": "build failed",
     "dep": "a dependency's build failed",
@@ -60,6 +63,8 @@ def cell(result: Result | None) -> tuple[str, str]:
     """Return a cell's text and style."""
     if result is None:
         return (".", "dim")
+    if result.verdict.is_import_only:
+        return _IMPORT_ONLY
     return (
         _REASON_CELLS.get(result.verdict.reason) or _CELLS[result.verdict.outcome]
         if result.verdict.reason
@@ -70,28 +75,61 @@ def cell(result: Result | None) -> tuple[str, str]:
 def grid_lines(summary: Summary) -> Iterator[Line]:
     """Yield the grid: versions down, Pythons across."""
     versions = {(combo.package, combo.version) for combo in summary.combos}
-    labels, rows = grid(summary, compact=len(versions) > COMPACT_FROM)
+    crossed = any(combo.others for combo in summary.combos)
+    labels, rows = grid(summary, compact=crossed or len(versions) > COMPACT_FROM)
     shown = rows[:LARGEST]
-    wide = max((len(_name(row)) for row in shown), default=0)
+    names = _names(shown)
+    wide = max(map(len, (*names, *(row.package for row in shown))), default=0)
     columns = [max(len(label), 5) for label in labels]
     package = ""
-    for row in shown:
+    for row, name in zip(shown, names, strict=True):
         if row.package != package:
             package = row.package
             yield [
                 (f"{package:<{wide}}", "bold"),
                 *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True)),
             ]
-        yield [(f"{_name(row):<{wide}}", ""), *_cells(row, columns)]
+        yield [(f"{name:<{wide}}", ""), *_cells(row, columns)]
     if len(rows) > LARGEST:
         yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
     yield legend(shown)
+    for note in _notes(summary):
+        yield [(note, "dim")]
 
 
-def _name(row: Row) -> str:
-    if not row.first:
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return what stands before each row; versions of a cross, and resolutions, are in columns."""
+    columns: list[dict[int, str]] = []
+    for place, row in enumerate(rows):
+        versions = [_versions(each) for each in (Stretch(row.first, row.last, row.count), *row.others)]
+        parts = [versions[0], *(f"+ {version}" for version in versions[1:])]
+        for column, part in enumerate([*parts, f" {', '.join(row.resolutions)}"] if row.resolutions else parts):
+            columns += [{}] if column == len(columns) else []
+            columns[column][place] = part
+    widths = [max(map(len, column.values())) for column in columns]
+    return [
+        " ".join(f"{column.get(place, ''):<{width}}" for column, width in zip(columns, widths, strict=True)).rstrip()
+        for place in range(len(rows))
+    ]
+
+
+def _versions(stretch: Stretch) -> str:
+    if not stretch.first:
         return "not listed"
-    return row.first if row.count == 1 else f"{row.first} … {row.last} ({row.count})"
+    return stretch.first if stretch.count == 1 else f"{stretch.first} … {stretch.last} ({stretch.count})"
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    """Explain what further axes make of the grid."""
+    ways = dict.fromkeys(combo.resolution for combo in summary.combos)
+    told = ", ".join(way or HIGHEST for way in ways)
+    if len(ways) > 1:
+        yield f"resolutions: {told}; rows that name none stand for all"
+    elif any(ways):
+        yield f"resolution: {told}"
+    releases = {combo.releases for combo in summary.combos if combo.others}
+    if len(summary.results) < len(releases) * len(summary.interpreters) * len(ways):
+        yield "not all was tried; the cell of several versions tells of those that were"
 
 
 def _cells(row: Row, columns: Sequence[int]) -> Iterator[tuple[str, str]]:
@@ -140,9 +178,10 @@ def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
 
 def summary_line(summary: Summary) -> str:
     """Return the line that everybody reads."""
-    counts = ", ".join(
-        f"{summary.counts[outcome]} {outcome.value}" for outcome in Outcome if summary.counts.get(outcome)
-    )
+    told = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
+    told[Outcome.PASSED.value] -= summary.import_only
+    told = {"passed": told.pop("passed"), IMPORT_ONLY: summary.import_only, **told}
+    counts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_spip.model import Limits, Outcome, Phase, Reason, Test, Verdict
+from pytest_spip.model import IMPORT_ONLY, Limits, Outcome, Phase, Reason, Test, Verdict, counted
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
@@ -101,7 +100,7 @@ def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Ver
         detail = f"exit status {ended.status} in the middle of {where}"
         return Verdict(Outcome.CRASHED, Phase.TEST, Reason.SILENT_EXIT, detail)
     if told.status == NO_TESTS and not any(test.is_bad for test in told.tests.values()):
-        return Verdict(Outcome.PASSED, Phase.IMPORT, None, "import-only: the suite has no tests")
+        return Verdict(Outcome.PASSED, Phase.IMPORT, None, f"{IMPORT_ONLY}: the suite has no tests")
     return _judged(ended, told.status, list(told.tests.values()), network=network)
 
 
@@ -117,14 +116,8 @@ def _judged(ended: Ended, status: int, tests: Sequence[Test], *, network: bool) 
             or (said or [""])[-1]
         )
         return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}: {why.strip()[:300]}")
-    first = bad[0].detail.partition("\n")[0][:300]
+    first = bad[0].headline[:300]
     offline = not network and any(_OFFLINE.search(test.detail) for test in bad)
     hint = " (there is no network in the sandbox; --spip-network opens it)" if offline else ""
     detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id}: {first}{hint}"
     return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, detail)
-
-
-def counted(tests: Sequence[Test]) -> str:
-    """Return ``28 passed, 2 skipped``."""
-    counts = Counter(test.outcome for test in tests)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts, key=lambda name: -counts[name]))

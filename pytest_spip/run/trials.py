@@ -96,19 +96,19 @@ def trial_of(check: Check, *, network: bool) -> Trial:
 
 def tried(trial: Trial, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]) -> Result:
     """Return the result of a trial, which ``attempt()`` makes, unless what was installed is not what was asked for."""
-    wheel = _own_wheel(combo, environment)
-    if problem := _known_problem(wheel.root, combo.package, combo.version):
-        return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
+    for wheel, (package, version) in zip(_own_wheels(combo, environment), combo.releases, strict=True):
+        if problem := _known_problem(wheel.root, package, version):
+            return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
     return trial.result(combo, environment, attempt(), limits)
 
 
 class _Import:
-    """The import of all public modules of the release."""
+    """The import of all public modules of the release, in a cross of those of all releases, in their order."""
 
     warm, streams = True, False
 
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
-        return _own_wheel(combo, environment).modules
+        return tuple(module for wheel in _own_wheels(combo, environment) for module in wheel.modules)
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         modules = self.modules(combo, environment)
@@ -216,13 +216,14 @@ class _Suite:
         )
 
 
+def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
+    """Return the wheels of the releases that a combination is about."""
+    wheels = {wheel.name: wheel for wheel in environment.wheels}
+    return [wheels[canonicalize_name(package)] for package, _ in combo.releases]
+
+
 def _below(top: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith(top) and name.endswith(".py"))
-
-
-def _own_wheel(combo: Combo, environment: Environment) -> StoredWheel:
-    name = canonicalize_name(combo.package)
-    return next(wheel for wheel in environment.wheels if wheel.name == name)
 
 
 def _story(output: str, trace: str) -> str:

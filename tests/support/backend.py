@@ -8,6 +8,9 @@ Runs inside foreign interpreters: stdlib only, syntax of Python 3.7. ``backend.j
     files     paths of the sdist that go into the wheel
     fails     message to fail with; empty to succeed
     counter   file that gets one line for each build, the version of the building Python; empty for none
+    fails_on  version of Python, such as 3.12, on which no wheel can be built; missing for none
+    packs     paths of files that go into the sdist
+    unpacked  message with which packing the sdist fails; missing to succeed
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import io
 import json
 import sys
 import sysconfig
+import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,6 +50,8 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
         note_build(Path(options["counter"]))
     if options["fails"]:
         raise RuntimeError(options["fails"])
+    if options.get("fails_on") == "{}.{}".format(*sys.version_info[:2]):
+        raise RuntimeError("no compiler for " + options["fails_on"])
     tag = options["tag"] or running_tag()
     filename = "{}-{}.whl".format(options["stem"], tag)
     info = options["stem"] + ".dist-info"
@@ -53,6 +60,20 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
     members[info + "/WHEEL"] = wheel_text(tag).encode()
     write_wheel(Path(wheel_directory, filename), info, members)
     return filename
+
+
+def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
+    """Pack the files that ``backend.json`` names; as other backends do it, the archive tells when that was."""
+    options = json.loads((HERE / "backend.json").read_text(encoding="utf-8"))
+    if options.get("unpacked"):
+        raise RuntimeError(options["unpacked"])
+    with tarfile.open(str(Path(sdist_directory, options["stem"] + ".tar.gz")), "w:gz") as archive:
+        for path in options["packs"]:
+            archive.add(str(HERE / path), options["stem"] + "/" + path)
+        info = tarfile.TarInfo(options["stem"] + "/PKG-INFO")
+        info.mtime, info.size = time.time(), len(options["metadata"].encode())
+        archive.addfile(info, io.BytesIO(options["metadata"].encode()))
+    return options["stem"] + ".tar.gz"
 
 
 def note_build(counter: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import re
@@ -12,7 +13,7 @@ from types import MappingProxyType
 
 from tests.support import backend
 
-__all__ = ["Content", "builds", "scripted", "sdist", "simple_sdist", "wheel"]
+__all__ = ["Content", "builds", "installed", "project", "scripted", "sdist", "simple_sdist", "suite_metadata", "wheel"]
 
 Content = str | bytes
 
@@ -143,6 +144,63 @@ def scripted(
     code += "".join(f"    {line}\n" for line in body.splitlines())
     pyproject = PYPROJECT.replace("[]", json.dumps(list(requires)))
     return sdist(directory, name, "1.0", {**files, "backend.py": code}, pyproject=pyproject)
+
+
+def project(
+    directory: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, Content],
+    *,
+    installs: Sequence[str],
+    metadata: str = "",
+    groups: str = "",
+    **options: object,
+) -> Path:
+    """Write a project that carries its own build backend, and return its directory.
+
+    ``installs`` are the files that its wheel holds, ``groups`` is the text of a table of dependency groups; ``options`` are
+    those of ``backend.json``.
+    """
+    told = {
+        "stem": filename_stem(name, version),
+        "tag": "py3-none-any",
+        "metadata": metadata or metadata_text(name, version, (), ""),
+        "files": list(installs),
+        "fails": "",
+        "counter": "",
+        "packs": ["backend.py", "backend.json", "pyproject.toml", *files],
+        **options,
+    }
+    table = f"\n[dependency-groups]\n{groups}\n" if groups else ""
+    carried: dict[str, Content] = {
+        "backend.py": Path(backend.__file__).read_bytes(),
+        "backend.json": json.dumps(told),
+        "pyproject.toml": PYPROJECT + table,
+    }
+    for path, content in {**carried, **files}.items():
+        place = directory / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(as_bytes(content))
+    return directory
+
+
+def suite_metadata(
+    name: str, version: str, *requires: str, extras: Sequence[str] = (), requires_python: str = ""
+) -> str:
+    """Return core metadata of a project that has extras."""
+    provided = "".join(f"Provides-Extra: {extra}\n" for extra in extras)
+    return metadata_text(name, version, requires, requires_python) + provided
+
+
+def installed(directory: Path, name: str) -> Path:
+    """Write a project of the running environment as a wheel, without its bytecode and scripts, and return its path."""
+    found = importlib.metadata.distribution(name)
+    paths = [path for path in found.files or () if path.parts[0] != ".." and path.suffix != ".pyc"]
+    files = {str(path): path.read_binary() for path in paths if ".dist-info" not in path.parts[0]}
+    info = {"METADATA": found.read_text("METADATA") or ""}
+    entry_points = found.read_text("entry_points.txt") or ""
+    return wheel(directory, name, found.version, files, entry_points=entry_points, extra_dist_info=info)
 
 
 def builds(counter: Path) -> list[str]:

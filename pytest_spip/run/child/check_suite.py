@@ -17,6 +17,12 @@ import json
 import os
 import sys
 
+_WORDS = (
+    "autoscale cache check command cross env exclude_newer extras groups inactivity matrix memory network pin pre profile"
+    " project python ram report resolution resume run runner sandbox slots stats timeout versions with yanked"
+)
+INI = _WORDS.split()
+"""Names of our ini options, which a project's configuration may hold: to its own pytest they mean nothing."""
 ONE, ALL = 8192, 4 << 20
 """Characters of one detail, and of all together."""
 
@@ -52,6 +58,11 @@ class Teller:
         text = text[: min(ONE, self.left)]
         self.left -= len(text)
         return text
+
+    def pytest_addoption(self, parser):
+        """Keep the environment's pytest from taking our own options for mistakes."""
+        for name in INI:
+            parser.addini("spip_" + name, "for pytest-spip", default=None)
 
     def pytest_runtest_logstart(self, nodeid):
         """A test begins."""

@@ -1,0 +1,182 @@
+"""What environments hold beside the release: what the user names, and what a suite's own project says its tests need. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from email.parser import HeaderParser
+from typing import Any
+
+from packaging.dependency_groups import DependencyGroupResolver
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+__all__ = ["Lacking", "Needs", "Offer", "Wanted", "direct_requirements", "pinned"]
+
+USUAL = ("test", "tests", "testing", "dev")
+"""Names of the extras and dependency groups that hold what tests need, where the user names none."""
+PYTEST = ("pytest",)
+BOUNDED_PYTEST = ('pytest>=7.4; python_version < "3.12"', 'pytest>=8.2; python_version >= "3.12"')
+"""What is asked for where low versions are preferred: nobody means the first pytest that there was."""
+
+
+class Lacking(ValueError):
+    """Names that were asked for and are not offered, or that cannot be read: ``what`` says so in a clause."""
+
+    def __init__(self, what: str, option: str = "") -> None:
+        self.what = what
+        self.option = option
+        super().__init__(what)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asks of every environment: whether its suite is to be run, and requirements beside those of the release.
+
+    ``extras`` and ``groups`` are None where those of the usual names are meant.
+    """
+
+    suite: bool = False
+    beside: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+
+    def always(self, resolution: str) -> tuple[str, ...]:
+        """Return the requirements of every environment, whatever its project says."""
+        pytest = BOUNDED_PYTEST if resolution.startswith("lowest") else PYTEST
+        return (*self.beside, *(pytest if self.suite else ()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Needs:
+    """What tests need: extras of their project, and the requirements of its dependency groups."""
+
+    extras: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+
+class Offer:
+    """The extras and dependency groups (PEP 735) that a project has, from its core metadata and its ``pyproject.toml``.
+
+    Raises ``Lacking`` for texts that cannot be read.
+    """
+
+    def __init__(self, metadata: str, pyproject: str) -> None:
+        self.extras = tuple(canonicalize_name(name) for name in fields(metadata, "Provides-Extra"))
+        try:
+            tables = tomllib.loads(pyproject).get("dependency-groups", {})
+            self._groups = DependencyGroupResolver(tables)
+            self.groups = tuple(canonicalize_name(name) for name in tables)
+        except (ValueError, TypeError, AttributeError, ExceptionGroup) as error:
+            raise Lacking(f"pyproject.toml: {_first_words(error)}") from error
+
+    def strictly(self, wanted: Wanted) -> Needs:
+        """Return what a suite needs; raises ``Lacking`` for any name that is not offered."""
+        for option, kind, asked, offered in self._asked(wanted):
+            if absent := [name for name in asked if name not in offered]:
+                raise Lacking(f"there is no {kind} {_listed(absent)}; there {_are(offered)}", option)
+        return self._needs(wanted)
+
+    def leniently(self, wanted: Wanted) -> Needs:
+        """Return what a suite needs, of one release among many: names come and go, and one of those asked for is enough.
+
+        Raises ``Lacking`` where none is offered.
+        """
+        rows = list(self._asked(wanted))
+        asked = [name for _, _, names, _ in rows for name in names]
+        if asked and not any(set(names) & set(offered) for _, _, names, offered in rows):
+            told = " and ".join(f"{kind}s {_are(offered)}" for _, kind, _, offered in rows)
+            raise Lacking(f"there is neither extra nor group {_listed(asked)}: {told}")
+        return self._needs(wanted)
+
+    def _asked(self, wanted: Wanted) -> Iterator[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
+        """Yield option, kind, what was asked for, and what is offered, of extras and of groups."""
+        yield "--spip-extras", "extra", _normal(wanted.extras or ()), self.extras
+        yield "--spip-groups", "group", _normal(wanted.groups or ()), self.groups
+
+    def _needs(self, wanted: Wanted) -> Needs:
+        extras = _present(wanted.extras, self.extras)
+        groups = _present(wanted.groups, self.groups)
+        requirements = dict.fromkeys(text for group in groups for text in self._requirements(group))
+        return Needs(extras, tuple(requirements))
+
+    def _requirements(self, group: str) -> Iterator[str]:
+        try:
+            found = self._groups.resolve(group)
+        except (ValueError, TypeError, LookupError, ExceptionGroup) as error:
+            raise Lacking(f"pyproject.toml: dependency group {group!r}: {_first_words(error)}") from error
+        for requirement in found:
+            # A stranger's URL could lead to the user's files; and no index can say what lies behind one as of a date.
+            if requirement.url:
+                raise Lacking(f"dependency group {group!r} holds {str(requirement)!r}, which no index lists")
+            yield str(requirement)
+
+
+def fields(metadata: str, name: str) -> list[str]:
+    """Return the values of a field of core metadata, which are written as e-mail headers."""
+    return [str(value).strip() for value in HeaderParser().parsestr(metadata).get_all(name, [])]
+
+
+def pinned(name: str, extras: Collection[str], version: str) -> str:
+    """Return the requirement of one version: ``requests[socks]==2.20.0``."""
+    named = f"[{','.join(sorted(extras))}]" if extras else ""
+    return f"{name}{named}=={version}"
+
+
+def direct_requirements(metadata: str, extras: Collection[str], markers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a distribution requires itself, with these extras, where these markers hold.
+
+    An extra that names others of its own project (``demo[all]``) brings theirs.
+    """
+    own = canonicalize_name("".join(fields(metadata, "Name")[:1]))
+    chosen, found = {canonicalize_name(extra) for extra in extras}, dict[str, None]()
+    known = list(_parsed(fields(metadata, "Requires-Dist")))
+    while True:
+        applying = [one for one in known if _applies(one, chosen, markers)]
+        more = {canonicalize_name(e) for one in applying if canonicalize_name(one.name) == own for e in one.extras}
+        if more <= chosen:
+            break
+        chosen |= more
+    for one in applying:
+        if canonicalize_name(one.name) != own:
+            one.marker = None
+            found[str(one)] = None
+    return tuple(found)
+
+
+def _parsed(texts: Sequence[str]) -> Iterator[Requirement]:
+    for text in texts:
+        try:
+            yield Requirement(text)
+        except InvalidRequirement:  # of the resolver's making, if it minds
+            continue
+
+
+def _applies(requirement: Requirement, extras: Collection[str], markers: Mapping[str, str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in ("", *extras))
+
+
+def _present(asked: Sequence[str] | None, offered: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in (USUAL if asked is None else _normal(asked)) if name in offered)
+
+
+def _normal(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(canonicalize_name(name) for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _are(offered: Sequence[str]) -> str:
+    return f"are {', '.join(sorted(offered))}" if offered else "are none"
+
+
+def _first_words(error: BaseException) -> str:
+    """Return the first line of an error, or of the first of those that it groups."""
+    while inner := getattr(error, "exceptions", ()):
+        error = inner[0]
+    words: Any = str(error) or type(error).__name__
+    return str(words).splitlines()[0]

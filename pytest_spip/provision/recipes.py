@@ -1,0 +1,125 @@
+"""Recipes: which requirements, wheels built here and files an environment is made of, for a release, its suite or a project's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from pytest_spip.errors import HarnessProblem
+from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Reason, Release, StoredWheel, Verdict, digest
+from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, pinned
+from pytest_spip.provision.project import Project
+from pytest_spip.provision.resolver import BuiltWheel
+from pytest_spip.provision.sdists import read_plain
+from pytest_spip.provision.trees import Trees
+from pytest_spip.provision.uv import Failure
+
+__all__ = ["Recipe", "Recipes"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """What goes into one environment: requirements, that of the release first, and wheels that were built of what they name.
+
+    ``subject`` is the project whose tests lie in ``source``, if there is any; ``extras`` are those it is installed with.
+    """
+
+    requirements: tuple[str, ...]
+    own: tuple[BuiltWheel, ...]
+    subject: str
+    extras: tuple[str, ...] = ()
+    source: Path | None = None
+
+
+class Recipes:
+    """Writes recipes for what the user wants; with a project its suite is run beside each release."""
+
+    def __init__(self, wanted: Wanted, project: Project | None, builder: Builder, trees: Trees) -> None:
+        self._wanted = wanted
+        self._project = project
+        self._builder = builder
+        self._trees = trees
+
+    @property
+    def circumstances(self) -> str:
+        """Equal where equal combinations have equal recipes."""
+        return digest(dataclasses.asdict(self._wanted), self._project.identity if self._project else "")
+
+    @property
+    def phase(self) -> Phase | None:
+        """What writing a recipe is counted as: a project is built for it, and an sdist fetched. Else it takes no time."""
+        if self._project:
+            return Phase.BUILD
+        return Phase.FETCH if self._wanted.suite else None
+
+    def recipe(self, combo: Combo, release: Release, interpreter: Interpreter, own: BuiltWheel | None) -> Recipe:
+        """Return the recipe of a combination, whose release was built here where ``own`` is its wheel. Raises ``Failure``."""
+        wheels = (own,) if own else ()
+        always = self._wanted.always(combo.resolution)
+        if self._project:
+            return self._of_project(self._project, combo, interpreter, wheels, always)
+        if self._wanted.suite:
+            needs, source = self._suite(release)
+            extras = tuple(sorted({*combo.extras, *needs.extras}))
+            asked = (pinned(combo.package, extras, combo.version), *needs.requirements, *always)
+            return Recipe(asked, wheels, combo.package, extras, source)
+        return Recipe((combo.requirement, *always), wheels, combo.package, combo.extras)
+
+    def lowered(self, recipe: Recipe, interpreter: Interpreter, subject: Callable[[], StoredWheel]) -> Recipe:
+        """Return a recipe that asks for what its subject requires as well: ``lowest-direct`` lowers what is asked for alone."""
+        (metadata,) = Path(subject().root).glob("*lib/*.dist-info/METADATA")
+        text = metadata.read_text("utf-8", "replace")
+        direct = direct_requirements(text, recipe.extras, dict(interpreter.markers))
+        return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
+
+    def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> Path:
+        """Return the tree that a suite sees."""
+        assert recipe.source is not None, "asked for where there is a suite"
+        return self._trees.beside(recipe.source, next(one for one in wheels if one.name == recipe.subject))
+
+    def check(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> None:
+        """Raise ``HarnessProblem`` for a resolution that took a project from an index instead of what was built here."""
+        taken = {wheel.sha256 for wheel in wheels}
+        if self._project and recipe.own[-1].sha256 not in taken:
+            raise HarnessProblem(f"uv took another {self._project.name} {self._project.version} than the project's own")
+
+    def _of_project(
+        self,
+        project: Project,
+        combo: Combo,
+        interpreter: Interpreter,
+        wheels: tuple[BuiltWheel, ...],
+        always: tuple[str, ...],
+    ) -> Recipe:
+        try:
+            built = self._builder.wheel(project.name, project.sdist, interpreter)
+        except Failure as failure:
+            told = dataclasses.replace(failure.verdict, detail=f"{project.name}: {failure.verdict.detail}")
+            raise Failure(told, failure.output, fresh=failure.fresh) from failure
+        needs = project.needs
+        asked = (combo.requirement, pinned(project.name, needs.extras, project.version), *needs.requirements, *always)
+        return Recipe(asked, (*wheels, built), project.name, needs.extras, project.source)
+
+    def _suite(self, release: Release) -> tuple[Needs, Path]:
+        """Return what a release's tests need, and its sdist unpacked."""
+        sdists = sorted((file for file in release.files if file.kind == "sdist"), key=lambda file: file.yanked)
+        if not sdists:
+            what = f"{release.version} has no sdist, and so no tests that could be run"
+            raise Failure(Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, what), "")
+        sdist, archive = self._builder.fetch(sdists[0])
+        source = self._trees.unpacked(archive, sdist.sha256)
+        try:
+            return Offer(_text(source / "PKG-INFO"), _text(source / "pyproject.toml")).leniently(self._wanted), source
+        except Lacking as lacking:
+            what = f"{sdist.filename}: {lacking.what}"
+            raise Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, what), "") from lacking
+
+
+def _text(path: Path) -> str:
+    """Return a stranger's text; nothing where there is none that can be read."""
+    try:
+        return read_plain(path).decode("utf-8", "replace")
+    except ValueError:
+        return ""

@@ -1,0 +1,97 @@
+"""Provisioning as tests do it: a plan of all that an index lists, and what came of each combination."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from packaging.specifiers import SpecifierSet
+
+from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason
+from pytest_spip.plan.index import list_project
+from pytest_spip.plan.matrix import make_plan, parse_requirement
+from pytest_spip.plan.versions import choose
+from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.project import Project
+from pytest_spip.provision.provisioner import Provisioner
+from tests.support.supply import Supply
+
+__all__ = ["Made", "judged", "planned", "provisioned", "provisioner", "the"]
+
+Made = dict[str, Provisioned]
+NOTHING_MORE = Wanted()
+
+
+def planned(
+    supply: Supply, *texts: str, interpreters: Sequence[Interpreter] = (), indexes: Indexes | None = None
+) -> Plan:
+    """Plan every release of some projects, for the running interpreter if no others are named."""
+    wanted = [parse_requirement(text) for text in texts or ("demo",)]
+    releases = {}
+    for one in wanted:
+        listing = list_project(one.name, indexes or supply.indexes(), supply.web(), supply.cache)
+        releases[str(one)] = choose(listing.releases, SpecifierSet(), "all", pre=False, yanked=False)
+    return make_plan(wanted, releases, interpreters or (supply.here(),))
+
+
+def provisioner(
+    supply: Supply,
+    plan: Plan,
+    on_ready: Callable[[Sequence[Provisioned]], None],
+    indexes: Indexes | None = None,
+    wanted: Wanted = NOTHING_MORE,
+    project: Project | None = None,
+    **web: object,
+) -> Provisioner:
+    """Make a provisioner that keeps the locks in ``kept``."""
+    indexes = indexes or supply.indexes()
+    locks = supply.root / "kept"
+    locks.mkdir(exist_ok=True)
+    return Provisioner(
+        plan,
+        supply.cache,
+        supply.web(**web),
+        indexes,
+        supply.confine(),
+        supply.releases(indexes),
+        check="suite" if wanted.suite else "import",
+        locks=locks,
+        on_ready=on_ready,
+        wanted=wanted,
+        project=project,
+    )
+
+
+def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **how: object) -> Made:
+    """Provision a plan to its end and return what came of each combination, in its order; each must come once.
+
+    ``how`` is what :func:`provisioner` takes.
+    """
+    plan = plan or planned(supply, indexes=indexes)
+    made: list[Provisioned] = []
+    complete = threading.Event()
+
+    def on_ready(done: Sequence[Provisioned]) -> None:
+        made.extend(done)
+        if len(made) >= len(plan.combos):
+            complete.set()
+
+    pool = provisioner(supply, plan, on_ready, indexes, **how)  # type: ignore[arg-type]  # passed on
+    pool.start(plan.combos)
+    assert complete.wait(60)
+    pool.stop()
+    assert sorted(done.ordinal for done in made) == [combo.ordinal for combo in plan.combos]
+    return {plan.combos[done.ordinal].id: done for done in sorted(made, key=lambda done: done.ordinal)}
+
+
+def the(made: Made) -> Provisioned:
+    """Return the only one."""
+    (done,) = made.values()
+    return done
+
+
+def judged(done: Provisioned) -> tuple[Outcome, Phase, Reason | None]:
+    """Return the verdict of one that has no environment."""
+    assert done.environment is None
+    assert done.verdict is not None
+    return done.verdict.outcome, done.verdict.phase, done.verdict.reason

@@ -1,0 +1,173 @@
+"""End to end: a project's suite beside each release of a dependency, and releases' own suites."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.disk import remove_tree
+from tests.conftest import MakeMachine
+from tests.support.distributions import installed, project, sdist, suite_metadata, wheel
+from tests.support.machine import LABEL, Machine
+
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+SUITE = """\
+import os, pathlib, sys
+import dep, mine, six
+
+def test_installed():
+    assert mine.__file__.startswith(sys.prefix)
+    assert not pathlib.Path("mine/__init__.py").exists()
+
+def test_dep():
+    assert mine.answer() == 42
+
+def test_writes():
+    pathlib.Path("tests/written").touch()
+"""
+MATRIX = "--spip-matrix=dep"
+
+
+@pytest.fixture(scope="module")
+def machine(make_machine: MakeMachine) -> Machine:
+    """List pytest and three releases of ``dep``: the first is too old for the project, the last breaks it."""
+    machine = make_machine()
+    for name in PYTEST:
+        installed(machine.files, name)
+    wheel(machine.files, "six", "1.0", {"six.py": ""})
+    for version, answer in (("0.9", 42), ("1.0", 42), ("2.0", 43)):
+        metadata = suite_metadata("dep", version)
+        wheel(machine.files, "dep", version, {"dep/__init__.py": f"ANSWER = {answer}\n"})
+        if version != "0.9":
+            files = {
+                "PKG-INFO": metadata,
+                "dep/__init__.py": "",
+                "dep/test_in.py": "import dep\n\ndef test_it():\n    dep.ANSWER\n",
+            }
+            sdist(machine.files, "dep", version, files)
+    return machine
+
+
+def write(machine: Machine, name: str, **options: object) -> Path:
+    """Write the project into the machine's."""
+    metadata = suite_metadata("mine", "1.0", "dep>=1", 'six; extra == "tests"', extras=["tests"])
+    files = {
+        "mine/__init__.py": "import dep\n\ndef answer():\n    return dep.ANSWER\n",
+        "tests/test_mine.py": SUITE,
+        "pytest.ini": "[pytest]\n",
+        ".gitignore": ".spip\nreport.json\n",
+    }
+    given = {"installs": ["mine/__init__.py"], "metadata": metadata, **options}
+    made = project(machine.root / "projects" / name, "mine", "1.0", files, **given)  # type: ignore[arg-type]  # passed on
+    subprocess.run(["git", "init", "-q", str(made)], check=True)
+    return made
+
+
+def test_project_beside_each_release(machine: Machine) -> None:
+    """The project's suite runs beside each release: one is refused by its own bound, one passes, one breaks a test."""
+    made = write(machine, "beside")
+    done = machine.run(MATRIX, "--spip-project=.", project="beside")
+    assert done.cells == {
+        f"dep[0.9-{LABEL}]": ("skipped", "resolve", "no-solution"),
+        f"dep[1.0-{LABEL}]": ("passed", "test", None),
+        f"dep[2.0-{LABEL}]": ("failed", "test", "test-failed"),
+    }, done.stdout + done.stderr
+    assert done.status == 1
+    broken = done.combinations[f"dep[2.0-{LABEL}]"]
+    assert "1 of 3 tests failed: tests/test_mine.py::test_dep" in broken["detail"]
+    assert broken["locked"]["mine"] == "1.0"
+    assert not (made / "tests" / "written").exists()
+
+
+def test_project_in_workers(machine: Machine) -> None:
+    """Workers judge as the session itself does, and a second run provisions nothing."""
+    write(machine, "workers")
+    first = machine.run(MATRIX, "--spip-project=.", "-n2", project="workers")
+    second = machine.run(MATRIX, "--spip-project=.", "-n2", project="workers")
+    assert list(first.outcomes.values()) == ["skipped", "passed", "failed"], first.stdout + first.stderr
+    assert first.cells == second.cells
+    prints = [[one["fingerprint"] for one in done.report["combinations"]] for done in (first, second)]
+    assert prints[0] == prints[1]
+
+
+def test_python_that_the_project_refuses(machine: Machine) -> None:
+    """Interpreters that the project's Requires-Python refuses are skipped without work."""
+    metadata = suite_metadata("mine", "1.0", requires_python="<3")
+    write(machine, "refuses", metadata=metadata)
+    done = machine.run(MATRIX, "--spip-project=.", "--spip-sandbox=off", project="refuses")
+    assert {*done.cells.values()} == {("skipped", "plan", "requires-python")}, done.stderr
+    assert "mine: Requires-Python <3" in done.combinations[f"dep[1.0-{LABEL}]"]["detail"]
+
+
+def test_own_suites(machine: Machine) -> None:
+    """A release's own suite runs against its wheel; a release without sdist is left out."""
+    done = machine.run(MATRIX, "--spip-check=suite", project="own")
+    assert done.cells == {
+        f"dep[0.9-{LABEL}]": ("skipped", "plan", "excluded"),
+        f"dep[1.0-{LABEL}]": ("passed", "test", None),
+        f"dep[2.0-{LABEL}]": ("passed", "test", None),
+    }, done.stdout + done.stderr
+
+
+def test_what_the_user_adds(machine: Machine) -> None:
+    """What the user adds is there, for an import too."""
+    done = machine.run("--spip-matrix=dep==1.0", "--spip-with=six", project="adds")
+    assert done.combinations[f"dep[1.0-{LABEL}]"]["locked"] == {"dep": "1.0", "six": "1.0"}, done.stderr
+
+
+BAD: dict[str, tuple[dict[str, object], list[str], str]] = {
+    "unpacked": ({"unpacked": "no such header"}, [], "builds no sdist (RuntimeError: no such header)"),
+    "extra": ({}, ["--spip-extras=docs"], "--spip-extras: there is no extra 'docs'; there are tests"),
+    "group": ({}, ["--spip-groups=docs"], "--spip-groups: there is no group 'docs'; there are none"),
+    "twin": ({}, ["--spip-matrix=mine"], "--spip-project: mine is what the matrix varies"),
+    "url": ({}, ["--spip-with=x @ file:///x"], "--spip-with: 'x @ file:///x' is a URL"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_projects(machine: Machine, name: str) -> None:
+    """What is wrong with a project is one line, with status 4, before anything is created."""
+    options, arguments, told = BAD[name]
+    wheel(machine.files, "mine", "0.1", {"mine.py": ""})
+    made = write(machine, name, **options)
+    done = machine.run(MATRIX, "--spip-project=.", *arguments, project=name)
+    assert (done.status, done.stdout) == (4, "")
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert told in line
+    assert not (made / ".spip").exists()
+
+
+def interrupted(machine: Machine, name: str) -> Path:
+    """Begin a run with a project that ends before its last combination; return the project's directory."""
+    made = write(machine, name)
+    newest_first = ["--spip-matrix=dep==2.0", MATRIX]
+    first = machine.run(*newest_first, "--spip-project=.", "-x", project=name)
+    assert (first.status, list(first.outcomes.values())) == (1, ["failed"]), first.stdout + first.stderr
+    return made
+
+
+def test_resume(machine: Machine) -> None:
+    """A run goes on with the project that it began with, whatever became of its directory."""
+    made = interrupted(machine, "resume")
+    (made / "tests" / "test_mine.py").write_text("def test_other():\n    raise ValueError\n")
+    done = machine.run("--spip-resume", project="resume", python="")
+    assert sorted(done.outcomes.values()) == ["failed", "passed", "skipped"], done.stdout + done.stderr
+
+
+def test_resume_without_the_project(machine: Machine) -> None:
+    """A run whose project left the cache cannot go on."""
+    interrupted(machine, "lost")
+    remove_tree(machine.cache / "trees")
+    done = machine.run("--spip-resume", project="lost", python="")
+    assert done.status == 4
+    assert "left the cache" in done.stderr
+
+
+def test_listing(machine: Machine) -> None:
+    """A plan can be listed with a project, and nothing is created."""
+    made = write(machine, "listing")
+    done = machine.run(MATRIX, "--spip-project=.", "--collect-only", "-q", project="listing")
+    assert (done.status, f"spip::dep[1.0-{LABEL}]" in done.stdout) == (0, True), done.stderr
+    assert not (made / ".spip").exists()

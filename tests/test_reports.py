@@ -1,0 +1,72 @@
+"""What pytest is told of a result: the story of a failure, and the pairs beside an item."""
+
+from __future__ import annotations
+
+from pytest_spip.model import Outcome, Phase, Reason, Result, Test
+from pytest_spip.reports import NAMED, SHOWN, TAIL, properties, story
+from tests.support.rooms import result
+
+LONG = "\n".join(f"line {number}" for number in range(30))
+
+
+def suite(count: int, detail: str = "AssertionError: no (t.py:1)\nE  no") -> Result:
+    """Return the result of a suite with so many failing tests, and two others."""
+    tests = [Test("t.py::test_good", "passed"), Test("t.py::test_none", "skipped", 0.0, "not here")]
+    tests += [Test(f"t.py::test_{n}", "error" if n else "failed", 0.1, detail) for n in range(count)]
+    told = f"{count} of {len(tests)} tests failed"
+    return result(
+        0, Outcome.FAILED, Reason.TEST_FAILED, told, Phase.TEST, tests=tuple(tests), output="raw", reproduce="uv run"
+    )
+
+
+def test_story_of_tests() -> None:
+    """Instead of raw output each failing test is told, by id and headline, with its report below."""
+    assert story(suite(2), lines=TAIL).splitlines() == [
+        "failed in phase test: test-failed: 2 of 4 tests failed",
+        "  t.py::test_0: AssertionError: no (t.py:1)",
+        "    E  no",
+        "  t.py::test_1: AssertionError: no (t.py:1)",
+        "    E  no",
+        "see it again: uv run",
+    ]
+
+
+def test_story_of_many_tests_is_cut() -> None:
+    """The first tests are told, with the ends of their reports; -v, by which more lines are asked for, tells all."""
+    many = suite(SHOWN + 2, f"headline\n{LONG}")
+    lines = story(many, lines=TAIL).splitlines()
+    assert sum(line.startswith("  t.py") for line in lines) == SHOWN
+    assert len(lines) == 1 + SHOWN * (1 + TAIL) + 2
+    assert lines[1 + TAIL] == "    line 29"
+    assert lines[-2] == "  … and 2 more; -v shows all"
+    assert len(story(many, lines=1000).splitlines()) == 1 + (SHOWN + 2) * 31 + 1
+
+
+def test_story_of_what_was_killed() -> None:
+    """What ended otherwise than by its tests tells both: the tests that failed before, and the end of the output."""
+    tests = (Test("t.py::test_0", "failed", 0.1, "gone"),)
+    killed = result(0, Outcome.KILLED, Reason.TIMEOUT, "no end", Phase.TEST, tests=tests, output="raw")
+    assert story(killed, lines=TAIL).splitlines() == [
+        "killed in phase test: timeout: no end",
+        "  t.py::test_0: gone",
+        "    raw",
+    ]
+
+
+def test_story_without_tests() -> None:
+    """Where no test failed the last lines of output are told."""
+    failed = result(0, Outcome.FAILED, Reason.IMPORT_ERROR, "why", output=LONG)
+    lines = story(failed, lines=TAIL).splitlines()
+    assert lines == ["failed in phase import: import-error: why", *(f"    line {n}" for n in range(30 - TAIL, 30))]
+
+
+def test_properties_of_a_suite() -> None:
+    """Beside an item stand the counts of its tests, and each failing test, of very many the first."""
+    pairs = properties(suite(2))
+    assert pairs[-3:] == [
+        ("spip_tests", "1 passed, 1 skipped, 1 failed, 1 error"),
+        ("spip_test_failed", "t.py::test_0: AssertionError: no (t.py:1)"),
+        ("spip_test_failed", "t.py::test_1: AssertionError: no (t.py:1)"),
+    ]
+    assert len([name for name, _ in properties(suite(NAMED + 9)) if name == "spip_test_failed"]) == NAMED
+    assert {name for name, _ in properties(result())} == {"spip_outcome", "spip_phase"}
