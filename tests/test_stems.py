@@ -179,6 +179,8 @@ def test_warm_and_cold_agree(attempt: Try, bases: Bases, python: str) -> None:
         "import pytest; pytest.exit('enough')",
         "raise KeyboardInterrupt",
         "import atexit, os; atexit.register(os._exit, 7)",
+        "import atexit, os; atexit.register(os.abort)",
+        "import os, threading; threading.Thread(target=lambda: (threading.main_thread().join(), os.abort())).start()",
     ],
 )
 def test_ends_agree(attempt: Try, end: str) -> None:

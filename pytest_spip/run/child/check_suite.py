@@ -144,8 +144,11 @@ def loaded(name):
 def main(result, nonce, trace, *arguments):
     """Be pytest, for a session."""
     del sys.path[0]  # this file's directory
+    leave = sys.exit
     if nonce == "stem":
-        result, nonce, trace, *arguments = loaded("stem.py")["main"](int(result), arguments)
+        stem = loaded("stem.py")
+        result, nonce, trace, *arguments = stem["main"](int(result), arguments)
+        leave = stem["leave"]
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
     descriptor = int(result)
     os.set_inheritable(descriptor, False)  # what tests start has nothing to tell
@@ -159,7 +162,7 @@ def main(result, nonce, trace, *arguments):
         teller.tell("end", status, peak_rss())
     if os.getpid() == teller.process and int(nonce) >= 0:
         os.write(descriptor, os.read(int(nonce), 64) + b"\n")
-    sys.exit(status)
+    leave(status)
 
 
 if __name__ == "__main__":

@@ -187,6 +187,27 @@ def be_child(control, known):
     return command[3:]
 
 
+def leave(status):
+    """End as an interpreter does, but tear down only what might resist: code that is not Python's own."""
+    kind = type(sys)
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, kind)]
+    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
+    foreign = [file for file in files if type(file) is str and file.startswith(sys.prefix) and not file.endswith(".py")]
+    if foreign or "_ctypes" in sys.modules or os.getpid() != os.getsid(0):
+        sys.exit(status)
+    import atexit
+
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            continue
+    os._exit(status)
+
+
 def main(control, words):
     """Be a stem; returns in children, with their arguments."""
     os.set_inheritable(control, False)
