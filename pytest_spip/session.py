@@ -131,6 +131,15 @@ class Planner:
             raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
         return project
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What a person installs beside the releases, the user's project with its tests' requirements among it."""
+        if self.project is None:
+            return self.settings.with_
+        needs = self.project.needs
+        extras = f"[{','.join(needs.extras)}]" if needs.extras else ""
+        return (f"{self.settings.project}{extras}", *needs.requirements, *self.wanted.always(""))
+
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
         return self._dated(list_project(project, self.indexes, self.web, self.cache).releases)
@@ -292,6 +301,8 @@ class Run:
             session=self.writer.session,
             cache=str(self._planner.cache.root),
             check=Check(self.settings.check, self.settings.command),
+            beside=self._planner.beside,
+            project=self.settings.project,
             limits=Limits(
                 timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
             ),

@@ -7,7 +7,6 @@ import dataclasses
 import errno
 import functools
 import os
-import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
+from pytest_spip.reproduction import reproduction
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
@@ -71,7 +71,8 @@ MAIN = "main"
 class BenchSpec:
     """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
 
-    ``slots`` are the devices that the run's workers share, by slot.
+    ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
+    failure again. ``slots`` are the devices that the run's workers share, by slot.
     """
 
     database: str
@@ -87,6 +88,8 @@ class BenchSpec:
     exclude_newer: str
     index_options: str
     check: Check = dataclasses.field(default_factory=Check)
+    beside: tuple[str, ...] = ()
+    project: str = ""
     cpus: tuple[int, ...] = ()
     session: int = 1
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -105,6 +108,7 @@ class BenchSpec:
                 **plain,
                 "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
                 "limits": Limits(**plain["limits"]),
+                "beside": tuple(plain["beside"]),
                 "cpus": tuple(plain["cpus"]),
                 "sandbox": Sandbox(**{**sandbox, "passed": passed}),
             }
@@ -309,26 +313,17 @@ class Workbench:
         )
 
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
-        """Return one line that shows the failure again, without us."""
-        python = self._interpreters[combo.interpreter].path
-        words = ["uv", "run", "--isolated", "--no-project", "--python", python]
-        words += [word for requirement in combo.requirements for word in ("--with", requirement)]
-        words += ["--resolution", combo.resolution] if combo.resolution else []
-        words += ["--exclude-newer", self._spec.exclude_newer] if self._spec.exclude_newer else []
-        options = f" {self._spec.index_options}" if self._spec.index_options else ""
-        return f"{shlex.join(words)}{options} {shlex.join(self._tried(combo, provisioned))}"
-
-    def _tried(self, combo: Combo, provisioned: Provisioned) -> Sequence[str]:
-        """Return the command that does what the check did."""
-        match self._spec.check:
-            case Check("command", words):
-                return words
-            case Check("suite", words):
-                return ("pytest", *words)
-        wheels = provisioned.environment.wheels if provisioned.environment else ()
-        known = {wheel.name: wheel.modules for wheel in wheels}
-        modules = [module for package, _ in combo.releases for module in known.get(package, ())]
-        return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")
+        spec, python = self._spec, self._interpreters[combo.interpreter].path
+        return reproduction(
+            combo,
+            provisioned.environment,
+            spec.check,
+            python,
+            beside=spec.beside,
+            project=spec.project,
+            exclude_newer=spec.exclude_newer,
+            index_options=spec.index_options,
+        )
 
 
 def _run_cold(run: Callable[..., Result]) -> Result:
