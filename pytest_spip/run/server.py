@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,9 @@ class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
 
     ``streams`` keeps the result also of a child that does not come to its end.
-    ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``.
+    ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``. With ``apart`` its stderr
+    is the result, and both streams come complete, as they are; ``input`` is its stdin. What ``stays`` works in the environment
+    that :meth:`ForkServer.stay` composed.
     """
 
     cwd: str
@@ -85,6 +87,9 @@ class Request:
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
     streams: bool = False
+    apart: bool = False
+    input: str = ""
+    stays: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
@@ -100,6 +105,9 @@ class Request:
             "scripts": self.scripts,
             "command": self.command,
             "streams": self.streams,
+            "apart": self.apart,
+            "input": self.input,
+            "stays": self.stays,
             "environment": dict(self.environment),
             "memory": limits.memory,
             "file_size": limits.file_size,
@@ -151,17 +159,36 @@ class ForkServer:
             raise
         if told["error"]:
             raise SandboxProblem(f"a child could not be confined: {told['error']}")
+        said = output.decode("utf-8", "replace")
         return Ended(
             status=told["status"],
             cut=told["cut"],
             evidence=told["evidence"],
-            output=harmless(output.decode("utf-8", "replace")),
+            output=said if request.apart else harmless(said),
             result=result,
             seconds=told["seconds"],
             cpu_seconds=told["cpu_seconds"],
             peak_rss=0,
             proven=told["proven"],
         )
+
+    def stay(self, layers: Sequence[str], scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
+        """Compose an environment for all requests that say ``stays``, or lay that which is there over other layers."""
+        self._settle({"layers": [*layers], "scripts": [*scripts], "fresh": fresh})
+
+    def leave(self) -> None:
+        """Give up the environment that stays, with all that was written there."""
+        self._settle(None)
+
+    def _settle(self, wanted: Mapping[str, object] | None) -> None:
+        try:
+            self._send({"stay": wanted})
+            told, *_ = self._receive(GRACE)
+        except BaseException:
+            self.close()
+            raise
+        if told["error"]:
+            raise SandboxProblem(f"an environment cannot stay: {told['error']}")
 
     def hang_up(self) -> None:
         """Have the server kill what runs, and end; who waits for it in another thread learns that it died."""

@@ -61,6 +61,11 @@ def unshare(flags):
     call(LIBC.unshare, flags)
 
 
+def setns(descriptor, kind):
+    """Enter the namespace that a descriptor stands for (setns(2))."""
+    call(LIBC.setns, descriptor, kind)
+
+
 def mount(source, target, kind=None, flags=0, data=None):
     """Mount (mount(2)); a refusal names the target."""
     words = [word if word is None else os.fsencode(word) for word in (source, target, kind, data)]

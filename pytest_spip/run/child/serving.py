@@ -49,6 +49,8 @@ class Channel:
 
 def serve(channel, sandbox, shelf, request):
     """Fork for a request, see the child to its end, answer, and learn from it."""
+    if not request["stays"]:
+        sandbox.leave()
     child = WATCHING.Child(request, channel, sandbox.level >= 3)
     pid = os.fork()
     if pid == 0:
@@ -67,7 +69,7 @@ def serve(channel, sandbox, shelf, request):
     told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
     result, told["proven"] = child.proven_result()
-    channel.send(told, result, bytes(child.texts[child.output][-WATCHING.KEPT :]))
+    channel.send(told, result, child.kept_output())
     learn(shelf, result)
 
 
@@ -78,6 +80,19 @@ def learn(shelf, result):
         shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
         gc.collect()
         gc.freeze()
+
+
+def settle(channel, sandbox, wanted):
+    """Compose the environment that stays, or leave it where none is wanted."""
+    try:
+        if wanted:
+            sandbox.stay(wanted["layers"], wanted["scripts"], wanted["fresh"])
+        else:
+            sandbox.leave()
+    except OSError as error:
+        channel.send({"error": str(error) or "unknown"})
+    else:
+        channel.send({"error": ""})
 
 
 def own_places():
@@ -132,4 +147,7 @@ def main(control, baseline):
         request = channel.receive()
         if request is None:
             return
-        serve(channel, sandbox, shelf, request)
+        if "stay" in request:
+            settle(channel, sandbox, request["stay"])
+        else:
+            serve(channel, sandbox, shelf, request)
