@@ -208,6 +208,18 @@ class Provisioner:
         self._memory.learn(combo, interpreter, self._releases[combo.package, combo.version], it, lock.needs)
         return self._filled(combo, it)
 
+    def further(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
+        """Return, filed, the wheels that requirements need beside an environment's own, whose versions stay as they are.
+
+        Raises ``Failure`` where that cannot be, ``SpipError`` and ``OSError``.
+        """
+        job, interpreter = _Job(combo), self._interpreters[combo.interpreter]
+        pins = [f"{wheel.name}=={wheel.version}" for wheel in there.wheels]
+        lock = self._locker.lock("\n".join([*requirements, *pins]), interpreter, None)
+        known = {wheel.name for wheel in there.wheels}
+        chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
+        return tuple(self._wheel(job, item, interpreter) for item in chosen)
+
     def _own_wheel(self, job: _Job, interpreter: Interpreter) -> BuiltWheel | None:
         """Build the pinned release where it offers no wheel, before it is resolved."""
         file = pick_file(self._files(job.combo), interpreter)

@@ -82,7 +82,7 @@ class AloneVisit:
         limits: Limits,
         variables: Mapping[str, str] = NONE,
         *,
-        input: str = "",
+        stdin: str = "",
         apart: bool = False,
     ) -> Ended:
         """Run a program. Raises ``OSError`` when the interpreter cannot be started."""
@@ -94,6 +94,6 @@ class AloneVisit:
             environment={**self._environment, **variables},
             timeout=limits.timeout,
             output_limit=limits.output,
-            input=input,
+            stdin=stdin,
             apart=apart,
         )

@@ -136,7 +136,9 @@ def _failure(told: Mapping[str, Any]) -> Failure:
         kind=_text(told["raised"]),
         message=_text(told["message"]),
         causes=tuple(map(_text, told["notes"])),
-        frames=tuple(Frame(str(file), int(line), _text(name), _text(text)) for file, line, name, text in told["frames"]),
+        frames=tuple(
+            Frame(str(file), int(line), _text(name), _text(text)) for file, line, name, text in told["frames"]
+        ),
         compared=compared,
         before=_text(before),
         behind=_text(behind),
@@ -167,9 +169,9 @@ def pack(value: object, what: str, depth: int = 0) -> Any:
 
 def unpack(plain: Any) -> Any:
     """Return what was packed; raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError`` for anything else."""
+    if isinstance(plain, list):
+        raise TypeError("a list that says not what it is")
     if not isinstance(plain, dict):
-        if isinstance(plain, list):
-            raise ValueError("a list that says not what it is")
         return plain
     ((kind, held),) = plain.items()
     if kind == "bytes":

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
@@ -148,7 +149,7 @@ class ForkVisit:
         self._overlaid = sandbox.level >= 3
         self._environment = child_environment(composed, sandbox.passed)
 
-    def __enter__(self) -> ForkVisit:
+    def __enter__(self) -> Self:
         if self._overlaid:
             self._server.stay(self._composed.layers, self._composed.scripts, fresh=True)
         return self
@@ -170,7 +171,7 @@ class ForkVisit:
         limits: Limits,
         variables: Mapping[str, str] = NONE,
         *,
-        input: str = "",
+        stdin: str = "",
         apart: bool = False,
     ) -> Ended:
         """Run a program. Raises ``HarnessProblem``."""
@@ -181,7 +182,7 @@ class ForkVisit:
             environment={**self._environment, **variables},
             streams=apart,
             apart=apart,
-            input=input,
+            stdin=stdin,
             stays=True,
         )
         return self._server.run(request)

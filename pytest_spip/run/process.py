@@ -106,12 +106,12 @@ def run(
     environment: Mapping[str, str],
     timeout: float,
     output_limit: int,
-    input: str = "",
+    stdin: str = "",
     apart: bool = False,
 ) -> Ended:
     """Run a command; ``RESULT`` and ``LIFELINE`` in it become the numbers of the two descriptors that the child is given.
 
-    ``input`` is its stdin. With ``apart`` its stderr is the result, and both streams come complete, as they are.
+    ``stdin`` is what it reads. With ``apart`` its stderr is the result, and both streams come complete, as they are.
 
     Whatever the child leaves running is killed before this returns, so a process may have one such child at a time.
     Raises ``OSError`` when it cannot be started.
@@ -123,7 +123,7 @@ def run(
         start = time.monotonic()
         child = subprocess.Popen(
             [names.get(word, word) for word in command],
-            stdin=_spoken(stack, input) if input else subprocess.DEVNULL,
+            stdin=_spoken(stack, stdin) if stdin else subprocess.DEVNULL,
             stdout=output_in,
             stderr=result_in if apart else output_in,
             env=dict(environment),
@@ -152,7 +152,7 @@ def run(
 
 def _spoken(stack: contextlib.ExitStack, text: str) -> IO[bytes]:
     """Return a file without a name that holds a text."""
-    file = stack.enter_context(tempfile.TemporaryFile())
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack is its context manager
     file.write(text.encode("utf-8", "surrogatepass"))
     file.seek(0)
     return file

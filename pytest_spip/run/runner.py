@@ -20,9 +20,9 @@ class Visit(Protocol):
     """An environment in which one program after another runs: what one writes the next one finds, of what it starts nothing."""
 
     def run(
-        self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE, *, input: str, apart: bool
+        self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE, *, stdin: str, apart: bool
     ) -> Ended:
-        """Run a program; ``RESULT`` and ``NONCE`` in it become descriptors, ``input`` its stdin.
+        """Run a program; ``RESULT`` and ``NONCE`` in it become descriptors, ``stdin`` what it reads.
 
         With ``apart`` its stderr is the result, and both streams are complete. Raises ``HarnessProblem``.
         """

@@ -73,7 +73,7 @@ class Request:
 
     ``streams`` keeps the result also of a child that does not come to its end.
     ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``. With ``apart`` its stderr
-    is the result, and both streams come complete, as they are; ``input`` is its stdin. What ``stays`` works in the environment
+    is the result, and both streams come complete, as they are; ``stdin`` is what it reads. What ``stays`` works in the environment
     that :meth:`ForkServer.stay` composed.
     """
 
@@ -88,7 +88,7 @@ class Request:
     command: tuple[str, ...] = ()
     streams: bool = False
     apart: bool = False
-    input: str = ""
+    stdin: str = ""
     stays: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -106,7 +106,7 @@ class Request:
             "command": self.command,
             "streams": self.streams,
             "apart": self.apart,
-            "input": self.input,
+            "stdin": self.stdin,
             "stays": self.stays,
             "environment": dict(self.environment),
             "memory": limits.memory,

@@ -92,7 +92,7 @@ def unpacked(plain):
 # -- assertions that tell their values ---------------------------------------------------------------------------------------
 
 
-class Told(str):
+class Told(str):  # noqa: SLOT000  # a str has no room for slots of any use here
     """An assertion's message; ``compared`` as in the answer."""
 
     compared = None

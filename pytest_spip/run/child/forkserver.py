@@ -17,7 +17,7 @@ parts. The first part is JSON, what follows it bytes.
                                                            variables that a warm child has beside the server's
                                     "sources"              to compile instead of all that, see bytecode.py
                                     "streams"              the result counts as far as it came, and the nonce ends it
-                                    "apart"                stderr is the result; "input", a text, is the command's stdin
+                                    "apart"                stderr is the result; "stdin", a text, is the command's stdin
                                     "stays"                work in the environment that stays, instead of a new one
             {"stay": ...}           {"layers", "scripts", "fresh"} of the environment that stays, see Sandbox.stay; null
                                     to leave it, as any request does that works in another

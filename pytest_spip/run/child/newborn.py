@@ -33,8 +33,8 @@ def be_child(sandbox, shelf, request, descriptors):
         os.chdir(request["cwd"])
         sandbox.confine()
         SANDBOX.limit(request["memory"], request["file_size"])
-        if request["input"]:
-            take_in(request["input"], request["environment"]["TMPDIR"])
+        if request["stdin"]:
+            take_in(request["stdin"], request["environment"]["TMPDIR"])
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
