@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import os
@@ -9,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any, NoReturn
 
 from pytest_spip.conditions import Condition
@@ -196,10 +198,21 @@ def _raise_at(frames: Sequence[calls.Frame], question: calls.Question, error: Ex
     step, word = None, "raise error"
     for frame in reversed(frames):
         first = question.line if frame.name == question.name else frame.line
-        # A code's lines are counted from its first one: they move with it.
-        code = compile("\n" * max(frame.line - first, 0) + word, frame.file, "exec")
-        code = code.replace(co_name=frame.name, co_qualname=frame.name, co_firstlineno=first)
+        code = _code(word, frame, first)
         step, word = functools.partial(exec, code, {"error": error, "step": step}), "step()"
     if step:
         step()
     raise error
+
+
+def _code(word: str, frame: calls.Frame, first: int) -> CodeType:
+    """Return code for a statement that claims to stand in a frame's line of a function that begins in the line ``first``."""
+    # A code's lines are counted from its first one, and move with it.
+    tree = ast.parse("\n" * max(frame.line - first, 0) + word)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.expr):
+            node.col_offset = (
+                node.end_col_offset
+            ) = -1  # that is, unknown: pytest underlines what stands in known columns
+    code = compile(tree, frame.file, "exec")
+    return code.replace(co_name=frame.name, co_qualname=frame.name, co_firstlineno=first)
