@@ -100,11 +100,12 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     workerinput = getattr(config, "workerinput", None)
     try:
         settings = None if workerinput is not None else _settings(config, named)
+        check = settings.check if settings else BenchSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
     except SpipError as error:
         raise pytest.UsageError(str(error)) from error
     if named:
         config.args[:] = [arg for arg in config.args if arg not in named]
-    elif config.args_source is not pytest.Config.ArgsSource.ARGS and not (settings and settings.check == NO_CHECK):
+    elif config.args_source is not pytest.Config.ArgsSource.ARGS and check != NO_CHECK:
         config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
     matrix: Matrix
     if workerinput is not None:
