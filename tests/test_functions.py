@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -12,8 +15,9 @@ from pytest_spip.conditions import Condition
 from pytest_spip.environments import _raise_at
 from pytest_spip.errors import UsageProblem
 from pytest_spip.functions import param_id, read_wish
-from pytest_spip.model import Combo
-from pytest_spip.run.calls import Frame, Question, pack, unpack
+from pytest_spip.model import Combo, Composed, Limits, Sandbox
+from pytest_spip.run.alone import AloneVisit
+from pytest_spip.run.calls import Failure, Frame, Question, answer, pack, program, unpack
 from pytest_spip.slots import Need
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
@@ -328,6 +332,70 @@ def test_oldest_python(machine: Machine) -> None:
     text = "def look(a):\n    import demo\n    assert a == demo.version\n    return a\n\ndef test_it(spip_env):\n"
     done = ran(machine, f"{text}    assert spip_env.call(look, spip_env.combo.version)\n", python=OLDEST)
     assert (done.status, len(outcomes(done))) == (0, 3), done.stdout
+
+
+def reach(host: str, port: int) -> bool:
+    """Tell whether somebody listens."""
+    import socket
+
+    try:
+        socket.create_connection((host, port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_devices_and_network(machine: Machine) -> None:
+    """The marker gives a function devices of its own, and the network, which others go without."""
+    host, port = machine.index.url.split("/")[2].split(":")
+    text = f"""
+import pytest
+
+{inspect.getsource(reach)}
+
+@pytest.mark.spip(slots={{"gpu": 1}}, network=True)
+def test_with(spip_env):
+    assert spip_env.python("import os; print(os.environ['SPIP_SLOT_GPU'])").stdout == "7\\n"
+    assert spip_env.call(reach, "{host}", {port})
+
+def test_without(spip_env):
+    assert spip_env.python("import os; print(os.environ.get('SPIP_SLOT_GPU'))").stdout == "None\\n"
+    assert not spip_env.call(reach, "{host}", {port})
+
+@pytest.mark.spip(slots={{"gpu": 2}}, without="skip")
+def test_lacking(spip_env): pass
+"""
+    done = ran(machine, text, "--spip-slots=gpu:7,", "--spip-versions=latest", "-n2")
+    passed = [*ids("test_with", ["0.3"]), *ids("test_without", ["0.3"])]
+    assert dict.fromkeys(passed, "PASSED") == outcomes(done), done.stdout
+    assert "it needs 2 of gpu, and there is 1" in done.stdout
+
+
+def double(value: int) -> int:
+    """Say, and return, something."""
+    import sys
+
+    assert value != 3, "three"
+    print(sys.argv, sys.stdin.read())
+    return 2 * value
+
+
+def test_without_fork_servers(tmp_path: Path) -> None:
+    """Programs and functions run as well where there are no fork servers."""
+    place = str(tmp_path)
+    composed = Composed(sys.prefix, sys.executable, "", place, place, place)
+    visit = AloneVisit(composed, Sandbox(0))
+    code = "import sys; print(input()); print('err', file=sys.stderr)"
+    ended = visit.run((sys.executable, "-c", code), Limits(), stdin="in", apart=True)
+    assert (ended.status, ended.output, ended.result) == (0, "in\n", b"err\n")
+    question = Question.of(double, [2], {})
+    ended = visit.run(program(composed), Limits(), stdin=question.to_json())
+    assert (answer(ended, question, Limits()), ended.output) == (4, "['-c'] \n")
+    question = Question.of(double, [], {"value": 3})
+    failure = answer(visit.run(program(composed), Limits(), stdin=question.to_json()), question, Limits())
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.compared, failure.before) == ("AssertionError", ("!=", 3, 3), "three\n")
+    assert [frame.text for frame in failure.frames] == ['assert value != 3, "three"']
 
 
 # -- which items there are ---------------------------------------------------------------------------------------------------
