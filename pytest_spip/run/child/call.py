@@ -5,7 +5,7 @@
 QUESTION is JSON: "source" of the function, dedented, "name", "file" and "line" where it begins, "args" and "kwargs".
 RESULT is a descriptor to write the answer to: the nonce, read from the descriptor NONCE unless that is -1, a zero byte, and
 
-    {"value": DATA}
+    {"value": DATA}      or {"unfit": TEXT}, what the function did instead of returning plain data
     {"raised": TYPE, "message": TEXT, "notes": TEXTS, "frames": [[FILE, LINE, NAME, TEXT], ...], "compared": COMPARED}
 
 DATA is written as ``packed`` has it. COMPARED is null, or for a failed assertion that compares two values [OPERATOR, LEFT,
