@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.additions import Additions
 from pytest_spip.closing import sum_up, write_trace
 from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.functions import Functions
 from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
-from pytest_spip.model import Combo, Interpreter, Plan, Result
+from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
@@ -29,7 +31,7 @@ from pytest_spip.resume import Interrupted
 from pytest_spip.session import Planner, Run
 from pytest_spip.slots import Need
 from pytest_spip.ticker import StatsTicker, Ticker
-from pytest_spip.workbench import Workbench
+from pytest_spip.workbench import MAIN, Workbench
 
 __all__ = ["ControllerMatrix"]
 
@@ -41,7 +43,7 @@ class ControllerMatrix(Matrix):
     """In the process that the user started: plans, provisions, records, reports; without xdist it runs items too."""
 
     def __init__(self, config: pytest.Config, named: Sequence[str], settings: Settings) -> None:
-        super().__init__(config)
+        super().__init__(config, settings.check)
         self._named = named
         self._settings = settings
         self._planner: Planner | None = None
@@ -50,6 +52,7 @@ class ControllerMatrix(Matrix):
         self._failing: bool | None = None
         self.active: Run | None = None
         self._bench: Workbench | None = None
+        self._interpreters: dict[str, Interpreter] = {}
         self._summary: Summary | None = None
         self._stories: dict[Likeness, str] = {}
         self._unwritten: list[str] = []
@@ -162,6 +165,25 @@ class ControllerMatrix(Matrix):
         assert self._plan is not None, "collected after the session started"
         return self._earlier.missing if self._earlier else self._plan.combos
 
+    def plan(self) -> Sequence[Combo]:
+        """Return the whole plan."""
+        assert self._plan is not None, "collected after the session started"
+        return self._plan.combos
+
+    def interpreter(self, combo: Combo) -> Interpreter:
+        """Return a combination's interpreter."""
+        if not self._interpreters:
+            assert self._plan is not None, "collected after the session started"
+            self._interpreters = {one.id: one for one in self._plan.interpreters}
+        return self._interpreters[combo.interpreter]
+
+    def additions(self) -> Additions:
+        """Return what finds further wheels, made when it is needed first."""
+        assert self._plan is not None, "asked for by tests"
+        if self._additions is None:
+            self._additions = Additions(self._run.bench_spec(), MAIN, self.config.rootpath, self._plan.interpreters)
+        return self._additions
+
     def pytest_report_header(self) -> list[str]:
         """Say what is planned, where environments live, and what was noticed."""
         assert self._plan is not None, "the header comes after the session started"
@@ -186,16 +208,20 @@ class ControllerMatrix(Matrix):
                     item.need()
             except UsageProblem as error:
                 raise pytest.UsageError(str(error)) from error
-            self.active.start(item.combo.ordinal for item in ours)
+            needed = [combo.ordinal for _, combo in Functions.needing(session.items)]
+            self.active.start((item.combo.ordinal for item in ours), needed=needed)
 
     def result(self, combo: Combo, need: Need) -> Result:
         """Run a combination in this process."""
-        assert self.active is not None, "items run only in a run"
+        return self.bench(combo).result(combo, need)
+
+    def bench(self, combo: Combo) -> Workbench:
+        """Return this process's workbench, when the combination is provisioned."""
         if self._bench is None:
-            self._bench = Workbench(self.active.bench_spec(), "main")
+            self._bench = Workbench(self._run.bench_spec(), MAIN)
         with self._bench.waiting():
-            self.active.wait_for(combo.ordinal)
-        return self._bench.result(combo, need)
+            self._run.wait_for(combo.ordinal)
+        return self._bench
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -254,6 +280,7 @@ class ControllerMatrix(Matrix):
             self._stats.stop()
         self._ticker.stop()
         yield
+        self.close()
         if self._bench:
             self._bench.close()
         if self.active:
@@ -271,7 +298,8 @@ class ControllerMatrix(Matrix):
         """Write the terminal's report after pytest's own: the grid is what a person should see last."""
         yield
         if self._summary is not None:
-            self._write_report("terminal", "")
+            if self._check != NO_CHECK:
+                self._write_report("terminal", "")
             for line in self._unwritten:
                 terminalreporter.write_line(line, red=True)
 

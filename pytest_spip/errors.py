@@ -9,6 +9,9 @@
     ├── NetworkProblem        a download failed for reasons of the network; never a verdict, never cached
     ├── HashMismatch          a file is not the file the lock or the index named
     ├── BadWheel              a wheel that must not be installed; carries what is wrong with it
+    ├── ProgramFailed         a program that a test ran in an environment ended badly
+    ├── CallFailed            a function that a test called in an environment raised, or ended without an answer
+    ├── InstallFailed         what a test wanted to install cannot be had beside what is there
     ├── ToolMissing           git or uv is not to be found
     └── HarnessProblem        the machinery itself failed (environment, interpreter, disk)
         └── SandboxProblem    the sandbox could not be closed around package code, which then was not run
@@ -18,10 +21,13 @@ from __future__ import annotations
 
 __all__ = [
     "BadWheel",
+    "CallFailed",
     "HarnessProblem",
     "HashMismatch",
     "IndexProblem",
+    "InstallFailed",
     "NetworkProblem",
+    "ProgramFailed",
     "SandboxProblem",
     "SpipError",
     "ToolMissing",
@@ -67,6 +73,22 @@ class HashMismatch(SpipError):
 
 class BadWheel(SpipError):
     """The wheel breaks the wheel specification in a way that forbids installing it."""
+
+
+class ProgramFailed(SpipError):
+    """A program that a test ran in an environment ended with an exit status other than 0, or was killed."""
+
+
+class CallFailed(SpipError):
+    """A function that a test called in an environment raised something; ``kind`` is the exception's type, by its name."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+class InstallFailed(SpipError):
+    """What a test wanted to install cannot be had beside what its environment holds."""
 
 
 class ToolMissing(UsageProblem):

@@ -7,17 +7,20 @@ import time
 from collections import ChainMap
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result
+from pytest_spip.model import MODULE_PREFIX, NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
 from pytest_spip.workbench import BenchSpec, Workbench
+
+if TYPE_CHECKING:
+    from pytest_spip.additions import Additions
 
 __all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate"]
 
@@ -98,12 +101,13 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     workerinput = getattr(config, "workerinput", None)
     try:
         settings = None if workerinput is not None else _settings(config, named)
+        check = settings.check if settings else BenchSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
     except SpipError as error:
         raise pytest.UsageError(str(error)) from error
     if named:
         config.args[:] = [arg for arg in config.args if arg not in named]
-    elif config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = []  # ordinary tests run beside a matrix only when they are named
+    elif config.args_source is not pytest.Config.ArgsSource.ARGS and check != NO_CHECK:
+        config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
     matrix: Matrix
     if workerinput is not None:
         matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
@@ -113,7 +117,10 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         assert settings is not None, "made above"
         _let_workers_restart(config)
         matrix = ControllerMatrix(config, named, settings)
+    from pytest_spip.functions import Functions  # it imports this module
+
     config.pluginmanager.register(matrix, "spip-matrix")
+    config.pluginmanager.register(Functions(config, matrix), "spip-functions")
 
 
 def _let_workers_restart(config: pytest.Config) -> None:
@@ -160,8 +167,35 @@ def _value(config: pytest.Config, dest: str) -> Any:
 class Matrix:
     """What controller and worker have in common: the collector, and reports that carry results."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    needs = ""
+    """Path of the file in which workers name the functions' items, and the combination that each needs; empty for none."""
+
+    def __init__(self, config: pytest.Config, check: str) -> None:
         self.config = config
+        self._check = check
+        self._additions: Additions | None = None
+
+    def plan(self) -> Sequence[Combo]:
+        """Return the whole plan, whatever of it is done."""
+        raise NotImplementedError
+
+    def interpreter(self, combo: Combo) -> Interpreter:
+        """Return a combination's interpreter."""
+        raise NotImplementedError
+
+    def bench(self, combo: Combo) -> Workbench:
+        """Return this process's workbench, when the combination is provisioned."""
+        raise NotImplementedError
+
+    def additions(self) -> Additions:
+        """Return what finds further wheels in this process."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what finds further wheels."""
+        if self._additions:
+            self._additions.close()
+            self._additions = None
 
     def combos(self) -> Sequence[Combo]:
         """Return the plan's combinations."""
@@ -177,7 +211,7 @@ class Matrix:
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Put our collector before whatever else the session collects."""
         report = yield
-        if isinstance(collector, pytest.Session) and report.passed:
+        if isinstance(collector, pytest.Session) and report.passed and self._check != NO_CHECK:
             path = self.config.rootpath  # --nf asks for its age
             ours = MatrixCollector.from_parent(
                 collector, name=MODULE_PREFIX, nodeid=MODULE_PREFIX, path=path, matrix=self
@@ -212,11 +246,34 @@ class WorkerMatrix(Matrix):
     """In an xdist worker: reads the plan, runs what it is told."""
 
     def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
-        super().__init__(config)
+        super().__init__(config, spec.check.kind)
+        self._spec = spec
+        self._worker = worker
         self._bench = Workbench(spec, worker)
+        self.needs = f"{spec.room}/{NEEDS}"
+
+    def plan(self) -> Sequence[Combo]:
+        """Return the plan, as the run database has it."""
+        return self._bench.plan()
+
+    def interpreter(self, combo: Combo) -> Interpreter:
+        """Return a combination's interpreter."""
+        return self._bench.interpreter(combo)
+
+    def bench(self, combo: Combo) -> Workbench:
+        """Return the workbench: nothing is handed out before it is provisioned."""
+        return self._bench
+
+    def additions(self) -> Additions:
+        """Return what finds further wheels, made when it is needed first."""
+        if self._additions is None:
+            from pytest_spip.additions import Additions  # most workers have no use for what it imports
+
+            self._additions = Additions(self._spec, self._worker, self.config.rootpath, self._bench.interpreters)
+        return self._additions
 
     def combos(self) -> Sequence[Combo]:
-        """Return the plan, as the run database has it."""
+        """Return the plan, as the run database has it, or what was left of it."""
         return self._bench.combos()
 
     def result(self, combo: Combo, need: Need) -> Result:
@@ -246,4 +303,5 @@ class WorkerMatrix(Matrix):
 
     def pytest_unconfigure(self) -> None:
         """Close the workbench."""
+        self.close()
         self._bench.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.plugin import MARKS
+
 __all__ = ["reason_for_phases", "reason_for_pytest"]
 
 _IN_WORKERS = (
@@ -38,6 +40,9 @@ def reason_for_pytest(config: pytest.Config) -> str:
 
     Conftest files and plugins of workers are those of the controller, so looking here is enough.
     """
+    marking = [name for name in MARKS if config.getini(name)]
+    if marking:
+        return f"items are marked by {marking[0]}"
     if config.args:
         return f"{config.args[0]} is tested as well"
     chosen = [name for name in _SELECTIONS if config.getoption(name, None)]

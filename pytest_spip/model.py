@@ -14,6 +14,8 @@ __all__ = [
     "CONTROLLER",
     "IMPORT_ONLY",
     "MODULE_PREFIX",
+    "NEEDS",
+    "NO_CHECK",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
     "Check",
@@ -48,6 +50,10 @@ UNLISTED = "unlisted"
 """Stands for the version of a project that the index would not list."""
 PYTHON_PLACEHOLDER = "/spip-python"
 """Stands for the interpreter in stored scripts until an environment is composed."""
+NO_CHECK = "none"
+"""The check of a run that is for test functions alone."""
+NEEDS = "needs.json"
+"""Name of the file, below a run's room, in which workers name the functions' items, and the ordinals that these need."""
 CONTROLLER = "controller"
 """Stands for a worker's name in the telemetry of the process that plans and provisions."""
 IMPORT_ONLY = "import-only"
@@ -226,7 +232,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """What is tried in every environment: ``import``, ``suite`` or ``command``.
+    """What is tried in every environment: ``import``, ``suite`` or ``command``; ``none`` leaves it to test functions.
 
     ``words`` are the command's, or further arguments for a suite's pytest.
     """

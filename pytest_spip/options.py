@@ -72,7 +72,12 @@ OPTIONS = (
         "highest, lowest-direct or lowest: which versions of all else (repeatable, an axis; default: highest)",
     ),
     Option("cross", "flag", "", "every release of one requirement with every release of the others"),
-    Option("check", "text", "KIND", "import, suite or command (default: import; with a project: suite)"),
+    Option(
+        "check",
+        "text",
+        "KIND",
+        "import, suite, command, or none: test functions alone (default: import; with a project: suite)",
+    ),
     Option(
         "command", "text", "CMD", "what the check 'command' runs; of the check 'suite' further arguments for its pytest"
     ),
@@ -191,8 +196,8 @@ def _fit(check: str, command: Sequence[str]) -> None:
     """Raise ``UsageProblem`` for a check without what it needs, or with what it has no use for."""
     if check == "command" and not command:
         raise UsageProblem("--spip-check", "'command' runs nothing", "add --spip-command='python -m pkg --version'")
-    if check == "import" and command:
-        raise UsageProblem("--spip-command", "the check 'import' takes none", "add --spip-check=command")
+    if check in ("import", "none") and command:
+        raise UsageProblem("--spip-command", f"the check {check!r} takes none", "add --spip-check=command")
 
 
 def _fit_needs(given: Mapping[str, object]) -> None:
@@ -361,7 +366,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "sandbox": _one_of("--spip-sandbox", "auto", "strict", "off"),
     "env": _names,
     "resolution": _ways,
-    "check": _one_of("--spip-check", "import", "suite", "command"),
+    "check": _one_of("--spip-check", "import", "suite", "command", "none"),
     "command": _split,
     "with_": _beside,
     "extras": _words,

@@ -10,8 +10,17 @@ from pytest_spip.model import MODULE_PREFIX
 from pytest_spip.options import OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_spip.environments import SpipEnvironment
     from pytest_spip.options import Option
 
+MARKS = {
+    "spip_xfail": "combinations that are expected to fail, such as: colorama<0.3 ; python_version >= '3.12'",
+    "spip_skip": "combinations that are skipped, written likewise",
+    "spip_flaky": "combinations that are tried again when they fail (with pytest-rerunfailures), written likewise",
+}
+"""Ini files' lines that mark items, one condition each."""
 ALONE = "latest"
 """What ``--spip-resume`` means without a value: the newest run."""
 
@@ -24,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for option in OPTIONS:
         _add(parser, group, option)
+    for name, meaning in MARKS.items():
+        parser.addini(name, meaning, type="linelist", default=[])
 
 
 def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> None:
@@ -73,8 +84,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wake up when a matrix is asked for: by option, by ``--spip`` and ini, or by a node id of ours."""
     config.addinivalue_line(
         "markers",
-        'spip(slots, without): an item of a pytest-spip matrix; slots={"gpu": 1} gives it devices of its own, '
-        'without="run" or "skip" says what happens where there are too few',
+        "spip(versions, python, timeout, network, slots, without): of a test function that asks for spip_env, which versions "
+        "and Pythons it is tried with, seconds for each program, whether they use the network; of these and of a matrix's items, "
+        'slots={"gpu": 1} gives devices of their own, without="run" or "skip" says what happens where there are too few',
     )
     if _is_asked_for(config):
         from pytest_spip.items import activate
@@ -90,6 +102,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     from pytest_spip.auto import auto_workers
 
     return auto_workers(config)
+
+
+def pytest_markeval_namespace(config: pytest.Config) -> dict[str, object]:
+    """Have conditions of ``skipif`` and ``xfail`` ask ``spip("colorama<0.3")``; without a matrix that holds for nothing."""
+    functions = config.pluginmanager.get_plugin("spip-functions")
+    return {"spip": functions.matches if functions else lambda _: False}
+
+
+@pytest.fixture
+def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
+    """One combination's environment: the test is run once in each of the matrix. See ``pytest_spip.environments``."""
+    functions = request.config.pluginmanager.get_plugin("spip-functions")
+    if functions is None:
+        pytest.skip("spip_env needs a matrix: add --spip-matrix=REQ, or --spip where the ini file names one")
+    with functions.environment(request) as environment:
+        yield environment
 
 
 def _is_asked_for(config: pytest.Config) -> bool:

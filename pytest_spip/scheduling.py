@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import pytest
@@ -82,7 +83,7 @@ class SpipScheduling:
         self._nodes: dict[str, Node] = {}
         self._ids: list[str] = []
         self._nodeids: Mapping[int, str] = {}
-        self._units: Mapping[int, int] = {}
+        self._units: Mapping[int, Sequence[int]] = {}
         self._lock = threading.RLock()
         self._pulse = Pulse()
         self._asked: dict[str, deque[bool]] = {}
@@ -195,12 +196,24 @@ class SpipScheduling:
         if not self._collects:
             combos = {combo.ordinal: combo for combo in combos.values() if combo}
         self._nodeids = dict(zip(combos, ids, strict=True))
-        self._units = {combo.ordinal: unit for unit, combo in combos.items() if combo}
+        judged = {combo.ordinal: [unit] for unit, combo in combos.items() if combo}
         units = {unit: self._unit(combo) for unit, combo in combos.items()}
-        waiting = frozenset(unit for ordinal, unit in self._units.items() if not self._run.is_ready(ordinal))
-        self._handle(Listed(units, waiting))
-        self._run.start(self._units, self._on_ready)
+        needed = self._needed() if self._collects else {}
+        for ordinal, functions in needed.items():
+            units |= dict.fromkeys(functions, Unit(self._run.plan.combos[ordinal].label, ORDINARY))
+        self._units = {one: judged.get(one, []) + needed.get(one, []) for one in {**judged, **needed}}
+        waiting = [units for ordinal, units in self._units.items() if not self._run.is_ready(ordinal)]
+        self._handle(Listed(units, frozenset(chain.from_iterable(waiting))))
+        self._run.start(judged, self._on_ready, needed=needed)
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
+
+    def _needed(self) -> dict[int, list[int]]:
+        """Return the units of test functions by the combination that they need."""
+        needs, found = self._run.needs(), defaultdict(list)
+        for unit, nodeid in self._nodeids.items():
+            if nodeid in needs:
+                found[needs[nodeid]].append(unit)
+        return found
 
     def _unit(self, combo: Combo | None) -> Unit:
         return Unit(combo.label, self._run.cost(combo)) if combo else Unit("", ORDINARY)
@@ -208,7 +221,7 @@ class SpipScheduling:
     def _on_ready(self, ordinals: Sequence[int]) -> None:
         if all(node.shutting_down for node in self.nodes):
             return  # the session is ending before its time
-        self._handle(Ready([self._units[ordinal] for ordinal in ordinals]))
+        self._handle(Ready([unit for ordinal in ordinals for unit in self._units[ordinal]]))
 
     def _handle(self, event: Event) -> list[Command]:
         with self._lock:

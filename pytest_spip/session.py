@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import json
 import shlex
 import socket
 import threading
@@ -27,6 +28,7 @@ from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     CONTROLLER,
+    NEEDS,
     Check,
     Combo,
     Indexes,
@@ -229,6 +231,7 @@ class Run:
         # What the plan decides needs no provisioning. What resuming decides is not in the frozen plan, and is provisioned.
         self._ready = set(earlier.kept) if earlier else {combo.ordinal for combo in plan.combos if combo.prejudged}
         self._changed = threading.Condition()
+        self._judged: frozenset[int] = frozenset()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[Sequence[int]], None] = lambda _: None
         self._began: tuple[float, tuple[float, float, float]] | None = None
@@ -314,16 +317,26 @@ class Run:
             slots=dict(self.settings.slots),
         )
 
-    def start(self, selected: Iterable[int], on_ready: Callable[[Sequence[int]], None] = lambda _: None) -> None:
-        """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready."""
+    def start(
+        self,
+        selected: Iterable[int],
+        on_ready: Callable[[Sequence[int]], None] = lambda _: None,
+        *,
+        needed: Iterable[int] = (),
+    ) -> None:
+        """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready.
+
+        ``needed`` are provisioned too: test functions want them, and no verdict.
+        """
         chosen = frozenset(selected)
-        missing = sorted(chosen - self._ready)
+        missing = sorted(chosen.union(needed) - self._ready)
         self._on_ready = on_ready
         self._began = time.monotonic(), cpu_times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
         self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
-        self.progress = Progress(planned=len(chosen), provisioned=len(chosen) - len(missing))
+        self._judged = chosen
+        self.progress = Progress(planned=len(chosen), provisioned=len(chosen.difference(missing)))
         self._provisioner = Provisioner(
             self.plan,
             self._planner.cache,
@@ -339,6 +352,14 @@ class Run:
         )
         self._provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
 
+    def needs(self) -> dict[str, int]:
+        """Return the node ids of functions' items, as the workers that collected them say, and the ordinals that they need."""
+        try:
+            told: dict[str, int] = json.loads((self.root.path / NEEDS).read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return told
+
     def is_ready(self, ordinal: int) -> bool:
         """Tell whether a combination can be run: it is provisioned, or needs not be."""
         return ordinal in self._ready
@@ -348,7 +369,7 @@ class Run:
         ordinals = [one.ordinal for one in done]
         with self._changed:
             self._ready.update(ordinals)
-            self.progress.provisioned += len(ordinals)
+            self.progress.provisioned += len(self._judged.intersection(ordinals))
             self.progress.built += sum(one.work.get("built", 0) for one in done)
             self._changed.notify_all()
         self._on_ready(ordinals)

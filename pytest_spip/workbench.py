@@ -21,7 +21,7 @@ from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
 from pytest_spip.disk import Cache, remove_tree
 from pytest_spip.dispatch.machine import pin
-from pytest_spip.errors import SandboxProblem
+from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import (
     Check,
     Combo,
@@ -37,6 +37,7 @@ from pytest_spip.model import (
     Result,
     Sandbox,
     Span,
+    StoredWheel,
     Verdict,
     digest,
     seconds_by_phase,
@@ -46,14 +47,14 @@ from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.reproduction import reproduction
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.forked import ForkRunner
-from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
-from pytest_spip.run.runner import Runner
+from pytest_spip.run.process import Ended, adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
+from pytest_spip.run.runner import Runner, Visit
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import trial_of
 from pytest_spip.slots import NOTHING, Need, Slots
 
-__all__ = ["MAIN", "BenchSpec", "Workbench"]
+__all__ = ["MAIN", "BenchSpec", "Visited", "Workbench"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
@@ -151,6 +152,20 @@ class Workbench:
         """Return the plan, or what was left of it when the session began."""
         return self._reader.combos(self._spec.session)
 
+    def plan(self) -> tuple[Combo, ...]:
+        """Return the whole plan."""
+        return self._reader.combos()
+
+    @property
+    def interpreters(self) -> tuple[Interpreter, ...]:
+        """The plan's interpreters."""
+        return tuple(self._interpreters.values())
+
+    def locked(self, combo: Combo) -> Mapping[str, str]:
+        """Return the versions that a combination's environment holds, as far as there is one."""
+        environment = self._provision(combo).environment
+        return environment.locked if environment else {}
+
     def combo(self, ordinal: int) -> Combo:
         """Return a combination of the plan."""
         return self._reader.combo(ordinal)
@@ -185,6 +200,45 @@ class Workbench:
             with self.waiting():
                 variables = held.enter_context(self._slots.held(need))
             yield variables
+
+    def unavailable(self, combo: Combo, need: Need) -> Result | None:
+        """Return why there can be no visit to a provisioned combination, or None where there can."""
+        provisioned = self._provision(combo)
+        if provisioned.environment is None:
+            assert provisioned.verdict is not None, "a provision is an environment or a verdict"
+            result = Result(combo.ordinal, provisioned.verdict, output=harmless(provisioned.output))
+        elif need.skips and (lack := self._slots.lack(need)):
+            result = Result(combo.ordinal, Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack))
+        else:
+            return None
+        return self._signed(combo, result, provisioned, [])
+
+    @contextlib.contextmanager
+    def visited(self, combo: Combo, need: Need, *, network: bool = False) -> Iterator[Visited]:
+        """Open a combination's environment, with the devices that are needed, for programs; afterwards it is gone.
+
+        Raises ``HarnessProblem``.
+        """
+        environment = self._provision(combo).environment
+        assert environment is not None, "asked for before"
+        with self._devices(need) as variables:
+            at, start = time.time(), time.perf_counter()
+            try:
+                place = self._worktree(self._interpreters[combo.interpreter])
+                with (
+                    place.composed(environment) as composed,
+                    self._runner.visit(combo, composed, network=network) as visit,
+                ):
+                    yield Visited(environment, composed, visit, place, self._limits, variables)
+            except (HarnessProblem, OSError):
+                self._start_afresh()
+                raise
+            finally:
+                self._telemetry.spans(None, [Span("run", at, time.perf_counter() - start)])
+
+    def interpreter(self, combo: Combo) -> Interpreter:
+        """Return a combination's interpreter."""
+        return self._interpreters[combo.interpreter]
 
     def _provision(self, combo: Combo) -> Provisioned:
         if combo.prejudged:
@@ -324,6 +378,36 @@ class Workbench:
             exclude_newer=spec.exclude_newer,
             index_options=spec.index_options,
         )
+
+
+class Visited:
+    """A combination's environment while programs run in it. ``variables`` name its devices."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        composed: Composed,
+        visit: Visit,
+        place: Worktree | Overlay,
+        limits: Limits,
+        variables: Mapping[str, str],
+    ) -> None:
+        self.environment = environment
+        self.composed = composed
+        self.limits = limits
+        self._visit = visit
+        self._place = place
+        self._variables = variables
+
+    def run(self, command: Sequence[str], limits: Limits, *, stdin: str = "", apart: bool = False) -> Ended:
+        """Run a program, as ``run.runner.Visit`` says. Raises ``HarnessProblem``."""
+        return self._visit.run(command, limits, self._variables, stdin=stdin, apart=apart)
+
+    def add(self, wheels: Sequence[StoredWheel]) -> None:
+        """Have further wheels in the environment. Raises ``HarnessProblem``."""
+        self.composed = self._place.extended(self.environment, wheels)
+        self.environment = dataclasses.replace(self.environment, wheels=(*self.environment.wheels, *wheels))
+        self._visit.extend(self.composed)
 
 
 def _run_cold(run: Callable[..., Result]) -> Result:

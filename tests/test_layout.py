@@ -30,6 +30,8 @@ JOINTS = (
     "ticker",
     "auto",
     "interrupts",
+    "additions",
+    "environments",
 )
 EDGE = (
     "plugin",
@@ -43,6 +45,7 @@ EDGE = (
     "ticker",
     "auto",
     "interrupts",
+    "functions",
 )
 LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
 LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}

@@ -282,4 +282,7 @@ def test_mended_marker(machine: Machine) -> None:
 
 def test_marker_is_told(machine: Machine) -> None:
     """``--markers`` tells the marker's arguments."""
-    assert "@pytest.mark.spip(slots, without): " in machine.run("--markers", bare=True).stdout
+    assert (
+        "@pytest.mark.spip(versions, python, timeout, network, slots, without): "
+        in machine.run("--markers", bare=True).stdout
+    )

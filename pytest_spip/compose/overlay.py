@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.worktree import composed_at, library
 from pytest_spip.disk import give_tree
 from pytest_spip.errors import HarnessProblem
-from pytest_spip.model import Composed, Environment, Interpreter
+from pytest_spip.model import Composed, Environment, Interpreter, StoredWheel
 
 __all__ = ["Overlay"]
 
@@ -37,6 +37,13 @@ class Overlay:
     @contextlib.contextmanager
     def composed(self, environment: Environment) -> Iterator[Composed]:
         """Yield the environment's description; there is nothing to clear away. Raises ``HarnessProblem``."""
+        yield self._described(environment)
+
+    def extended(self, environment: Environment, more: Sequence[StoredWheel]) -> Composed:
+        """Return the description of an environment that has ``more`` wheels than before. Raises ``HarnessProblem``."""
+        return self._described(dataclasses.replace(environment, wheels=(*environment.wheels, *more)))
+
+    def _described(self, environment: Environment) -> Composed:
         wheels = environment.wheels
         # Of two wheels with one file the later one counts, as where they are copied; the uppermost layer comes first.
         stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
@@ -49,7 +56,7 @@ class Overlay:
             )
         except OSError as error:
             raise HarnessProblem(f"cannot lay out an environment's wheels: {error}") from error
-        yield dataclasses.replace(
+        return dataclasses.replace(
             self._bare,
             layers=layers,
             scripts=scripts,

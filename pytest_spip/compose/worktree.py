@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_spip.compose.copying import Copy, copy_bytes
@@ -49,6 +49,15 @@ class Worktree:
             yield composed_at(self.path, self._library)
         finally:
             self.clear()
+
+    def extended(self, environment: Environment, more: Sequence[StoredWheel]) -> Composed:
+        """Add wheels to what is composed. Raises ``HarnessProblem``."""
+        try:
+            for wheel in more:
+                self._install(wheel)
+        except OSError as error:
+            raise HarnessProblem(f"cannot add to the environment in {self.path}: {error}") from error
+        return composed_at(self.path, self._library)
 
     def _compose(self, environment: Environment) -> None:
         try:

@@ -230,6 +230,18 @@ class Provisioner:
         self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
+    def further(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
+        """Return, filed, the wheels that requirements need beside an environment's own, whose versions stay as they are.
+
+        Raises ``Failure`` where that cannot be, ``SpipError`` and ``OSError``.
+        """
+        job, interpreter = _Job(combo), self._interpreters[combo.interpreter]
+        pins = [f"{wheel.name}=={wheel.version}" for wheel in there.wheels]
+        lock = self._locker.lock((*requirements, *pins), interpreter)
+        known = {wheel.name for wheel in there.wheels}
+        chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
+        return tuple(self._wheel(job, item, interpreter) for item in chosen)
+
     def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> str:
         if recipe.source is None:
             return ""

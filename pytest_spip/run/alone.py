@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
@@ -13,7 +14,7 @@ from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import NONCE, RESULT
 from pytest_spip.run.trials import Trial, child_environment, tried
 
-__all__ = ["AloneRunner"]
+__all__ = ["AloneRunner", "AloneVisit"]
 
 ALONE = str(Path(__file__).parent / "child" / "alone.py")
 
@@ -40,19 +41,18 @@ class AloneRunner:
         variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the check. Raises ``OSError`` when the interpreter cannot be started."""
-        words = {RESULT: process.RESULT, NONCE: "-1"}
-        program = [words.get(word, word) for word in self._trial.program(combo, environment, composed)]
-        bounds = str(limits.memory), str(limits.file_size)
+        program = self._trial.program(combo, environment, composed)
+        visit = AloneVisit(composed, self._sandbox)
 
         def attempt() -> Ended:
-            return process.run(
-                [composed.python, "-I", "-B", "-S", ALONE, process.LIFELINE, *bounds, *program],
-                environment={**child_environment(composed, self._sandbox.passed), **variables},
-                timeout=limits.timeout,
-                output_limit=limits.output,
-            )
+            return visit.run(program, limits, variables)
 
         return dataclasses.replace(tried(self._trial, combo, environment, limits, attempt), runner="cold")
+
+    @contextlib.contextmanager
+    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[AloneVisit]:
+        """Open an environment, which lies on the disk; nothing keeps its programs from the network here."""
+        yield AloneVisit(composed, self._sandbox)
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Nothing is compiled beforehand here."""
@@ -63,3 +63,37 @@ class AloneRunner:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class AloneVisit:
+    """An environment on the disk, and its programs."""
+
+    def __init__(self, composed: Composed, sandbox: Sandbox) -> None:
+        self._composed = composed
+        self._environment = child_environment(composed, sandbox.passed)
+
+    def extend(self, composed: Composed) -> None:
+        """What was added lies there already."""
+        self._composed = composed
+
+    def run(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        variables: Mapping[str, str] = NONE,
+        *,
+        stdin: str = "",
+        apart: bool = False,
+    ) -> Ended:
+        """Run a program. Raises ``OSError`` when the interpreter cannot be started."""
+        words = {RESULT: process.RESULT, NONCE: "-1"}
+        program = [words.get(word, word) for word in command]
+        bounds = str(limits.memory), str(limits.file_size)
+        return process.run(
+            [self._composed.python, "-I", "-B", "-S", ALONE, process.LIFELINE, *bounds, *program],
+            environment={**self._environment, **variables},
+            timeout=limits.timeout,
+            output_limit=limits.output,
+            stdin=stdin,
+            apart=apart,
+        )

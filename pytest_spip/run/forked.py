@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
@@ -14,7 +16,7 @@ from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import ForkServer, Request, Setup
 from pytest_spip.run.trials import Trial, child_environment, tried
 
-__all__ = ["ForkRunner"]
+__all__ = ["ForkRunner", "ForkVisit"]
 
 
 class ForkRunner:
@@ -41,7 +43,7 @@ class ForkRunner:
         self._closures = closures
         self._limits = limits
         self._pycache = pycache
-        self._servers: dict[str, ForkServer] = {}
+        self._servers: dict[tuple[str, bool], ForkServer] = {}
         self._imported: tuple[str, ...] = ()
         self._was_warm = False
 
@@ -97,7 +99,7 @@ class ForkRunner:
         except SandboxProblem:
             raise
         except HarnessProblem:
-            self._servers.pop(composed.prefix, None)
+            self._servers.pop((composed.prefix, self._sandbox.network), None)
             raise
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
@@ -107,8 +109,22 @@ class ForkRunner:
         request = Request(composed.cwd, limits, layers=composed.layers, sources=self._imported)
         return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
 
-    def _server(self, combo: Combo, composed: Composed) -> ForkServer:
-        if composed.prefix not in self._servers:
+    @contextlib.contextmanager
+    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[ForkVisit]:
+        """Open an environment; on level 3 it is composed for as long as this lasts, elsewhere it lies on the disk already."""
+        network = network or self._sandbox.network
+        server = self._server(combo, composed, network=network)
+        try:
+            with ForkVisit(server, composed, self._sandbox) as visit:
+                yield visit
+        except HarnessProblem:
+            self._servers.pop((composed.prefix, network), server).close()
+            raise
+
+    def _server(self, combo: Combo, composed: Composed, *, network: bool | None = None) -> ForkServer:
+        network = self._sandbox.network if network is None else network
+        key = composed.prefix, network
+        if key not in self._servers:
             self._view.mkdir(parents=True, exist_ok=True)
             closures = self._closures.get(combo.interpreter)
             setup = Setup(
@@ -117,14 +133,14 @@ class ForkRunner:
                 environment=child_environment(composed, self._sandbox.passed),
                 prefix=composed.prefix,
                 layers=self._layers,
-                network=self._sandbox.network,
+                network=network,
                 size=self._limits.room,
                 processes=self._limits.processes,
                 closures=str(closures) if closures and closures.exists() else "",
                 pycache=str(self._pycache),
             )
-            self._servers[composed.prefix] = ForkServer(composed.python, setup)
-        return self._servers[composed.prefix]
+            self._servers[key] = ForkServer(composed.python, setup)
+        return self._servers[key]
 
     def forget(self) -> None:
         """End the servers; the next combinations start new ones."""
@@ -134,6 +150,54 @@ class ForkRunner:
     def close(self) -> None:
         """End the servers."""
         self.forget()
+
+
+class ForkVisit:
+    """An environment in a fork server that stays until the context's end."""
+
+    def __init__(self, server: ForkServer, composed: Composed, sandbox: Sandbox) -> None:
+        self._server = server
+        self._composed = composed
+        self._overlaid = sandbox.level >= 3
+        self._environment = child_environment(composed, sandbox.passed)
+
+    def __enter__(self) -> Self:
+        if self._overlaid:
+            self._server.stay(self._composed.layers, self._composed.scripts, fresh=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._overlaid and not (kind and issubclass(kind, HarnessProblem)):
+            self._server.leave()
+
+    def extend(self, composed: Composed) -> None:
+        """Lay what was written over more layers; on lower levels they lie there already. Raises ``HarnessProblem``."""
+        if self._overlaid:
+            known = set(self._composed.scripts)
+            self._server.stay(composed.layers, [one for one in composed.scripts if one not in known], fresh=False)
+        self._composed = composed
+
+    def run(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        variables: Mapping[str, str] = NONE,
+        *,
+        stdin: str = "",
+        apart: bool = False,
+    ) -> Ended:
+        """Run a program. Raises ``HarnessProblem``."""
+        request = Request(
+            self._composed.cwd,
+            limits,
+            command=tuple(command),
+            environment={**self._environment, **variables},
+            streams=apart,
+            apart=apart,
+            stdin=stdin,
+            stays=True,
+        )
+        return self._server.run(request)
 
 
 def _bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -11,10 +11,12 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 from pytest_spip.run.text import harmless
 
@@ -106,8 +108,12 @@ def run(
     environment: Mapping[str, str],
     timeout: float,
     output_limit: int,
+    stdin: str = "",
+    apart: bool = False,
 ) -> Ended:
     """Run a command; ``RESULT`` and ``LIFELINE`` in it become the numbers of the two descriptors that the child is given.
+
+    ``stdin`` is what it reads. With ``apart`` its stderr is the result, and both streams come complete, as they are.
 
     Whatever the child leaves running is killed before this returns, so a process may have one such child at a time.
     Raises ``OSError`` when it cannot be started.
@@ -119,9 +125,9 @@ def run(
         start = time.monotonic()
         child = subprocess.Popen(
             [names.get(word, word) for word in command],
-            stdin=subprocess.DEVNULL,
+            stdin=_spoken(stack, stdin) if stdin else subprocess.DEVNULL,
             stdout=output_in,
-            stderr=output_in,
+            stderr=result_in if apart else output_in,
             env=dict(environment),
             cwd=environment["PWD"],
             pass_fds=(result_in.fileno(), lifeline.fileno()),
@@ -129,7 +135,7 @@ def run(
         )
         result_in.close()
         output_in.close()
-        watched = _Watched(child, result.fileno(), output.fileno(), start + timeout, output_limit)
+        watched = _Watched(child, result.fileno(), output.fileno(), start + timeout, output_limit, apart=apart)
         try:
             watched.watch()
         finally:
@@ -146,6 +152,14 @@ def run(
         )
 
 
+def _spoken(stack: contextlib.ExitStack, text: str) -> IO[bytes]:
+    """Return a file without a name that holds a text."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack is its context manager
+    file.write(text.encode("utf-8", "surrogatepass"))
+    file.seek(0)
+    return file
+
+
 def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
     """Return the read and the write end of a pipe; the stack closes what is still open of it."""
     ends = os.pipe()
@@ -156,12 +170,15 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
 class _Watched:
     """A running child: reads its pipes until it ends, its time is over, or it has said too much."""
 
-    def __init__(self, child: subprocess.Popen[bytes], result: int, output: int, until: float, limit: int) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], result: int, output: int, until: float, limit: int, *, apart: bool
+    ) -> None:
         self._child = child
         self._result = result
         self._output = output
         self._until = until
         self._limit = limit
+        self._apart = apart
         self._said = 0
         self.result = bytearray()
         self._tail = bytearray()
@@ -200,11 +217,13 @@ class _Watched:
     def _read(self, descriptor: int) -> int:
         data = os.read(descriptor, 1 << 16)
         if descriptor == self._result:
-            self.result += data[: RESULT_LIMIT - len(self.result)]
-            return len(data)
+            self.result += data[: (self._limit if self._apart else RESULT_LIMIT) - len(self.result)]
+            if not self._apart:
+                return len(data)
+        else:
+            self._tail += data
         self._said += len(data)
-        self._tail += data
-        if len(self._tail) > 2 * KEPT:
+        if len(self._tail) > 2 * KEPT and not self._apart:
             del self._tail[:-KEPT]
         if self._said > self._limit:
             self.cut = self.cut or "log-limit"
@@ -223,7 +242,9 @@ class _Watched:
                         break
 
     def output_text(self) -> str:
-        """Return the tail of the output, made harmless."""
+        """Return the tail of the output, made harmless; of streams kept apart all that was said."""
+        if self._apart:
+            return self._tail.decode("utf-8", "replace")
         return harmless(self._tail[-KEPT:].decode("utf-8", "replace"))
 
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Protocol
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result
+from pytest_spip.run.process import Ended
 
-__all__ = ["NONE", "Runner"]
+__all__ = ["NONE", "Runner", "Visit"]
 
 NONE: Mapping[str, str] = MappingProxyType({})
 """No variables."""
+
+
+class Visit(Protocol):
+    """An environment in which one program after another runs: what one writes the next one finds, of what it starts nothing."""
+
+    def run(
+        self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE, *, stdin: str, apart: bool
+    ) -> Ended:
+        """Run a program; ``RESULT`` and ``NONCE`` in it become descriptors, ``stdin`` what it reads.
+
+        With ``apart`` its stderr is the result, and both streams are complete. Raises ``HarnessProblem``.
+        """
+
+    def extend(self, composed: Composed) -> None:
+        """Add what a composition has more than the one before. Raises ``HarnessProblem``."""
 
 
 class Runner(Protocol):
@@ -34,6 +51,9 @@ class Runner(Protocol):
 
         The result carries verdict, times, peak memory and output.
         """
+
+    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[Visit]:
+        """Open an environment for several programs, which may use the ``network`` where the run may not."""
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,9 @@ class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
 
     ``stem`` may be forked for the command instead of starting it. ``streams`` keeps the result also of a child that does not
-    come to its end.
-    ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``.
+    come to its end. ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``. With
+    ``apart`` its stderr is the result, and both streams come complete, as they are; ``stdin`` is what it reads. What ``stays``
+    works in the environment that :meth:`ForkServer.stay` composed.
     """
 
     cwd: str
@@ -88,6 +89,9 @@ class Request:
     command: tuple[str, ...] = ()
     stem: Stem | None = None
     streams: bool = False
+    apart: bool = False
+    stdin: str = ""
+    stays: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
@@ -104,6 +108,9 @@ class Request:
             "command": self.command,
             "stem": self.stem.to_plain() if self.stem else None,
             "streams": self.streams,
+            "apart": self.apart,
+            "stdin": self.stdin,
+            "stays": self.stays,
             "environment": dict(self.environment),
             "memory": limits.memory,
             "file_size": limits.file_size,
@@ -155,11 +162,12 @@ class ForkServer:
             raise
         if told["error"]:
             raise SandboxProblem(f"a child could not be confined: {told['error']}")
+        said = output.decode("utf-8", "replace")
         return Ended(
             status=told["status"],
             cut=told["cut"],
             evidence=told["evidence"],
-            output=harmless(output.decode("utf-8", "replace")),
+            output=said if request.apart else harmless(said),
             result=result,
             seconds=told["seconds"],
             cpu_seconds=told["cpu_seconds"],
@@ -167,6 +175,24 @@ class ForkServer:
             proven=told["proven"],
             warm=told["warm"],
         )
+
+    def stay(self, layers: Sequence[str], scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
+        """Compose an environment for all requests that say ``stays``, or lay that which is there over other layers."""
+        self._settle({"layers": [*layers], "scripts": [*scripts], "fresh": fresh})
+
+    def leave(self) -> None:
+        """Give up the environment that stays, with all that was written there."""
+        self._settle(None)
+
+    def _settle(self, wanted: Mapping[str, object] | None) -> None:
+        try:
+            self._send({"stay": wanted})
+            told, *_ = self._receive(GRACE)
+        except BaseException:
+            self.close()
+            raise
+        if told["error"]:
+            raise SandboxProblem(f"an environment cannot stay: {told['error']}")
 
     def hang_up(self) -> None:
         """Have the server kill what runs, and end; who waits for it in another thread learns that it died."""

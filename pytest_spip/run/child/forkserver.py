@@ -19,11 +19,15 @@ parts. The first part is JSON, what follows it bytes.
                                                            "environment"; or nothing
                                     "sources"              to compile instead of all that, see bytecode.py
                                     "streams"              the result counts as far as it came, and the nonce ends it
+                                    "apart"                stderr is the result; "stdin", a text, is the command's stdin
+                                    "stays"                work in the environment that stays, instead of a new one
+            {"stay": ...}           {"layers", "scripts", "fresh"} of the environment that stays, see Sandbox.stay; null
+                                    to leave it, as any request does that works in another
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
-            check says why in error. "proven" tells that the nonce came, "warm" that
-            no program was started for it. RESULT is what check_import.py or check_suite.py
-            tell, without the nonce, OUTPUT the tail of the rest.
+            check says why in error. "proven" tells that the nonce came, "warm" that no program was started for it. RESULT is
+            what check_import.py or check_suite.py tell, without the nonce, OUTPUT the tail of the rest. To {"stay"} the answer
+            is {"error"} alone.
 
 A child proves that it has come to its end by a nonce that lies in a pipe until then: what a package writes on the result's
 descriptor by itself does not bear it. When the worker hangs up, the server kills what runs and ends.

@@ -61,9 +61,9 @@ def unshare(flags):
     call(LIBC.unshare, flags)
 
 
-def setns(descriptor, flag):
-    """Go into a namespace (setns(2))."""
-    call(LIBC.setns, descriptor, flag)
+def setns(descriptor, kind):
+    """Enter the namespace that a descriptor stands for (setns(2))."""
+    call(LIBC.setns, descriptor, kind)
 
 
 def mount(source, target, kind=None, flags=0, data=None):

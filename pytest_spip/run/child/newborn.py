@@ -24,15 +24,17 @@ def be_child(sandbox, shelf, request, descriptors):
         os.setsid()
         signal.signal(signal.SIGINT, INTERRUPTED)
         null = os.open(os.devnull, os.O_RDONLY)
-        for standard, source in enumerate((null, output, output)):
+        for standard, source in enumerate((null, output, result if request["apart"] else output)):
             os.dup2(source, standard)
         os.close(null)
         os.close(output)
-        if sandbox.level >= 3:
+        if sandbox.level >= 3 and not request["stays"]:
             sandbox.compose(request["layers"], request["scripts"])
         os.chdir(request["cwd"])
         sandbox.confine()
         SANDBOX.limit(request["memory"], request["file_size"])
+        if request["stdin"]:
+            take_in(request["stdin"], request["environment"]["TMPDIR"])
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
@@ -43,6 +45,19 @@ def be_child(sandbox, shelf, request, descriptors):
         EXIT(70)
     os.close(fault)
     run_warm(shelf, request, result, nonce)
+
+
+def take_in(text, directory):
+    """Have a text on standard input, as a file without a name: a pipe would want somebody to fill it."""
+    path = os.path.join(directory, ".spip-" + os.urandom(8).hex())
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(path)
+    data = text.encode("utf-8", "surrogatepass")
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
 
 
 def start_program(request, names):

@@ -69,6 +69,9 @@ class Sandbox:
         self.stranger = setup["stranger"]
         self.kernel = kernel
         self.ruleset = -1
+        self.bare = -1
+        self.stays = False
+        self.added = []
         self.filter = None
         if self.level >= 2:
             self.filter = seccomp.compiled(kernel.MACHINE, self.level >= 3 or setup["network"])
@@ -236,8 +239,43 @@ class Sandbox:
         if prefix:
             for path, text in scripts:
                 self.add_script("ram/u/" + path, text)
-            lower = ":".join(["l/" + name for name in layers] + ["base"])
-            kernel.mount("overlay", prefix, "overlay", 0, "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower)
+            self.lay_over(layers)
+
+    def lay_over(self, layers):
+        """Mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
+        lower = ":".join([*self.added, *("l/" + name for name in layers), "base"])
+        options = "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower
+        self.kernel.mount("overlay", self.setup["prefix"], "overlay", 0, options)
+
+    def stay(self, layers, scripts, fresh):
+        """Compose an environment that several children work in; where it is not ``fresh``, add layers to the one that stays.
+
+        Nothing runs in it meanwhile, so its upper layer can be laid over others (overlayfs, "Changes to underlying filesystems").
+        Added scripts lie in a layer below that one: package code may have laid links where we would write.
+        """
+        if fresh:
+            self.leave()
+            self.bare = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+            self.stays = True
+            self.compose(layers, scripts)
+        else:
+            os.chdir(HIDDEN)
+            place = "ram/s%d" % len(self.added)
+            os.mkdir(place, 0o755)
+            self.hand_over(place)
+            for path, text in scripts:
+                self.add_script(place + "/" + path, text)
+            self.added.insert(0, place)
+            self.kernel.umount(self.setup["prefix"])
+            self.lay_over(layers)
+        os.chdir("/")
+
+    def leave(self):
+        """Go back to where nothing was composed: with its last process a mount namespace ends, and all that was written there."""
+        if self.stays:
+            self.kernel.setns(self.bare, self.kernel.CLONE_NEWNS)
+            os.close(self.bare)
+            self.bare, self.stays, self.added = -1, False, []
 
     def lift(self):
         """Take away what :meth:`lay` laid."""
@@ -293,6 +331,8 @@ class Sandbox:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)  # a change of user clears it
         if self.level >= 3:
             limit_to(resource.RLIMIT_NPROC, self.setup["processes"])
+        if self.bare >= 0:
+            os.close(self.bare)
         if self.ruleset >= 0:
             kernel.syscall(kernel.LANDLOCK_RESTRICT_SELF, self.ruleset, 0)
             os.close(self.ruleset)

@@ -63,6 +63,8 @@ def fork(channel, sandbox, shelf, request, child):
 
 def serve(channel, sandbox, shelf, stems, request):
     """Have a child for a request, see it to its end, answer, and learn from it."""
+    if not request["stays"]:
+        sandbox.leave()
     child = WATCHING.Child(request, channel, stems)
     result, output, _, nonce = child.theirs
     pid, warm = stems.bear(request, (result, output, nonce)) if stems else (0, False)
@@ -77,7 +79,7 @@ def serve(channel, sandbox, shelf, stems, request):
     told["warm"] = warm
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
     result, told["proven"] = child.proven_result()
-    channel.send(told, result, bytes(child.texts[child.output][-WATCHING.KEPT :]))
+    channel.send(told, result, child.kept_output())
     learn(shelf, result)
 
 
@@ -88,6 +90,19 @@ def learn(shelf, result):
         shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
         gc.collect()
         gc.freeze()
+
+
+def settle(channel, sandbox, wanted):
+    """Compose the environment that stays, or leave it where none is wanted."""
+    try:
+        if wanted:
+            sandbox.stay(wanted["layers"], wanted["scripts"], wanted["fresh"])
+        else:
+            sandbox.leave()
+    except OSError as error:
+        channel.send({"error": str(error) or "unknown"})
+    else:
+        channel.send({"error": ""})
 
 
 def own_places():
@@ -143,4 +158,7 @@ def main(control, baseline):
         request = channel.receive()
         if request is None:
             return
-        serve(channel, sandbox, shelf, stems, request)
+        if "stay" in request:
+            settle(channel, sandbox, request["stay"])
+        else:
+            serve(channel, sandbox, shelf, stems, request)

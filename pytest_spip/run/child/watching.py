@@ -62,17 +62,22 @@ class Child:
                 look = now + LOOK
 
     def read(self, descriptor):
-        """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was."""
+        """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was.
+
+        Streams that are kept apart are kept from the beginning, both of them: who says more than there is room for is killed.
+        """
         data = os.read(descriptor, 1 << 16)
-        text = self.texts[descriptor]
-        if descriptor != self.output:
+        text, apart = self.texts[descriptor], self.request["apart"]
+        if descriptor != self.output or apart:
             text += data[: self.result_limit - len(text)]
+        else:
+            text += data
+            if len(text) > 2 * KEPT:
+                del text[:-KEPT]
+        if descriptor != self.output and not apart:
             return len(data)
         self.said += len(data)
         self.active = time.monotonic()
-        text += data
-        if len(text) > 2 * KEPT:
-            del text[:-KEPT]
         if self.said > self.request["output"]:
             self.cut = self.cut or "log-limit"
         return len(data)
@@ -126,6 +131,10 @@ class Child:
         left = len(FAMILY.descendants(os.getpid())) if self.first else 0
         if left >= FAMILY.MANY:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
+
+    def kept_output(self):
+        """Return what is to be told of the output."""
+        return bytes(self.texts[self.output] if self.request["apart"] else self.texts[self.output][-KEPT:])
 
     def close(self):
         """Read what is left in the pipes, for their writers are dead, and close them."""

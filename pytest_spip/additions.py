@@ -1,0 +1,81 @@
+"""Wheels that tests add to their environments: joins plan, provision and run in a worker, when the first test asks for some."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from pytest_spip.disk import Cache
+from pytest_spip.errors import InstallFailed, SpipError, UsageProblem
+from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release, StoredWheel
+from pytest_spip.plan.index import list_project
+from pytest_spip.plan.sources import user_indexes
+from pytest_spip.plan.versions import as_of
+from pytest_spip.provision.provisioner import Provisioner
+from pytest_spip.provision.uv import Failure
+from pytest_spip.run.confine import BuildSandboxes
+from pytest_spip.web import Web
+from pytest_spip.workbench import BenchSpec
+
+__all__ = ["Additions"]
+
+
+class Additions:
+    """Resolves and files further requirements as the run's provisioning does: same indexes, date, cache and sandboxes."""
+
+    def __init__(self, spec: BenchSpec, worker: str, rootdir: Path, interpreters: Sequence[Interpreter]) -> None:
+        self._cache = Cache(Path(spec.cache))
+        self._date = spec.exclude_newer
+        self._indexes = user_indexes(os.environ, rootdir)
+        self._web = Web([*self._indexes.urls, *self._indexes.find_links])
+        sandboxes = BuildSandboxes(spec.sandbox, Path(spec.room) / f"build-view-{worker}", self._cache.pycache)
+        self._provisioner = Provisioner(
+            Plan((), tuple(interpreters), (), self._date),
+            self._cache,
+            self._web,
+            self._indexes,
+            sandboxes,
+            self._considered,
+            check="",
+            locks=Path(spec.room),
+            on_ready=lambda _: None,
+        )
+
+    def wheels(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
+        """Return the wheels that an environment lacks for requirements. What is there stays as it is.
+
+        Raises ``UsageProblem`` for what is no requirement, ``InstallFailed`` for what cannot be had.
+        """
+        for text in requirements:
+            _check(text)
+        try:
+            return self._provisioner.further(combo, there, requirements)
+        except Failure as failure:
+            output = f"\n{failure.output.rstrip()}" if failure.output.strip() else ""
+            raise InstallFailed(f"{', '.join(requirements)}: {failure.verdict.detail}{output}") from failure
+        except (SpipError, OSError) as error:
+            raise InstallFailed(f"{', '.join(requirements)}: {error}") from error
+
+    def close(self) -> None:
+        """Give connections and pools back."""
+        self._provisioner.stop()
+        self._web.close()
+        self._cache.close()
+
+    def _considered(self, project: str) -> Sequence[Release]:
+        releases = list_project(project, self._indexes, self._web, self._cache).releases
+        return as_of(releases, datetime.datetime.fromisoformat(self._date)) if self._date else releases
+
+
+def _check(text: str) -> None:
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise UsageProblem(
+            "spip_env.install", f"{text!r} is no requirement ({reason})", "write it like 'attrs>=20'"
+        ) from error

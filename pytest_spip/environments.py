@@ -1,0 +1,218 @@
+"""What ``spip_env`` is: one combination's environment in the hands of a test function."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import CodeType
+from typing import Any, NoReturn
+
+from pytest_spip.conditions import Condition
+from pytest_spip.errors import CallFailed, ProgramFailed, UsageProblem
+from pytest_spip.model import Combo, Interpreter, Limits, Phase, StoredWheel
+from pytest_spip.run import calls
+from pytest_spip.run.reasons import ended_badly
+from pytest_spip.run.text import harmless
+from pytest_spip.run.trials import ENV
+from pytest_spip.workbench import Visited
+
+__all__ = ["Compare", "Ran", "SpipEnvironment"]
+
+TAIL = 30
+"""Lines of each stream that a failure shows."""
+Compare = Callable[[str, object, object], Sequence[str]]
+"""Returns how a comparison that failed is told, the expression on the first line; nothing where nobody knows better."""
+Add = Callable[[Sequence[str]], Sequence[StoredWheel]]
+"""Returns the wheels that requirements need beside what is there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program ended: ``status`` is negative for a signal, the streams are complete, ``seconds`` are by the clock."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class SpipEnvironment:
+    """The environment of one combination for the duration of one test.
+
+    What a program, or a function, writes there the next one finds; whatever it left running is killed when it ends. The test
+    itself sees none of the environment's files: it asks programs for them.
+    """
+
+    def __init__(
+        self, combo: Combo, interpreter: Interpreter, visited: Visited, add: Add, compare: Compare, timeout: float = 0.0
+    ) -> None:
+        self._combo = combo
+        self._interpreter = interpreter
+        self._visited = visited
+        self._add = add
+        self._compare = compare
+        limits = visited.limits
+        self._limits = dataclasses.replace(limits, timeout=timeout) if timeout else limits
+
+    def __repr__(self) -> str:
+        return f"<environment of {self._combo.id}>"
+
+    @property
+    def combo(self) -> Combo:
+        """The combination: its ``package``, ``version``, ``label`` ..."""
+        return self._combo
+
+    @property
+    def path(self) -> Path:
+        """The environment's prefix, as programs inside see it."""
+        return Path(self._visited.composed.prefix)
+
+    @property
+    def python_version(self) -> str:
+        """Major and minor version, as the marker of that name has it: ``3.12``."""
+        return self._interpreter.python
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """The version of each project that is installed, by name."""
+        return self._visited.environment.locked
+
+    def matches(self, condition: str) -> bool:
+        """Tell whether ``colorama<0.3 ; python_version >= "3.12"`` holds for the combination. Raises ``UsageProblem``."""
+        return Condition.parse("spip_env.matches", condition).holds(self._combo, self._interpreter)
+
+    def run(
+        self, *argv: str | os.PathLike[str], check: bool = True, stdin: str = "", timeout: float | None = None
+    ) -> Ran:
+        """Run a program, found on the environment's PATH, in its working directory, and return how it ended.
+
+        ``timeout`` are seconds. Raises ``ProgramFailed`` for an exit status other than 0, unless ``check`` is false, and for a
+        program that had to be killed.
+        """
+        __tracebackhide__ = True
+        if not argv:
+            raise UsageProblem("spip_env.run", "no program is named", "write it like run('python', '--version')")
+        return self._ran(tuple(os.fspath(word) for word in argv), (ENV,), check=check, stdin=stdin, timeout=timeout)
+
+    def python(self, code: str, *argv: str, check: bool = True, stdin: str = "", timeout: float | None = None) -> Ran:
+        """Run code in a new interpreter, as ``python -c`` does; it may be indented. All else is as with :meth:`run`."""
+        __tracebackhide__ = True
+        words = (self._visited.composed.python, "-c", textwrap.dedent(code), *argv)
+        return self._ran(words, (), check=check, stdin=stdin, timeout=timeout)
+
+    def _ran(
+        self, argv: tuple[str, ...], before: tuple[str, ...], *, check: bool, stdin: str, timeout: float | None
+    ) -> Ran:
+        __tracebackhide__ = True
+        limits = self._within(timeout)
+        ended = self._visited.run((*before, *argv), limits, stdin=stdin, apart=True)
+        stderr = ended.result.decode("utf-8", "replace")
+        ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
+        killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
+        if killed or (check and ran.status):
+            raise ProgramFailed(_told(ran, self._combo, killed.detail if killed else ""))
+        return ran
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function in a new interpreter of the environment, and return what it returns.
+
+        Its source goes there alone: it imports inside itself what it needs, and uses nothing of its module. Arguments and result
+        are plain data: None, bool, numbers, text, bytes, and lists, tuples, sets and dicts of them.
+
+        An assertion that fails raises ``AssertionError`` here, at its own line and with its values; any other exception
+        ``CallFailed``. What the function prints is printed here. Raises ``UsageProblem`` for a function that cannot be sent.
+        """
+        __tracebackhide__ = True
+        question = calls.Question.of(function, args, kwargs)
+        program = calls.program(self._visited.composed)
+        ended = self._visited.run(program, self._limits, stdin=question.to_json())
+        sys.stdout.write(ended.output)
+        answer = calls.answer(ended, question, self._limits)
+        if isinstance(answer, calls.Failure):
+            self._fail(answer, question)
+        return answer
+
+    def install(self, *requirements: str) -> None:
+        """Add what requirements need, resolved as the run's own are; what is installed already keeps its version.
+
+        Raises ``InstallFailed`` where that cannot be, and ``UsageProblem`` for what is no requirement.
+        """
+        __tracebackhide__ = True
+        wheels = self._add(requirements) if requirements else ()
+        if wheels:
+            self._visited.add(wheels)
+
+    def _within(self, timeout: float | None) -> Limits:
+        return self._limits if timeout is None else dataclasses.replace(self._limits, timeout=timeout)
+
+    def _fail(self, failure: calls.Failure, question: calls.Question) -> NoReturn:
+        __tracebackhide__ = True
+        own = [frame for frame in failure.frames if frame.file == question.file]
+        inner = failure.frames[len(own) :] if list(failure.frames[: len(own)]) == own else failure.frames
+        message = "\n".join([self._message(failure), *_lines(inner, failure.causes)])
+        if failure.kind == "AssertionError":
+            _raise_at(own, question, AssertionError(message))
+        _raise_at(own, question, CallFailed(message, failure.kind))
+
+    def _message(self, failure: calls.Failure) -> str:
+        if failure.compared:
+            told = self._compare(*failure.compared)
+            if told:
+                lines = "\n  ".join(told)
+                return f"{failure.before}assert {lines}{failure.behind}"
+        if failure.kind == "AssertionError" or not failure.kind:
+            return failure.message
+        return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
+
+
+def _told(ran: Ran, combo: Combo, killed: str) -> str:
+    """Return what a person must know of a program that failed."""
+    command = " ".join(word if "\n" not in word else "..." for word in ran.argv)
+    ended = killed or (f"exit status {ran.status}" if ran.status >= 0 else f"killed by signal {-ran.status}")
+    lines = [f"{ended}: {command}  (in {combo.id})"]
+    for name, text in (("stdout", ran.stdout), ("stderr", ran.stderr)):
+        kept = harmless(text).rstrip().splitlines()
+        lines += [f"{name}:", *(f"  {line}" for line in kept[-TAIL:])] if kept else []
+    return "\n".join(lines)
+
+
+def _lines(frames: Sequence[calls.Frame], causes: Sequence[str]) -> list[str]:
+    """Return where package code was, and what the exception came of."""
+    lines = []
+    for frame in frames:
+        lines += [f'  File "{harmless(frame.file)}", line {frame.line}, in {frame.name}']
+        lines += [f"    {frame.text}"] if frame.text else []
+    return [*lines, *(f"which came of {cause}" for cause in causes)]
+
+
+def _raise_at(frames: Sequence[calls.Frame], question: calls.Question, error: Exception) -> NoReturn:
+    """Raise an error as if it came out of the function: its traceback leads through the function's lines, which pytest shows."""
+    __tracebackhide__ = True
+    step, word = None, "raise error"
+    for frame in reversed(frames):
+        first = question.line if frame.name == question.name else frame.line
+        code = _code(word, frame, first)
+        step, word = functools.partial(exec, code, {"error": error, "step": step}), "step()"
+    if step:
+        step()
+    raise error
+
+
+def _code(word: str, frame: calls.Frame, first: int) -> CodeType:
+    """Return code for a statement that claims to stand in a frame's line of a function that begins in the line ``first``."""
+    # A code's lines are counted from its first one, and move with it.
+    tree = ast.parse("\n" * max(frame.line - first, 0) + word)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.expr):
+            node.col_offset = (
+                node.end_col_offset
+            ) = -1  # that is, unknown: pytest underlines what stands in known columns
+    code = compile(tree, frame.file, "exec")
+    return code.replace(co_name=frame.name, co_qualname=frame.name, co_firstlineno=first)

@@ -1,0 +1,387 @@
+"""Runs inside an environment's interpreter, by path: calls a function that was written elsewhere, and tells what came of it.
+
+    python -I -u call.py RESULT NONCE < QUESTION
+
+QUESTION is JSON: "source" of the function, dedented, "name", "file" and "line" where it begins, "args" and "kwargs".
+RESULT is a descriptor to write the answer to: the nonce, read from the descriptor NONCE unless that is -1, a zero byte, and
+
+    {"value": DATA}      or {"unfit": TEXT}, what the function did instead of returning plain data
+    {"raised": TYPE, "message": TEXT, "notes": TEXTS, "frames": [[FILE, LINE, NAME, TEXT], ...], "compared": COMPARED}
+
+DATA is written as ``packed`` has it. COMPARED is null, or for a failed assertion that compares two values [OPERATOR, LEFT,
+RIGHT, BEFORE, BEHIND], BEFORE and BEHIND being what the message says around the comparison. An assertion tells its values
+as pytest's do: its expression is compiled such that it leaves behind what its parts came to.
+Standard library only, syntax of Python 3.7; nothing imports this file.
+"""
+
+import ast
+import json
+import linecache
+import os
+import sys
+import types
+
+SEEN, TOLD = "@spip_seen", "@spip_told"
+"""Names that no source can have."""
+SCALARS = (type(None), bool, int, float, str)
+SEQUENCES = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
+LARGEST, LONGEST, DEEPEST = 1000000, 240, 64
+OPERATORS = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.BitAnd: "&",
+    ast.MatMult: "@",
+    ast.Invert: "~",
+    ast.UAdd: "+",
+    ast.USub: "-",
+    ast.Not: "not ",
+}
+
+
+# -- data that goes to and fro -----------------------------------------------------------------------------------------------
+
+
+def packed(value, depth=0):
+    """Return plain data as JSON holds it, whatever its containers are; raises ``TypeError`` for what is none."""
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if depth > DEEPEST:
+        raise TypeError("data nested more than %d deep" % DEEPEST)
+    if kind in SEQUENCES:
+        return {SEQUENCES[kind]: [packed(one, depth + 1) for one in value]}
+    if kind is dict:
+        return {"dict": [[packed(key, depth + 1), packed(one, depth + 1)] for key, one in value.items()]}
+    if kind is bytes:
+        return {"bytes": value.decode("latin-1")}
+    raise TypeError("%s object" % name_of(kind))
+
+
+def unpacked(plain):
+    """Return what ``packed`` was given."""
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, held),) = plain.items()
+    if kind == "bytes":
+        return held.encode("latin-1")
+    if kind == "dict":
+        return {unpacked(key): unpacked(value) for key, value in held}
+    makers = {name: maker for maker, name in SEQUENCES.items()}
+    return makers[kind](unpacked(one) for one in held)
+
+
+# -- assertions that tell their values ---------------------------------------------------------------------------------------
+
+
+class Told(str):  # noqa: SLOT000  # a str has no room for slots of any use here
+    """An assertion's message; ``compared`` as in the answer."""
+
+    compared = None
+
+
+class Assertions(ast.NodeTransformer):
+    """Rewrites a function's assertions, and knows of each what is to be told when it fails."""
+
+    def __init__(self, namespace):
+        self.tests = []
+        self.values = {}
+        self.count = 0
+        namespace[SEEN], namespace[TOLD] = self.seen, self.told
+
+    def visit_Assert(self, node):
+        """Have the expression leave its values behind, and the message be made of them."""
+        self.tests.append(node.test)
+        words = [ast.Constant(len(self.tests) - 1)] + ([node.msg] if node.msg is not None else [])
+        told = ast.Call(ast.Name(TOLD, ast.Load()), words, [])
+        begin = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(-1), ast.Constant(True)], [])
+        test = ast.BoolOp(ast.And(), [begin, self.watched(node.test)])
+        return ast.fix_missing_locations(ast.copy_location(ast.Assert(test, told), node))
+
+    def seen(self, key, value):
+        """Keep what a part of an expression came to, for the frame it is in; the key -1 begins an assertion."""
+        frame = id(sys._getframe(1))
+        if key < 0:
+            self.values[frame] = {}
+        else:
+            self.values[frame][key] = value
+        return value
+
+    def told(self, number, *message):
+        """Return the message of an assertion that failed."""
+        story = Story(self.values[id(sys._getframe(1))], sys._getframe(1).f_locals)
+        test = self.tests[number]
+        text = story.of(test, 0)
+        before = "%s\n" % shown_text(message[0]) if message else ""
+        behind = "".join("\n" + line for line in story.lines())
+        told = Told("%sassert %s%s" % (before, text, behind))
+        told.compared = self.compared(story, test, before, behind)
+        return told
+
+    def compared(self, story, test, before, behind):
+        """Return the two values of a comparison that are plain data, small enough to be carried."""
+        if not isinstance(test, ast.Compare) or len(test.ops) > 1:
+            return None
+        try:
+            values = [packed(story.value(side)) for side in (test.left, test.comparators[0])]
+        except (TypeError, KeyError, ValueError):
+            return None
+        compared = [OPERATORS[type(test.ops[0])], *values, before, behind]
+        return compared if len(json.dumps(compared)) < LARGEST // 4 else None
+
+    def watched(self, node):
+        """Return an expression of the same value that leaves it behind, and those of its parts."""
+        if is_literal(node):
+            return node
+        node.key = self.count = self.count + 1
+        call = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(node.key), self.rebuilt(node)], [])
+        return ast.copy_location(call, node)
+
+    def rebuilt(self, node):
+        """Return a node whose parts are watched, as far as they are evaluated once, here and now."""
+        if isinstance(node, ast.Compare):
+            made = ast.Compare(self.watched(node.left), node.ops, [self.watched(one) for one in node.comparators])
+        elif isinstance(node, ast.BoolOp):
+            made = ast.BoolOp(node.op, [self.watched(one) for one in node.values])
+        elif isinstance(node, ast.UnaryOp):
+            made = ast.UnaryOp(node.op, self.watched(node.operand))
+        elif isinstance(node, ast.BinOp):
+            made = ast.BinOp(self.watched(node.left), node.op, self.watched(node.right))
+        elif isinstance(node, ast.Attribute):
+            made = ast.Attribute(self.watched(node.value), node.attr, node.ctx)
+        elif isinstance(node, ast.Subscript):
+            made = ast.Subscript(self.watched(node.value), node.slice, node.ctx)
+        elif isinstance(node, ast.Call):
+            function = self.rebuilt(node.func) if isinstance(node.func, ast.Attribute) else node.func
+            keywords = [ast.keyword(one.arg, self.watched(one.value)) for one in node.keywords]
+            made = ast.Call(function, [self.argument(one) for one in node.args], keywords)
+        else:
+            return node
+        return ast.copy_location(made, node)
+
+    def argument(self, node):
+        """Return a watched argument; a starred one is no value by itself."""
+        if isinstance(node, ast.Starred):
+            return ast.copy_location(ast.Starred(self.watched(node.value), node.ctx), node)
+        return self.watched(node)
+
+
+class Story:
+    """Puts an expression that was evaluated into words: its values, and where they come from."""
+
+    def __init__(self, values, names):
+        self.values = values
+        self.names = names
+        self.wheres = []
+
+    def value(self, node):
+        """Return what an expression came to; raises ``KeyError`` where it was not evaluated."""
+        return ast.literal_eval(node) if is_literal(node) else self.values[node.key]
+
+    def of(self, node, depth):
+        """Return an expression's words."""
+        if isinstance(node, ast.Compare):
+            words = [self.of(node.left, depth)]
+            for operator, right in zip(node.ops, node.comparators):
+                if not self.has(right):
+                    break
+                words += [OPERATORS[type(operator)], self.of(right, depth)]
+            return " ".join(words)
+        if isinstance(node, ast.BoolOp):
+            word = " and " if isinstance(node.op, ast.And) else " or "
+            return "(%s)" % word.join(self.of(one, depth) for one in node.values if self.has(one))
+        if isinstance(node, ast.UnaryOp) and not is_literal(node):
+            return OPERATORS[type(node.op)] + self.of(node.operand, depth)
+        if isinstance(node, ast.BinOp):
+            words = self.of(node.left, depth), OPERATORS[type(node.op)], self.of(node.right, depth)
+            return "(%s %s %s)" % words
+        return self.simple(node, depth)
+
+    def simple(self, node, depth):
+        """Return the value of an expression in words; of a call and an attribute it is told where it comes from."""
+        shown = shown_value(self.value(node))
+        if isinstance(node, ast.Name) and node.id not in self.names:
+            return node.id
+        if isinstance(node, (ast.Call, ast.Attribute)):
+            at = len(self.wheres)
+            self.wheres.append(None)
+            self.wheres[at] = depth, "%s = %s" % (shown, self.origin(node, depth + 1))
+        return shown
+
+    def origin(self, node, depth):
+        """Return a call or an attribute with the values of its parts."""
+        if isinstance(node, ast.Attribute):
+            return "%s.%s" % (self.of(node.value, depth), node.attr)
+        if isinstance(node.func, ast.Attribute):
+            function = self.origin(node.func, depth)
+        else:
+            function = node.func.id if isinstance(node.func, ast.Name) else "..."
+        words = [
+            "*" + self.of(one.value, depth) if isinstance(one, ast.Starred) else self.of(one, depth)
+            for one in node.args
+        ]
+        words += [(one.arg + "=" if one.arg else "**") + self.of(one.value, depth) for one in node.keywords]
+        return "%s(%s)" % (function, ", ".join(words))
+
+    def has(self, node):
+        """Tell whether an expression was evaluated."""
+        return is_literal(node) or node.key in self.values
+
+    def lines(self):
+        """Return where values come from, one a line, what belongs to a value below it."""
+        last = {}
+        for depth, text in self.wheres:
+            word = "and  " if last.get(depth) else "where"
+            last = {known: True for known in last if known < depth}
+            last[depth] = True
+            yield " +  %s%s %s" % ("  " * depth, word, text)
+
+
+def is_literal(node):
+    """Tell whether an expression is its own value."""
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def shown_value(value):
+    """Return a value in words, the middle of long ones left out."""
+    text = attempt(repr, value, "<an object whose repr fails>")
+    return text if len(text) <= LONGEST else text[: LONGEST // 2] + "..." + text[-LONGEST // 2 :]
+
+
+def shown_text(value):
+    """Return a message in words."""
+    return attempt(str, value, "<an object whose str fails>") if isinstance(value, str) else shown_value(value)
+
+
+# -- the call ----------------------------------------------------------------------------------------------------------------
+
+
+def attempt(function, argument, otherwise):
+    """Call a function that runs a package's code; whatever that raises, even to exit, is not ours to pass on."""
+    try:
+        return function(argument)
+    except BaseException:
+        return otherwise
+
+
+def name_of(kind):
+    """Name a type as tracebacks do."""
+    return kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
+
+
+def made(question, namespace):
+    """Return the function, compiled as if it stood where it stands."""
+    source = "\n" * (question["line"] - 1) + question["source"]
+    linecache.cache[question["file"]] = len(source), None, source.splitlines(True), question["file"]
+    tree = ast.parse(source, question["file"])
+    function = tree.body[0]
+    function.decorator_list = []
+    bare(function)
+    exec(compile(Assertions(namespace).visit(tree), question["file"], "exec"), namespace)
+    return namespace[question["name"]]
+
+
+def bare(function):
+    """Take the annotations off: they may name what is not here."""
+    function.returns = None
+    told = function.args
+    more = [told.vararg] if told.vararg else []
+    more += [told.kwarg] if told.kwarg else []
+    for argument in getattr(told, "posonlyargs", []) + told.args + told.kwonlyargs + more:
+        argument.annotation = None
+
+
+def frames_of(error):
+    """Return file, line, name and text of each frame but ours, the outermost first."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        code, line = trace.tb_frame.f_code, trace.tb_lineno
+        if code.co_filename != __file__ and not code.co_filename.startswith("<frozen importlib"):
+            frames.append([code.co_filename, line, code.co_name, linecache.getline(code.co_filename, line).strip()])
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append([error.filename, error.lineno or 1, "<module>", (error.text or "").strip()])
+    return frames if len(frames) <= 40 else frames[:20] + frames[-20:]
+
+
+def causes_of(error):
+    """Yield what an exception came of, one line each."""
+    for _ in range(8):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is None:
+            return
+        message = attempt(str, error, "(its message cannot be had)")[:1000]
+        yield ("%s: %s" % (name_of(type(error)), message)).rstrip(": ").splitlines()[0]
+
+
+def failure(error):
+    """Return the answer for an exception."""
+    told = error.args[0] if type(error) is AssertionError and error.args else None
+    message = attempt(str, error, "(its message cannot be had)")[:65536]
+    return {
+        "raised": attempt(name_of, type(error), "BaseException")[:500],
+        "message": message,
+        "notes": attempt(lambda one: list(causes_of(one)), error, []),
+        "frames": attempt(frames_of, error, []),
+        "compared": told.compared if isinstance(told, Told) else None,
+    }
+
+
+def answer(question):
+    """Call the function and return the answer."""
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    try:
+        args, kwargs = unpacked(question["args"]), unpacked(question["kwargs"])
+        value = made(question, vars(main))(*args, **kwargs)
+    except BaseException as error:
+        return failure(error)
+    try:
+        plain = {"value": packed(value)}
+    except TypeError as error:
+        return {"unfit": "returned a %s" % error}
+    size = len(json.dumps(plain))
+    return plain if size < LARGEST else {"unfit": "returned %d bytes of data, more than %d" % (size, LARGEST)}
+
+
+def main(result, nonce):
+    """Read the question, answer it, and end as an interpreter does."""
+    with os.fdopen(os.dup(0), encoding="utf-8", errors="surrogatepass") as stream:
+        question = json.load(stream)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.argv[:] = ["-c"]
+    sys.path.insert(0, "")
+    process = os.getpid()
+    told = json.dumps(answer(question)).encode()
+    if os.getpid() != process:
+        os._exit(0)  # a child that the function forked has nothing to tell
+    data = (os.read(nonce, 64) + b"\0" if nonce >= 0 else b"") + told
+    while data:
+        data = data[os.write(result, data) :]
+
+
+main(int(sys.argv[1]), int(sys.argv[2]))
