@@ -288,8 +288,8 @@ def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
     """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
     wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)
     composed = Composed("/p", "/p/bin/python", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels})
-    assert stem_of("pluggy", environment(*wheels), composed, LIMITS, (), {}) is None
-    assert stem_of("other", environment(*wheels), composed, LIMITS, (), {"PYTHONPATH": "src"}) is None
-    assert stem_of("other", environment(*wheels[1:]), composed, LIMITS, (), {}) is None
-    assert stem_of("pygments", environment(*wheels), composed, LIMITS, (), {}) is None
-    assert stem_of("other", environment(*wheels), composed, LIMITS, (), {}) is not None
+    assert stem_of(["pluggy"], environment(*wheels), composed, LIMITS, (), {}) is None
+    assert stem_of(["other"], environment(*wheels), composed, LIMITS, (), {"PYTHONPATH": "src"}) is None
+    assert stem_of(["other"], environment(*wheels[1:]), composed, LIMITS, (), {}) is None
+    assert stem_of(["other", "pygments"], environment(*wheels), composed, LIMITS, (), {}) is None
+    assert stem_of(["other"], environment(*wheels), composed, LIMITS, (), {}) is not None

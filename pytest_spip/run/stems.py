@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email.parser
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,20 @@ class Stem:
 
 
 def stem_of(
-    package: str,
+    packages: Collection[str],
     environment: Environment,
     composed: Composed,
     limits: Limits,
     command: tuple[str, ...],
     variables: Mapping[str, str],
 ) -> Stem | None:
-    """Return the stem that may be forked for a combination of a package; None when it must run cold.
+    """Return the stem that may be forked for a combination of packages; None when it must run cold.
 
     None, too, where pytest is what is tried, or where variables change how an interpreter starts.
     """
-    tried = canonicalize_name(package)
+    tried = {canonicalize_name(package) for package in packages}
     wheels = _loaded(environment.wheels, tried)
-    if not wheels or not composed.layer_of or any(wheel.name == tried for wheel in wheels):
+    if not wheels or not composed.layer_of or any(wheel.name in tried for wheel in wheels):
         return None
     if any(name.startswith("PYTHON") for name in variables):
         return None
@@ -68,7 +68,7 @@ def stem_of(
     return Stem(key, tuple(layer for layer in composed.layers if layer in names), command, variables)
 
 
-def _loaded(wheels: Sequence[StoredWheel], tried: str) -> tuple[StoredWheel, ...]:
+def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[StoredWheel, ...]:
     """Return those wheels that pytest's import may load, in their order; none where there is no pytest.
 
     What is ``tried`` is among them only if pytest cannot do without it.
@@ -77,7 +77,7 @@ def _loaded(wheels: Sequence[StoredWheel], tried: str) -> tuple[StoredWheel, ...
     if "pytest" not in known:
         return ()
     found: set[str] = set()
-    waiting = ["pytest", *(name for name in FRIENDS if name != tried)]
+    waiting = ["pytest", *(name for name in FRIENDS if name not in tried)]
     while waiting:
         name = waiting.pop()
         if name in known and name not in found:

@@ -198,7 +198,7 @@ class _Suite:
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
     ) -> Stem | None:
         command = (composed.python, "-u", CHECK_SUITE, RESULT, "stem", "", *self._words)
-        return stem_of(combo.package, environment, composed, limits, command, variables)
+        return stem_of([package for package, _ in combo.releases], environment, composed, limits, command, variables)
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         return _below(top, suite_sources(ended.result))
