@@ -13,7 +13,7 @@ import pytest
 from pytest_spip.model import Check, Composed, Environment, Limits, Outcome, Phase, Reason, Result, Sandbox
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.metadata import metadata_problem
-from pytest_spip.run.trials import trial_of
+from pytest_spip.run.trials import SHARING, trial_of
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import WAYS, Way, must_work, shared_way
@@ -126,6 +126,7 @@ def test_environment_is_its_own(bases: Bases, way: Way, python: str, monkeypatch
     assert "/the/user's" not in told["variables"].values()
     assert told["variables"].pop("PATH").startswith(f"{composed.prefix}/bin:/")
     assert told.pop("variables") == {
+        **SHARING,
         "HOME": composed.home,
         "TMPDIR": composed.tmp,
         "PWD": composed.cwd,

@@ -254,7 +254,8 @@ WORKER = """
 import sys
 from pytest_spip.run import process
 check, cwd = sys.argv[1:]
-command = [sys.executable, check, process.RESULT, process.LIFELINE, str(1 << 30), str(1 << 30), "hung"]
+bounds = str(1 << 30), str(1 << 30)
+command = [sys.executable, check, process.LIFELINE, *bounds, sys.executable, "-c", "import hung"]
 process.run(command, environment={"PWD": cwd, "PYTHONPATH": cwd}, timeout=600, output_limit=1 << 20)
 """
 HUNG = """
@@ -306,7 +307,8 @@ def test_child_of_a_dead_worker_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text("print('imported')")
     lifeline, owner = os.pipe()
     os.close(owner)
-    command = [sys.executable, ALONE, "1", str(lifeline), str(1 << 30), str(1 << 30), "noisy"]
+    program = (sys.executable, "-c", "import noisy")
+    command = [sys.executable, ALONE, str(lifeline), str(1 << 30), str(1 << 30), *program]
     environment = {"PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, pass_fds=[lifeline], env=environment, capture_output=True, check=False)
     os.close(lifeline)

@@ -29,13 +29,13 @@ from pytest_spip.run.server import CHILD, NONCE, RESULT
 from pytest_spip.run.stems import Stem, stem_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
 
-__all__ = ["Trial", "child_environment", "trial_of", "tried"]
+__all__ = ["SHARING", "Trial", "child_environment", "trial_of", "tried"]
 
 CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 ENV = "/usr/bin/env"
 """Finds a command on PATH, and says when there is none."""
-ALONE: Mapping[str, str] = dict.fromkeys(
+SHARING: Mapping[str, str] = dict.fromkeys(
     (
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
@@ -234,7 +234,7 @@ def _story(output: str, trace: str) -> str:
 
 def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """Return the environment variables of a combination: of the user's only those that were named."""
-    return {**ALONE, **dict(passed)} | {
+    return {**SHARING, **dict(passed)} | {
         "PATH": f"{composed.prefix}/bin:{SYSTEM_PATH}",
         "HOME": composed.home,
         "TMPDIR": composed.tmp,
