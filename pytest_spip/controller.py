@@ -22,13 +22,14 @@ from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Result
 from pytest_spip.options import Settings
+from pytest_spip.planner import Planner
 from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Likeness, Summary, likeness
 from pytest_spip.report.grid import HIGHEST
 from pytest_spip.reports import TAIL, story
 from pytest_spip.resume import Interrupted
-from pytest_spip.session import Planner, Run
+from pytest_spip.session import Run
 from pytest_spip.slots import Need
 from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import MAIN, Workbench

@@ -24,7 +24,7 @@ from pytest_spip.report.analysis import Summary
 from pytest_spip.web import redact
 
 if TYPE_CHECKING:
-    from pytest_spip.session import Planner
+    from pytest_spip.planner import Planner
 
 __all__ = ["Interrupted", "index_names", "is_complete", "resumed_settings", "settings_to_plain"]
 

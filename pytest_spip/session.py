@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import json
@@ -15,17 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from pytest_spip.closing import sum_up
-from pytest_spip.compose.base import BaseRepository, check_git
+from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, sweep
-from pytest_spip.disk import open_cache
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
-from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
+from pytest_spip.errors import SpipError
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
@@ -43,16 +37,9 @@ from pytest_spip.model import (
     Result,
     Verdict,
 )
-from pytest_spip.options import Settings
-from pytest_spip.plan.index import list_project
-from pytest_spip.plan.interpreters import discover, parse_wanted, select
-from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
-from pytest_spip.plan.sources import PUBLIC_INDEX, user_indexes
-from pytest_spip.plan.versions import as_of, choose, parse_policy
-from pytest_spip.provision.needs import Wanted
-from pytest_spip.provision.project import Project, open_project
+from pytest_spip.plan.sources import PUBLIC_INDEX
+from pytest_spip.planner import Planner
 from pytest_spip.provision.provisioner import Provisioner
-from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.record.costs import Costs, estimate, remembered
 from pytest_spip.record.host import cpu_times
 from pytest_spip.record.rundb import RunWriter
@@ -63,150 +50,14 @@ from pytest_spip.report.progress import Progress
 from pytest_spip.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
-from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
-from pytest_spip.web import Web, redact
+from pytest_spip.web import redact
 from pytest_spip.workbench import BenchSpec
 
-__all__ = ["Planner", "Run"]
+__all__ = ["Run"]
 
 PREJUDGED = 0.0005
 """Seconds that a combination takes in a worker which the plan decided."""
-
-
-class Planner:
-    """Makes the plan from what the user asked for, the indexes and this machine. Creates nothing but cache entries."""
-
-    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
-        self.settings = settings
-        self.date = settings.exclude_newer or date
-        self.indexes = user_indexes(environ, rootdir)
-        self.requirements = [parse_requirement(text) for text in settings.matrix]
-        self._wanted = parse_wanted(settings.python)
-        self._policy = parse_policy(settings.versions)
-        check_cross(self.requirements, self._policy, cross=settings.cross)
-        self._environ = environ
-        find_uv()
-        check_git()
-        self.sandbox = choose_sandbox(settings.sandbox, network=settings.network, env=settings.env, environ=environ)
-        if settings.runner == "warm" and not has_fork_servers():
-            raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")
-        root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
-        self.cache = open_cache(rootdir / root)
-        self.web = Web([*self.indexes.urls, *self.indexes.find_links])
-        self.wanted = Wanted(settings.check == "suite", settings.with_, settings.extras, settings.groups)
-        self.project: Project | None = None
-        self._notes: list[str] = []
-
-    def plan(self, offered: Iterable[str], choose_combos: Callable[[list[Combo], Sequence[Interpreter]], None]) -> Plan:
-        """Return the frozen plan; ``offered`` are further interpreters, ``choose_combos`` may change the list in place.
-
-        Raises ``UsageProblem``, also for an index that cannot be read when there is nothing else to do.
-        """
-        interpreters = self._interpreters(offered)
-        releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
-        draft = make_plan(
-            self.requirements,
-            releases,
-            interpreters,
-            resolutions=["" if way == "highest" else way for way in self.settings.resolution],
-            cross=self.settings.cross,
-            sampled=self._policy == "pairwise",
-            exclude_newer=self.settings.exclude_newer,
-            notes=self._notes,
-        )
-        self.project = self._open_project(interpreters)
-        combos = list(draft.combos)
-        if self.project:
-            combos = without_old_pythons(combos, interpreters, self.project.name, self.project.sdist.requires_python)
-        choose_combos(combos, interpreters)
-        return dataclasses.replace(draft, combos=tuple(numbered(combos)))
-
-    def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
-        if not self.settings.project:
-            return None
-        known = next(one for one in reversed(interpreters) if one.path)
-        uv = Uv(self.indexes, self.date, environ=self._environ)
-        project = open_project(Path(self.settings.project), self.wanted, known, self.cache, uv)
-        if any(canonicalize_name(one.name) == project.name for one in self.requirements):
-            what = f"{project.name} is what the matrix varies, and cannot be its own project"
-            raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
-        return project
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """What a person installs beside the releases, the user's project with its tests' requirements among it."""
-        if self.project is None:
-            return self.settings.with_
-        needs = self.project.needs
-        extras = f"[{','.join(needs.extras)}]" if needs.extras else ""
-        return (f"{self.settings.project}{extras}", *needs.requirements, *self.wanted.always(""))
-
-    def considered(self, project: str) -> Sequence[Release]:
-        """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
-        return self._dated(list_project(project, self.indexes, self.web, self.cache).releases)
-
-    def close(self) -> None:
-        """Give connections and the cache's workshop back."""
-        self.web.close()
-        self.cache.close()
-
-    def _interpreters(self, offered: Iterable[str]) -> tuple[Interpreter, ...]:
-        extra = [*offered, *(wish.path for wish in self._wanted if wish.path)]
-        chosen = select(discover(self._environ, self.cache, extra), self._wanted)
-        missing = [one for one in chosen if one.problem]
-        if missing and self._download(missing):
-            chosen = select(discover(self._environ, self.cache, extra), self._wanted)
-        found = [one for one in chosen if not one.problem]
-        if not found:
-            wanted = self.settings.python or "CPython >= 3.8"
-            mend = "name one that is installed; 'uv python install' brings more"
-            raise UsageProblem("--spip-python", f"no interpreter fits {wanted!r}", mend)
-        self._notes += [f"{one.problem}: its combinations are skipped" for one in chosen if one.problem]
-        return chosen
-
-    def _download(self, missing: Sequence[Interpreter]) -> bool:
-        """Have uv bring the interpreters that the machine lacks; tell whether it brought one."""
-        uv = Uv(self.indexes, environ=self._environ)
-        wishes = [one.id.removeprefix("missing-") for one in missing]
-        return any([uv.install_python(wish) for wish in wishes if "/" not in wish])  # noqa: C419  # all are tried
-
-    def _releases(self, requirement: Requirement) -> tuple[Release, ...] | Verdict:
-        """Return the releases chosen for a requirement; one bad project among many becomes a verdict of its own.
-
-        Of a cross each project is a part of every combination.
-        """
-        try:
-            return self._chosen(requirement)
-        except (UsageProblem, IndexProblem) as error:
-            if len(self.requirements) > 1 and not self.settings.cross:
-                return Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, _first_clause(error))
-            if isinstance(error, UsageProblem):
-                raise
-            raise UsageProblem(
-                "--spip-matrix", str(error), "check the network, UV_DEFAULT_INDEX and pip's index-url"
-            ) from error
-
-    def _chosen(self, requirement: Requirement) -> tuple[Release, ...]:
-        listing = list_project(requirement.name, self.indexes, self.web, self.cache)
-        self._notes += listing.notes
-        settings, known = self.settings, self._dated(listing.releases)
-        chosen = choose(known, requirement.specifier, self._policy, pre=settings.pre, yanked=settings.yanked)
-        if not chosen:
-            newest = known[-1].version if known else "none"
-            mend = "widen the specifier, or add --spip-pre or --spip-yanked"
-            raise UsageProblem(
-                "--spip-matrix", f"none of {len(known)} releases of {listing.package} fits (newest: {newest})", mend
-            )
-        return chosen
-
-    def _dated(self, releases: tuple[Release, ...]) -> tuple[Release, ...]:
-        """Return the releases that there were at the date that the user named, if any."""
-        return as_of(releases, datetime.datetime.fromisoformat(self.date)) if self.date else releases
-
-
-def _first_clause(error: SpipError) -> str:
-    return error.what if isinstance(error, UsageProblem) else str(error)
 
 
 class Run:

@@ -20,6 +20,7 @@ ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
 JOINTS = (
     "cli",
     "closing",
+    "planner",
     "session",
     "resume",
     "workbench",
