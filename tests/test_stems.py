@@ -104,7 +104,7 @@ STATE = """\
     def test_recursion(): tell([sys.getrecursionlimit(), sys.gettrace()])
     def test_limits():
         import resource
-        tell([resource.getrlimit(number) for number in range(16)])
+        tell([resource.getrlimit(number) for number in range(16) if number != resource.RLIMIT_MSGQUEUE])
     def test_rights():
         names = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp:", "Uid", "Gid", "Groups")
         tell([line for line in open("/proc/self/status") if line.startswith(names)])
@@ -229,6 +229,26 @@ def test_the_next_suite_does_not_suffer(attempt: Try, what: str) -> None:
     result = attempt({"test_next.py": code}, forked=None if what not in ("limits", "stopping") else False)
     assert result.verdict.outcome is Outcome.PASSED, result.tests
     assert attempt({"test_next.py": code}).verdict.outcome is Outcome.PASSED
+
+
+QUEUE = """\
+    import ctypes, os
+
+    def test_queue():
+        libc = ctypes.CDLL(None, use_errno=True)
+        queue = libc.mq_open(b"/left", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None)
+        assert queue >= 0, os.strerror(ctypes.get_errno())
+"""
+
+
+def test_message_queues_are_for_cold_suites(attempt: Try) -> None:
+    """A queue would outlive its suite in a stem: there is none, and the cold run counts."""
+    files = {"test_it.py": QUEUE}
+    assert [attempt(files, warm=warm).verdict.outcome for warm in (False, True, False)] == [
+        Outcome.PASSED,
+        Outcome.FAILED,
+        Outcome.PASSED,
+    ]
 
 
 @pytest.mark.parametrize("warm", [True, False])

@@ -73,7 +73,7 @@ def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
         info = tarfile.TarInfo(options["stem"] + "/PKG-INFO")
         info.mtime, info.size = time.time(), len(options["metadata"].encode())
         archive.addfile(info, io.BytesIO(options["metadata"].encode()))
-    return options["stem"] + ".tar.gz"
+    return f"{options['stem']}.tar.gz"
 
 
 def note_build(counter: Path) -> None:

@@ -126,6 +126,8 @@ class Stems:
             try:
                 self.channel.socket.close()
                 nowhere = [os.open(os.devnull, os.O_WRONLY) for _ in range(3)]
+                # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
+                resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
                 own = {**request, **wanted, "scripts": (), "sources": ()}
                 NEWBORN.be_child(self.sandbox, None, own, (theirs.fileno(), *nowhere))
             finally:
