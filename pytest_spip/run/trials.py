@@ -20,6 +20,7 @@ from pytest_spip.model import (
     Reason,
     Result,
     StoredWheel,
+    Test,
     Verdict,
 )
 from pytest_spip.run.metadata import metadata_problem
@@ -126,14 +127,8 @@ class _Import:
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
-        return Result(
-            ordinal=combo.ordinal,
-            verdict=verdict,
-            seconds=ended.seconds,
-            cpu_seconds=ended.cpu_seconds,
-            peak_rss=peak_rss or ended.peak_rss,
-            output="" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace),
-        )
+        output = "" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace)
+        return _measured(combo, ended, verdict, output, peak_rss=peak_rss)
 
 
 class _Command:
@@ -159,14 +154,8 @@ class _Command:
         return ()
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
-        return Result(
-            ordinal=combo.ordinal,
-            verdict=ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended),
-            seconds=ended.seconds,
-            cpu_seconds=ended.cpu_seconds,
-            peak_rss=ended.peak_rss,
-            output=ended.output[-STORY:],
-        )
+        verdict = ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended)
+        return _measured(combo, ended, verdict, ended.output[-STORY:])
 
 
 def _command_verdict(ended: Ended) -> Verdict:
@@ -205,15 +194,23 @@ class _Suite:
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
-        return Result(
-            ordinal=combo.ordinal,
-            verdict=verdict,
-            seconds=ended.seconds,
-            cpu_seconds=ended.cpu_seconds,
-            peak_rss=peak_rss or ended.peak_rss,
-            output="" if verdict.outcome is Outcome.PASSED else ended.output[-STORY:],
-            tests=tests,
-        )
+        output = "" if verdict.outcome is Outcome.PASSED else ended.output[-STORY:]
+        return _measured(combo, ended, verdict, output, peak_rss=peak_rss, tests=tests)
+
+
+def _measured(
+    combo: Combo, ended: Ended, verdict: Verdict, output: str, *, peak_rss: int = 0, tests: tuple[Test, ...] = ()
+) -> Result:
+    """Return the result with what its child took; ``peak_rss`` is the child's own word, if it gave one."""
+    return Result(
+        ordinal=combo.ordinal,
+        verdict=verdict,
+        seconds=ended.seconds,
+        cpu_seconds=ended.cpu_seconds,
+        peak_rss=peak_rss or ended.peak_rss,
+        output=output,
+        tests=tests,
+    )
 
 
 def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
