@@ -247,4 +247,4 @@ def test_damaged_telemetry_costs_no_verdict(make_machine: MakeMachine) -> None:
         assert sum(found.report["summary"]["untold"].values()) == 2
         assert "spip: telemetry: 2 of 2 combinations have no spans (gw0 damaged" in found.stdout, found.stdout
         trace = json.loads((found.project / "trace.json").read_text("utf-8"))
-        assert {lane.rpartition(" ")[0] for lane in by_lane(trace["traceEvents"])} == {"provisioning"}
+        assert {lane.rpartition(" ")[0] for lane in by_lane(trace["traceEvents"])} <= {"provisioning"}
