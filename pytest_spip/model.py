@@ -533,7 +533,8 @@ class Result:
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""
         plain = {name: getattr(self, name) for name in self.__slots__}  # not asdict(), which copies what is below
-        return plain | {"verdict": verdict_to_plain(self.verdict)}
+        tests = [tuple(test) for test in self.tests]  # execnet takes no named ones
+        return plain | {"verdict": verdict_to_plain(self.verdict), "tests": tests}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import execnet
+
 from pytest_spip.model import Outcome, Phase, Reason, Result, Test
 from pytest_spip.reports import NAMED, SHOWN, TAIL, properties, story
 from tests.support.rooms import result
@@ -17,6 +19,12 @@ def suite(count: int, detail: str = "AssertionError: no (t.py:1)\nE  no") -> Res
     return result(
         0, Outcome.FAILED, Reason.TEST_FAILED, told, Phase.TEST, tests=tuple(tests), output="raw", reproduce="uv run"
     )
+
+
+def test_result_travels() -> None:
+    """A worker that is a pytest session sends results as execnet takes them, and they arrive as they were."""
+    sent = execnet.loads(execnet.dumps(suite(2).to_plain()))
+    assert Result.from_plain(sent) == suite(2)
 
 
 def test_story_of_tests() -> None:
