@@ -103,7 +103,22 @@ def tried(trial: Trial, combo: Combo, environment: Environment, limits: Limits, 
     return trial.result(combo, environment, attempt(), limits)
 
 
-class _Import:
+class _Program:
+    """What a check is unless it says otherwise: a program alone, with nothing to import warm, to fork or to compile."""
+
+    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def stem(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
+    ) -> Stem | None:
+        return None
+
+    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+        return ()
+
+
+class _Import(_Program):
     """The import of all public modules of the release, in a cross of those of all releases, in their order."""
 
     warm, streams = True, False
@@ -114,11 +129,6 @@ class _Import:
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         modules = self.modules(combo, environment)
         return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
-
-    def stem(
-        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> Stem | None:
-        return None
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         kind, *fields = ended.result.split(b"\0")
@@ -131,7 +141,7 @@ class _Import:
         return _measured(combo, ended, verdict, output, peak_rss=peak_rss)
 
 
-class _Command:
+class _Command(_Program):
     """A program of the environment, or of the system, which is to end with exit status 0."""
 
     warm, streams = False, False
@@ -139,19 +149,8 @@ class _Command:
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words
 
-    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
-        return ()
-
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         return (ENV, *self._words)
-
-    def stem(
-        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> Stem | None:
-        return None
-
-    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
-        return ()
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict = ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended)
@@ -167,7 +166,7 @@ def _command_verdict(ended: Ended) -> Verdict:
     return Verdict(Outcome.FAILED, Phase.TEST, Reason.COMMAND_FAILED, detail)
 
 
-class _Suite:
+class _Suite(_Program):
     """A test suite that lies in the working directory, run by the environment's own pytest."""
 
     warm, streams = False, True
@@ -175,9 +174,6 @@ class _Suite:
     def __init__(self, words: Sequence[str], *, network: bool) -> None:
         self._words = words
         self._network = network
-
-    def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         trace = f"{composed.site}/" if composed.uncompiled else ""
