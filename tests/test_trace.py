@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -245,6 +246,8 @@ def test_damaged_telemetry_costs_no_verdict(make_machine: MakeMachine) -> None:
     for name, found in machine.run_all({name: {"arguments": arguments} for name in WAYS}).items():
         assert found.outcomes == {f"good[1-{LABEL}]": "passed", f"bad[1-{LABEL}]": "failed"}, name
         assert sum(found.report["summary"]["untold"].values()) == 2
-        assert "spip: telemetry: 2 of 2 combinations have no spans (gw0 damaged" in found.stdout, found.stdout
+        # Either worker may have run both: the other one, late, told nothing that could be damaged.
+        told = r"spip: telemetry: 2 of 2 combinations have no spans \(gw\d damaged"
+        assert re.search(told, found.stdout), found.stdout
         trace = json.loads((found.project / "trace.json").read_text("utf-8"))
         assert {lane.rpartition(" ")[0] for lane in by_lane(trace["traceEvents"])} <= {"provisioning"}
