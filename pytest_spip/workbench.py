@@ -429,7 +429,7 @@ def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
 
 def _runner(spec: BenchSpec, worker: str) -> Runner:
     """Return the runner that this system, and the sandbox that was chosen, allow."""
-    trial = trial_of(spec.check, network=spec.sandbox.network)
+    trial = trial_of(spec.check, network=spec.sandbox.network, shared=bool(spec.project))
     if not has_fork_servers():
         return AloneRunner(trial, spec.sandbox)
     closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}

@@ -6,12 +6,13 @@ import dataclasses
 import importlib.metadata
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
 from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel
-from pytest_spip.run.stems import stem_of
+from pytest_spip.run.runner import NONE
+from pytest_spip.run.stems import stems_of
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_installed, shared_bases
 from tests.support.ways import must_work, shared_way
 
@@ -308,8 +309,18 @@ def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
     """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
     wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)
     composed = Composed("/p", "/p/bin/python", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels})
-    assert stem_of(["pluggy"], environment(*wheels), composed, LIMITS, (), {}) is None
-    assert stem_of(["other"], environment(*wheels), composed, LIMITS, (), {"PYTHONPATH": "src"}) is None
-    assert stem_of(["other"], environment(*wheels[1:]), composed, LIMITS, (), {}) is None
-    assert stem_of(["other", "pygments"], environment(*wheels), composed, LIMITS, (), {}) is None
-    assert stem_of(["other"], environment(*wheels), composed, LIMITS, (), {}) is not None
+
+    def count(
+        tried: Sequence[str], wheels: Sequence[StoredWheel], variables: Mapping[str, str] = NONE, *, begun: bool = True
+    ) -> int:
+        return len(
+            stems_of(tried, environment(*wheels), composed, LIMITS, lambda word: (word,), variables, begun=begun)
+        )
+
+    assert count(["pluggy"], wheels) == 0
+    assert count(["other"], wheels, {"PYTHONPATH": "src"}) == 0
+    assert count(["other"], wheels[1:]) == 0
+    assert count(["other", "pygments"], wheels) == 0
+    assert [count(["other"], wheels, begun=begun) for begun in (False, True)] == [1, 2]
+    plugin = filed(bases.cache, "plug", "1.0", {"plug.py": PLUGIN}, entry_points="[pytest11]\nplug = plug\n")
+    assert count(["other"], [*wheels, plugin]) == 1

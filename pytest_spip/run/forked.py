@@ -79,7 +79,7 @@ class ForkRunner:
             layers=composed.layers,
             scripts=composed.scripts,
             command=program,
-            stem=self._trial.stem(combo, environment, composed, limits, own) if warm else None,
+            stems=self._trial.stems(combo, environment, composed, limits, own) if warm else (),
             streams=self._trial.streams,
             environment=variables if forks else own,
         )

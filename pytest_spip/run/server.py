@@ -72,10 +72,10 @@ class Setup:
 class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
 
-    ``stem`` may be forked for the command instead of starting it. ``streams`` keeps the result also of a child that does not
-    come to its end. ``environment`` are the command's variables, or what a warm child has beside those of ``Setup``. With
-    ``apart`` its stderr is the result, and both streams come complete, as they are; ``stdin`` is what it reads. What ``stays``
-    works in the environment that :meth:`ForkServer.stay` composed.
+    The first of ``stems`` that can be had is forked for the command instead of starting it. ``streams`` keeps the result also of
+    a child that does not come to its end. ``environment`` are the command's variables, or what a warm child has beside those of
+    ``Setup``. With ``apart`` its stderr is the result, and both streams come complete, as they are; ``stdin`` is what it reads.
+    What ``stays`` works in the environment that :meth:`ForkServer.stay` composed.
     """
 
     cwd: str
@@ -87,7 +87,7 @@ class Request:
     layers: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
-    stem: Stem | None = None
+    stems: tuple[Stem, ...] = ()
     streams: bool = False
     apart: bool = False
     stdin: str = ""
@@ -106,7 +106,7 @@ class Request:
             "layers": self.layers,
             "scripts": self.scripts,
             "command": self.command,
-            "stem": self.stem.to_plain() if self.stem else None,
+            "stems": [stem.to_plain() for stem in self.stems],
             "streams": self.streams,
             "apart": self.apart,
             "stdin": self.stdin,

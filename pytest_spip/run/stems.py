@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email.parser
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
 
-__all__ = ["Stem", "stem_of"]
+__all__ = ["Stem", "stems_of"]
 
 FRIENDS = (
     "attrs",
@@ -28,6 +28,9 @@ FRIENDS = (
     "zipp",
 )
 """What some pytest looks for without requiring it. A child that would find more than its stem did runs cold."""
+
+BEGUN = "session"
+"""Tells a stem to begin its session."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,28 +47,41 @@ class Stem:
         return {name: getattr(self, name) for name in self.__slots__} | {"environment": dict(self.environment)}
 
 
-def stem_of(
+def stems_of(
     packages: Collection[str],
     environment: Environment,
     composed: Composed,
     limits: Limits,
-    command: tuple[str, ...],
+    program: Callable[[str], tuple[str, ...]],
     variables: Mapping[str, str],
-) -> Stem | None:
-    """Return the stem that may be forked for a combination of packages; None when it must run cold.
+    *,
+    begun: bool,
+) -> tuple[Stem, ...]:
+    """Return the stems that may be forked for a combination of packages, the best first; none when it must run cold.
 
-    None, too, where pytest is what is tried, or where variables change how an interpreter starts.
+    That is, too, where pytest is what is tried, or where variables change how an interpreter starts. ``program`` gives the
+    program of a stem for a word, or for none where its session is not to be begun. With ``begun`` one comes first whose
+    session is, which pays for a tree that many combinations have; nobody's code may be part of it, so not with plugins.
     """
     tried = {canonicalize_name(package) for package in packages}
     wheels = _loaded(environment.wheels, tried)
     if not wheels or not composed.layer_of or any(wheel.name in tried for wheel in wheels):
-        return None
+        return ()
     if any(name.startswith("PYTHON") for name in variables):
-        return None
+        return ()
     names = {composed.layer_of[wheel.sha256] for wheel in wheels}
+    trees = set(composed.layers).difference(composed.layer_of.values())
     hashes = sorted(wheel.sha256 for wheel in wheels)
-    key = digest(hashes, command, dict(variables), limits.memory, limits.file_size)
-    return Stem(key, tuple(layer for layer in composed.layers if layer in names), command, variables)
+
+    def stem(word: str, shown: Collection[str]) -> Stem:
+        command, layers = program(word), tuple(layer for layer in composed.layers if layer in shown)
+        key = digest(hashes, layers if word else (), command, dict(variables), limits.memory, limits.file_size)
+        return Stem(key, layers, command, variables)
+
+    plain = stem("", names)
+    if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
+        return (plain,)
+    return stem(BEGUN, names | trees), plain
 
 
 def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[StoredWheel, ...]:
@@ -87,6 +103,13 @@ def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[Stor
 
 
 @functools.lru_cache(maxsize=512)  # a filed wheel never changes
+def _is_plugin(root: str) -> bool:
+    """Tell whether a wheel brings plugins of pytest's."""
+    paths = Path(root).glob("*lib/*.dist-info/entry_points.txt")
+    return any("pytest11" in path.read_text("utf-8", "replace") for path in paths)
+
+
+@functools.lru_cache(maxsize=512)
 def _required(root: str) -> tuple[str, ...]:
     """Return the names that a wheel requires without extras, by whatever markers."""
     names: list[str] = []

@@ -27,7 +27,7 @@ from pytest_spip.run.metadata import metadata_problem
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.stems import Stem, stem_of
+from pytest_spip.run.stems import Stem, stems_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
 
 __all__ = ["SHARING", "Trial", "child_environment", "trial_of", "tried"]
@@ -70,10 +70,10 @@ class Trial(Protocol):
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         """Return the program of a cold child; ``RESULT`` and ``NONCE`` in it become descriptors."""
 
-    def stem(
+    def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> Stem | None:
-        """Return the process that a server may fork for the program instead of starting it; None when there can be none.
+    ) -> tuple[Stem, ...]:
+        """Return the processes of which a server may fork one for the program instead of starting it, the best first.
 
         ``variables`` are those of all combinations.
         """
@@ -85,11 +85,14 @@ class Trial(Protocol):
         """Return what the child's end means."""
 
 
-def trial_of(check: Check, *, network: bool) -> Trial:
-    """Return the trial for a check; ``network`` tells whether the sandbox is open to it."""
+def trial_of(check: Check, *, network: bool, shared: bool = False) -> Trial:
+    """Return the trial for a check.
+
+    ``network`` tells whether the sandbox is open to it, ``shared`` whether combinations have one suite and not each its own.
+    """
     match check.kind:
         case "suite":
-            return _Suite(check.words, network=network)
+            return _Suite(check.words, network=network, shared=shared)
         case "command":
             return _Command(check.words)
     return _Import()
@@ -109,10 +112,10 @@ class _Program:
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
         return ()
 
-    def stem(
+    def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> Stem | None:
-        return None
+    ) -> tuple[Stem, ...]:
+        return ()
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         return ()
@@ -171,19 +174,23 @@ class _Suite(_Program):
 
     warm, streams = False, True
 
-    def __init__(self, words: Sequence[str], *, network: bool) -> None:
+    def __init__(self, words: Sequence[str], *, network: bool, shared: bool) -> None:
         self._words = words
         self._network = network
+        self._shared = shared
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         trace = f"{composed.site}/" if composed.uncompiled else ""
         return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, trace, *self._words)
 
-    def stem(
+    def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> Stem | None:
-        command = (composed.python, "-u", CHECK_SUITE, RESULT, "stem", "", *self._words)
-        return stem_of([package for package, _ in combo.releases], environment, composed, limits, command, variables)
+    ) -> tuple[Stem, ...]:
+        def program(word: str) -> tuple[str, ...]:
+            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", word, *self._words)
+
+        packages = [package for package, _ in combo.releases]
+        return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         return _below(top, suite_sources(ended.result))

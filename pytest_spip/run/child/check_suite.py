@@ -39,11 +39,17 @@ def peak_rss():
 class Teller:
     """A plugin of pytest's that tells what becomes of each test."""
 
-    def __init__(self, descriptor):
-        self.descriptor = descriptor
-        self.process = os.getpid()
+    def __init__(self):
+        self.descriptor = self.process = None
+        self.nonce = self.trace = ""
         self.left = ALL
         self.parts = {}
+
+    def begin(self, result, nonce, trace, *_):
+        """Take in where to tell, and what."""
+        self.descriptor, self.process = int(result), os.getpid()
+        self.nonce, self.trace = int(nonce), trace
+        os.set_inheritable(self.descriptor, False)  # what tests start has nothing to tell
 
     def tell(self, *fields):
         """Write a line; what a test forked has nothing to tell."""
@@ -144,24 +150,29 @@ def loaded(name):
 def main(result, nonce, trace, *arguments):
     """Be pytest, for a session."""
     del sys.path[0]  # this file's directory
-    leave = sys.exit
-    if nonce == "stem":
-        stem = loaded("stem.py")
-        result, nonce, trace, *arguments = stem["main"](int(result), arguments)
-        leave = stem["leave"]
+    teller, plugins, leave = Teller(), [], sys.exit
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
-    descriptor = int(result)
-    os.set_inheritable(descriptor, False)  # what tests start has nothing to tell
-    teller = Teller(descriptor)
+    if nonce == "stem":
+        defined = loaded("stem.py")
+        stem, leave = defined["Stem"](int(result), bool(trace)), defined["leave"]
+        stem.load(arguments)
+        if trace:
+            plugins = [defined["Begun"](stem, teller.begin)]
+        else:
+            teller.begin(*stem.fork())
+    else:
+        teller.begin(result, nonce, trace)
     pytest = import_pytest(teller)
     status = 1
     if pytest is not None:
-        status = int(pytest.main(["-p", "no:cacheprovider", *arguments], plugins=[teller]))
-        if trace:
-            teller.tell("sources", *sources_below(trace))
+        status = int(pytest.main(["-p", "no:cacheprovider", *arguments], plugins=[teller, *plugins]))
+        if teller.descriptor is None:
+            stem.give_up("its session ended before it had begun")
+        if teller.trace:
+            teller.tell("sources", *sources_below(teller.trace))
         teller.tell("end", status, peak_rss())
-    if os.getpid() == teller.process and int(nonce) >= 0:
-        os.write(descriptor, os.read(int(nonce), 64) + b"\n")
+    if os.getpid() == teller.process and teller.nonce >= 0:
+        os.write(teller.descriptor, os.read(teller.nonce, 64) + b"\n")
     leave(status)
 
 

@@ -15,8 +15,8 @@ parts. The first part is JSON, what follows it bytes.
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
-                                    "stem"                 to fork for the command, see stems.py: "key", "layers", "command",
-                                                           "environment"; or nothing
+                                    "stems"                to fork for the command, the first that can be had, see stems.py:
+                                                           "key", "layers", "command", "environment" of each
                                     "sources"              to compile instead of all that, see bytecode.py
                                     "streams"              the result counts as far as it came, and the nonce ends it
                                     "apart"                stderr is the result; "stdin", a text, is the command's stdin

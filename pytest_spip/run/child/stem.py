@@ -1,6 +1,6 @@
 """Runs inside a combination's interpreter, loaded by check_suite.py: loads pytest once, and is forked for suites after that.
 
-    python -u check_suite.py CONTROL stem "" ARGUMENT...
+    python -u check_suite.py CONTROL stem SESSION ARGUMENT...
 
 CONTROL is a socket of packets to the fork server, see stems.py, which lays environments over the place where this one lies.
 
@@ -10,7 +10,9 @@ CONTROL is a socket of packets to the fork server, see stems.py, which lays envi
     child:  {"pid", "cold"}              it runs the suite; cold says why it becomes that program instead, or nothing
 
 Until it forks, a stem is what a cold program is before pytest looks at the first plugin of the environment. It holds what it
-looked for and found, and a child that would find anything else becomes a cold program.
+looked for and found, and a child that would find anything else becomes a cold program. With SESSION, which is a word or
+empty, it goes further: the tree with the suite is there already, and its session has begun when it forks, as far as it goes
+without the tree's code. That is for environments that bring no plugins.
 Standard library only, syntax of Python 3.7; nothing imports this file.
 """
 
@@ -24,6 +26,8 @@ NEVER = {"cacheprovider", "stepwise"}
 """Plugins that check_suite.py keeps out: without the first there is no second."""
 PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
 """Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
+SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""What a session would look for above a tree without settings. An environment has such a file if a wheel brings it."""
 IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """Variables without which the code of .pth files that name them does nothing."""
 
@@ -52,6 +56,8 @@ def load_pytest(words):
     for name in names:
         if name not in blocked(words):
             __import__("_pytest." + name)
+    if "debugging" not in blocked(words):
+        __import__("pdb")  # which that one imports as soon as it is configured
 
 
 def state_of(path):
@@ -74,19 +80,58 @@ def origin_of(name):
     return None if spec is None else spec.origin
 
 
-def known_of(looked):
-    """Return, by name, where the environment's modules were found, and the states of their files.
+class Known:
+    """What a stem found in its environment: the origins of modules by name, the states of files, what lay beside them.
 
     Names that are absent are told as such; what the standard library has cannot come from anywhere else.
     """
-    top, names = sys.prefix + os.sep, {}
-    for name in looked:
-        module = sys.modules.get(name)
-        origin = origin_of(name) if module is None else getattr(module.__spec__, "origin", None)
-        if module is None or (origin or "").startswith(top):
-            names[name] = origin
-    files = [origin for origin in names.values() if origin]
-    return names, {path: state_of(path) for path in (*files, os.path.join(sys.prefix, "pyvenv.cfg"))}
+
+    def __init__(self, looked):
+        top, self.names = sys.prefix + os.sep, {}
+        for name in looked:
+            module = sys.modules.get(name)
+            origin = origin_of(name) if module is None else getattr(module.__spec__, "origin", None)
+            if module is None or (origin or "").startswith(top):
+                self.names[name] = origin
+        origins = [origin for origin in self.names.values() if origin]
+        self.states = {path: state_of(path) for path in (*origins, os.path.join(sys.prefix, "pyvenv.cfg"))}
+        self.path = list(sys.path)
+        self.roots = [path for path in sys.path if path.startswith(top)]
+        self.tops = {name.partition(".")[0] for name in self.names}
+        self.packages = {os.path.dirname(origin) for origin in origins}.difference(self.roots)
+        self.entries = self.found()
+        self.plugins = plugins_below(self.roots)
+
+    def found(self):
+        """Return what lies where modules were looked for: all of packages, of site-packages what could be one of those names."""
+        found = {
+            root: {name for name in os.listdir(root) if name.partition(".")[0] in self.tops} for root in self.roots
+        }
+        return {**found, **{place: {*os.listdir(place)} - {"__pycache__"} for place in self.packages}}
+
+    def change(self):
+        """Say which file or module is another than it was."""
+        for path, state in self.states.items():
+            if state_of(path) != state:
+                return path
+        if sys.path == self.path and self.found() == self.entries:
+            return ""
+        return next((name for name, origin in self.names.items() if origin_of(name) != origin), "")
+
+
+def plugins_below(roots):
+    """Return the metadata that name plugins of pytest's."""
+    found = [os.path.join(root, name, "entry_points.txt") for root in roots for name in os.listdir(root)]
+    return [path for path in sorted(found) if path.endswith("-info/entry_points.txt") and b"pytest11" in content(path)]
+
+
+def content(path):
+    """Return what is in a file; nothing for one that is not there."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
 
 
 def unfit():
@@ -110,38 +155,41 @@ def path_code(site):
 
 def harmless(path):
     """Tell whether what a .pth file runs may as well run after the import of pytest."""
-    with open(path, "rb") as stream:
-        text = stream.read().decode("utf-8", "replace")
+    text = content(path).decode("utf-8", "replace")
     if any(path.endswith(end) and word in text for end, word in PATH_CODE):
         return True
     code = [line for line in text.splitlines() if line.startswith(("import ", "import\t"))]
     return all(any(name in line for name in IDLE_CODE) for line in code) and not any(map(os.environ.get, IDLE_CODE))
 
 
-def stale(site, known):
-    """Say why a cold program would load another pytest here; nothing when it would load this one."""
-    names, files = known
+def stale(site, known, session):
+    """Say why a cold program would load another pytest here, or begin another session; nothing when it would be the same."""
     if path_code(site):
         return path_code(site)
     sys.path_importer_cache.clear()
     sys.modules["importlib"].invalidate_caches()
     sys.modules["site"].addsitedir(site)
-    for path, state in files.items():
-        if state_of(path) != state:
-            return path
-    return next((name for name, origin in names.items() if origin_of(name) != origin), "")
+    settings = (os.path.join(sys.prefix, name) for name in SETTINGS)
+    if session and (plugins_below(known.roots) != known.plugins or any(map(os.path.exists, settings))):
+        return "other plugins or settings"
+    return known.change()
+
+
+def borrowed(name):
+    """Return a module, which is not left in sight if it was not."""
+    had = name in sys.modules
+    module = __import__(name)
+    if not had:
+        del sys.modules[name]
+    return module
 
 
 def receive(control):
-    """Return a request and its descriptors; the module for that is not left in sight if it was not."""
-    had = "_socket" in sys.modules
-    import _socket
-
-    channel = _socket.socket(fileno=control)
-    text, extra, _, _ = channel.recvmsg(1 << 20, _socket.CMSG_SPACE(3 * 4))
+    """Return a request and its descriptors."""
+    socket = borrowed("_socket")
+    channel = socket.socket(fileno=control)
+    text, extra, _, _ = channel.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
     channel.detach()
-    if not had:
-        del sys.modules["_socket"]
     data = extra[0][2]
     return json.loads(text.decode()), [int.from_bytes(data[at : at + 4], sys.byteorder) for at in (0, 4, 8)]
 
@@ -156,7 +204,7 @@ def leave_parent():
     os.close(waiting)
 
 
-def be_child(control, known):
+def be_child(control, known, session):
     """Become what the server asks for, and return the arguments of the cold program that does the same."""
     request, (result, output, nonce) = receive(control)
     leave_parent()
@@ -172,7 +220,7 @@ def be_child(control, known):
     os.environ.update(request["environment"])
     numbers = {"<result>": str(result), "<nonce>": str(nonce)}
     command = [numbers.get(word, word) for word in request["command"]]
-    why = stale(request["site"], known)
+    why = stale(request["site"], known, session)
     os.write(control, json.dumps({"pid": os.getpid(), "cold": why[:500]}).encode())
     os.close(control)
     if why:
@@ -208,31 +256,60 @@ def leave(status):
     os._exit(status)
 
 
-def main(control, words):
-    """Be a stem; returns in children, with their arguments."""
-    os.set_inheritable(control, False)
-    looked = Looked()
-    if any(name.endswith(".pth") for path in sys.path if path.startswith(sys.prefix) for name in os.listdir(path)):
-        os.write(control, b"its own wheels bring .pth files")
+class Stem:
+    """This process, until it is forked. ``session`` tells whether its session has begun by then."""
+
+    def __init__(self, control, session):
+        os.set_inheritable(control, False)
+        self.control = control
+        self.session = session
+        self.looked = Looked()
+
+    def load(self, words):
+        """Load pytest for a session with these arguments."""
+        if any(name.endswith(".pth") for path in sys.path if path.startswith(sys.prefix) for name in os.listdir(path)):
+            self.give_up("its own wheels bring .pth files")
+        sys.meta_path.insert(0, self.looked)
+        try:
+            load_pytest(words)
+        except BaseException as error:
+            self.give_up("%s: %s" % (type(error).__name__, error))
+
+    def give_up(self, why):
+        """Tell why this can be no stem, and end."""
+        os.write(self.control, why.encode("utf-8", "replace")[:500])
         os._exit(0)
-    sys.meta_path.insert(0, looked)
-    try:
-        load_pytest(words)
-        why = unfit()
-    except BaseException as error:
-        why = "%s: %s" % (type(error).__name__, error)
-    sys.meta_path.remove(looked)
-    os.chdir("/")
-    known = known_of(looked.names)
-    os.write(control, why.encode("utf-8", "replace")[:500] or b"ready")
-    if why:
+
+    def fork(self):
+        """Be forked, time and again; returns in children, with their arguments."""
+        sys.meta_path.remove(self.looked)
+        if unfit():
+            self.give_up(unfit())
+        os.chdir("/")
+        known = Known(self.looked.names)
+        gc = borrowed("gc")
+        gc.collect()
+        gc.freeze()  # or collections in children would look at all that is here, and have it copied
+        os.write(self.control, b"ready")
+        while os.read(self.control, 16) == b"fork":
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    return be_child(self.control, known, self.session)
+                except BaseException:
+                    os._exit(70)
+            os.waitpid(pid, 0)
         os._exit(0)
-    while os.read(control, 16) == b"fork":
-        pid = os.fork()
-        if pid == 0:
-            try:
-                return be_child(control, known)
-            except BaseException:
-                os._exit(70)
-        os.waitpid(pid, 0)
-    os._exit(0)
+
+
+class Begun:
+    """A plugin of pytest's that lets a stem be forked before any code of the tree runs; children ``begin`` what they are to do."""
+
+    def __init__(self, stem, begin):
+        def fork():
+            begin(*stem.fork())
+            yield
+
+        # Before anything else is wrapped around it: what catches output, for one, holds descriptors that children replace.
+        hook = sys.modules["pytest"].hookimpl(hookwrapper=True, tryfirst=True)
+        self.pytest_load_initial_conftests = hook(fork)

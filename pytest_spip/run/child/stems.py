@@ -102,19 +102,26 @@ class Stems:
 
     def bear(self, request, descriptors):
         """Return pid and warmth of a child, or a pid of 0 when no stem can have one."""
-        wanted = request["stem"]
-        if not wanted or wanted["key"] in self.unfit:
-            return 0, False
-        stem = self.known.pop(wanted["key"], None) or self.plant(request, wanted)
+        stem = next(filter(None, (self.found(request, wanted) for wanted in request["stems"])), None)
         if stem is None:
-            self.unfit.add(wanted["key"])
             return 0, False
-        self.known[wanted["key"]] = stem
         try:
             return stem.bear(request, descriptors)
         except (OSError, ValueError, KeyError, TypeError):
             self.give_up()
             return 0, False
+
+    def found(self, request, wanted):
+        """Return a stem that is wanted; None when its pytest cannot be one."""
+        key = wanted["key"]
+        if key in self.unfit:
+            return None
+        stem = self.known.pop(key, None) or self.plant(request, wanted)
+        if stem is None:
+            self.unfit.add(key)
+        else:
+            self.known[key] = stem
+        return stem
 
     def plant(self, request, wanted):
         """Return a new stem; None when its pytest cannot be one."""
