@@ -7,10 +7,11 @@ import importlib.metadata
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
-from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel
+from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel, digest
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.stems import stems_of
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_installed, shared_bases
@@ -123,13 +124,20 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
     return shared_bases(tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture(params=[False, True], ids=["loaded", "begun"])
+def begun(request: pytest.FixtureRequest) -> bool:
+    """Whether stems begin the suites' sessions, or have pytest loaded and no more."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases) -> Iterator[Try]:
+def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases, *, begun: bool) -> Iterator[Try]:
     """Return a function that runs a suite in some way; ``warm`` tells whether it did not need a program, or None."""
     must_work(3)
     made = adopting()
     next(made)
-    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3", SUITE)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3", SUITE, shared=begun)
+    trees: dict[str, Path] = {}
 
     def attempt(
         files: Mapping[str, str],
@@ -138,12 +146,14 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases) -> Iterator[
         forked: bool | None = None,
         python: str = LATEST,
     ) -> Result:
-        tree = tmp_path_factory.mktemp("tree")
-        for name, text in files.items():
-            (tree / name).write_text(textwrap.dedent(text))
+        known = digest(dict(files))
+        if known not in trees:
+            trees[known] = tmp_path_factory.mktemp("tree")
+            for name, text in files.items():
+                (trees[known] / name).write_text(textwrap.dedent(text))
         demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
         wheels = [*(filed_installed(bases.cache, name) for name in PYTEST), demo, *more]
-        chosen = dataclasses.replace(environment(*wheels), tree=str(tree))
+        chosen = dataclasses.replace(environment(*wheels), tree=str(trees[known]))
         with way.composed(python, chosen) as composed:
             result = way.runner.run(combo(python=bases.pythons[python]), chosen, composed, LIMITS, warm=warm)
         assert result.runner == ("warm" if (warm if forked is None else forked) else "cold")
@@ -168,6 +178,31 @@ def test_warm_and_cold_agree(attempt: Try, bases: Bases, python: str) -> None:
     warm, cold = (attempt(FILES, plugin, warm=how, python=python) for how in (True, False))
     assert shown(warm) == shown(cold)
     assert {test.outcome for test in warm.tests} == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
+
+
+PLUGINS = """\
+    def test_plugins(request):
+        raise AssertionError([type(one).__name__ for one in request.config.pluginmanager.get_plugins()])
+"""
+
+
+def test_sessions_begin_where_no_plugin_has_a_say(attempt: Try, bases: Bases, *, begun: bool) -> None:
+    """A stem has begun a suite's session when it is forked, unless the environment brings plugins, or the session must fail."""
+    plugin = filed(bases.cache, "plug", "1.0", {"plug.py": PLUGIN}, entry_points="[pytest11]\nplug = plug\n")
+    files = {"test_plugins.py": PLUGINS}
+    assert ("Begun" in attempt(files).tests[0].detail) == begun
+    assert "Begun" not in attempt(files, plugin).tests[0].detail
+    missing = {**FILES, "pytest.ini": "[pytest]\naddopts = -p nosuch\n"}
+    assert shown(attempt(missing)) == shown(attempt(missing, warm=False))
+
+
+def test_settings_above_the_tree_count(attempt: Try, bases: Bases, *, begun: bool) -> None:
+    """Settings that a wheel brings apply to a tree without any, as they do in a cold program."""
+    data = {"settings-1.0.data/data/pytest.ini": "[pytest]\naddopts = -k good\n"}
+    other = filed(bases.cache, "settings", "1.0", data)
+    files = {"test_it.py": "def test_good(): pass\ndef test_bad(): assert False\n"}
+    assert len(attempt(files).tests) == 2
+    assert shown(attempt(files, other, forked=not begun)) == shown(attempt(files, other, warm=False))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +250,7 @@ SPOILING = {
 
 
 @pytest.mark.parametrize("what", SPOILING)
-def test_the_next_suite_does_not_suffer(attempt: Try, what: str) -> None:
+def test_the_next_suite_does_not_suffer(attempt: Try, what: str, *, begun: bool) -> None:
     """Whatever a suite leaves, or does to processes that it finds, the next one passes and finds nothing."""
     attempt({"test_first.py": f"def test_first():\n    {SPOILING[what]}\n"})
     code = """\
@@ -227,7 +262,9 @@ def test_the_next_suite_does_not_suffer(attempt: Try, what: str) -> None:
             assert os.get_blocking(1)
             [os.close(os.open("/dev/null", os.O_RDONLY)) for _ in range(64)]
     """
-    result = attempt({"test_next.py": code}, forked=None if what not in ("limits", "stopping") else False)
+    # A stem that has suffered is given up; another suite's session has another one.
+    suffers = what in ("limits", "stopping") and not begun
+    result = attempt({"test_next.py": code}, forked=False if suffers else None)
     assert result.verdict.outcome is Outcome.PASSED, result.tests
     assert attempt({"test_next.py": code}).verdict.outcome is Outcome.PASSED
 
@@ -260,7 +297,7 @@ def test_nobody_reaches_a_stem(attempt: Try, *, warm: bool) -> None:
         import os
         def test_others():
             others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-            assert len(others) == 2  # server and stem
+            assert len(others) >= 2  # server and stems
             for name in others:
                 for file in ("mem", "fd/0", "environ"):
                     try:

@@ -47,12 +47,12 @@ def must_work(level: int) -> None:
 class Way:
     """One way, with environments of all Pythons to go it in."""
 
-    def __init__(self, bases: Bases, name: str, check: Check) -> None:
+    def __init__(self, bases: Bases, name: str, check: Check, *, shared: bool) -> None:
         kind, _, level = name.partition("-")
-        self.name = f"{name}-{digest(check)[:8]}"
+        self.name = f"{name}-{digest(check, shared)[:8]}"
         self.warm = kind == "warm"
         self.level = int(level or 1)
-        self.trial = trial_of(check, network=False)
+        self.trial = trial_of(check, network=False, shared=shared)
         self._bases = bases
         self._room = bases.cache.root.parent / self.name
         self._room.mkdir()
@@ -101,6 +101,9 @@ class Way:
 
 
 @functools.cache
-def shared_way(session: Path, name: str, check: Check = IMPORT) -> Way:
-    """Return the only one for a check below a session's directory: its servers are started once."""
-    return Way(shared_bases(session), name, check)
+def shared_way(session: Path, name: str, check: Check = IMPORT, *, shared: bool = False) -> Way:
+    """Return the only one for a check below a session's directory: its servers are started once.
+
+    ``shared`` is as in ``trial_of``.
+    """
+    return Way(shared_bases(session), name, check, shared=shared)

@@ -204,8 +204,9 @@ def leave_parent():
     os.close(waiting)
 
 
-def be_child(control, known, session):
+def be_child(stem, known):
     """Become what the server asks for, and return the arguments of the cold program that does the same."""
+    control = stem.control
     request, (result, output, nonce) = receive(control)
     leave_parent()
     os.setsid()
@@ -215,12 +216,12 @@ def be_child(control, known, session):
     os.close(null)
     os.close(output)
     os.chdir(request["cwd"])
-    for name in set(os.environ) - set(request["environment"]):
+    for name in stem.variables.difference(request["environment"]):
         del os.environ[name]
     os.environ.update(request["environment"])
     numbers = {"<result>": str(result), "<nonce>": str(nonce)}
     command = [numbers.get(word, word) for word in request["command"]]
-    why = stale(request["site"], known, session)
+    why = stale(request["site"], known, stem.session)
     os.write(control, json.dumps({"pid": os.getpid(), "cold": why[:500]}).encode())
     os.close(control)
     if why:
@@ -263,6 +264,7 @@ class Stem:
         os.set_inheritable(control, False)
         self.control = control
         self.session = session
+        self.variables = frozenset(os.environ)  # what a session adds is its own
         self.looked = Looked()
 
     def load(self, words):
@@ -295,7 +297,7 @@ class Stem:
             pid = os.fork()
             if pid == 0:
                 try:
-                    return be_child(self.control, known, self.session)
+                    return be_child(self, known)
                 except BaseException:
                     os._exit(70)
             os.waitpid(pid, 0)
