@@ -42,8 +42,12 @@ def run(command: Sequence[str], directory: Path, env: Mapping[str, str]) -> Ende
 
 
 def environment(index_url: str) -> dict[str, str]:
-    """Return our environment with one index in it: the user's others would answer one tool and not the other."""
+    """Return our environment with one index in it: the user's others would answer one tool and not the other.
+
+    Everybody may keep bytecode, which some of the tools would not be let and others would.
+    """
     ours = {name: value for name, value in os.environ.items() if not _chooses_index(name)}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**ours, "UV_DEFAULT_INDEX": index_url, "UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull}
 
 

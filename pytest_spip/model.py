@@ -349,8 +349,9 @@ class Environment:
 class Composed:
     """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages.
 
-    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for;
-    ``layer_of`` names, by a wheel's sha256, its layer, where each wheel has one of its own.
+    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for, and
+    ``unrewritten`` is the layer to be made for the bytecode of a suite's tests, where that would pay; ``layer_of`` names, by a
+    wheel's sha256, its layer, where each wheel has one of its own.
     """
 
     prefix: str
@@ -361,8 +362,20 @@ class Composed:
     cwd: str
     layers: tuple[str, ...] = ()
     uncompiled: tuple[str, ...] = ()
+    unrewritten: str = ""
     scripts: tuple[tuple[str, str], ...] = ()
     layer_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def traced(self) -> str:
+        """The directory, with a slash, of whose modules it is worth knowing that they were imported; or nothing."""
+        return f"{self.prefix}/" if self.uncompiled or self.unrewritten else ""
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """The layers that are no wheel's but a suite's, where each wheel has one of its own."""
+        wheels = set(self.layer_of.values())
+        return tuple(layer for layer in self.layers if layer not in wheels) if wheels else ()
 
 
 class Span(NamedTuple):

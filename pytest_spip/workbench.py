@@ -287,7 +287,7 @@ class Workbench:
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
                 result = self._judged(combo, environment, composed, variables)
-                self._compile(combo, composed)
+                self._compile(combo, environment, composed, passed=result.verdict.outcome is Outcome.PASSED)
                 marks.append(time.perf_counter())
         except Exception as error:
             self._start_afresh()
@@ -318,8 +318,11 @@ class Workbench:
             return cold
         return warm if passed else cold
 
-    def _compile(self, combo: Combo, composed: Composed) -> None:
-        """Have layers that are met again bear bytecode from now on."""
+    def _compile(self, combo: Combo, environment: Environment, composed: Composed, *, passed: bool) -> None:
+        """Have layers that are met again bear bytecode from now on; that of tests once a suite has ``passed``, and met them all."""
+        if composed.unrewritten and passed:
+            rewritten = self._runner.rewritten(combo, environment, composed, self._limits)
+            self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
         bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
         for layer in composed.uncompiled if bytecode else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])

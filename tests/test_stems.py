@@ -182,18 +182,25 @@ def test_warm_and_cold_agree(attempt: Try, bases: Bases, python: str) -> None:
 
 PLUGINS = """\
     def test_plugins(request):
-        raise AssertionError([type(one).__name__ for one in request.config.pluginmanager.get_plugins()])
+        (begun,) = [one for one in request.config.pluginmanager.get_plugins() if getattr(one, "__name__", "") == "begun"] or [int]
+        raise AssertionError([name for name in dir(begun) if name.startswith("pytest_")])
 """
 
 
-def test_sessions_begin_where_no_plugin_has_a_say(attempt: Try, bases: Bases, *, begun: bool) -> None:
-    """A stem has begun a suite's session when it is forked, unless the environment brings plugins, or the session must fail."""
+def test_sessions_begin_as_far_as_nobody_has_a_say(attempt: Try, bases: Bases, *, begun: bool) -> None:
+    """A stem's session comes to collection, or to conftests where there are any; with plugins, or where it fails, nowhere."""
+
+    def come_to(files: dict[str, str], *more: StoredWheel) -> str:
+        return attempt({"test_plugins.py": PLUGINS, **files}, *more).tests[0].detail.partition("]")[0].partition("[")[2]
+
     plugin = filed(bases.cache, "plug", "1.0", {"plug.py": PLUGIN}, entry_points="[pytest11]\nplug = plug\n")
-    files = {"test_plugins.py": PLUGINS}
-    assert ("Begun" in attempt(files).tests[0].detail) == begun
-    assert "Begun" not in attempt(files, plugin).tests[0].detail
-    missing = {**FILES, "pytest.ini": "[pytest]\naddopts = -p nosuch\n"}
-    assert shown(attempt(missing)) == shown(attempt(missing, warm=False))
+    pyargs, missing = ({"pytest.ini": f"[pytest]\naddopts = {option}\n"} for option in ("--pyargs .", "-p nosuch"))
+    conftest = {"conftest.py": ""}
+    assert come_to({}) == ("'pytest_collection'" if begun else "")
+    assert come_to(conftest) == come_to(pyargs) == ("'pytest_load_initial_conftests'" if begun else "")
+    assert come_to({}, plugin) == come_to(conftest, plugin) == ""
+    failing = {**FILES, **missing}
+    assert shown(attempt(failing)) == shown(attempt(failing, warm=False))
 
 
 def test_settings_above_the_tree_count(attempt: Try, bases: Bases, *, begun: bool) -> None:

@@ -17,8 +17,8 @@ __all__ = ["Layers"]
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-COMPILED = "c"
-"""Ends the names of layers with bytecode."""
+COMPILED, REWRITTEN = "c", "r"
+"""End the names of layers with bytecode: beside its sources, and of a tree's tests alone."""
 LAYOUT = 1
 """Raise it when what a layer holds changes."""
 REMEMBERED = 256
@@ -38,6 +38,7 @@ class Layers:
         self._owner = owner
         self._names: dict[tuple[str, ...], str] = {}
         self._met_again: set[str] = set()
+        self._rewritten: dict[str, bool] = {}
         self._scripts: dict[str, tuple[tuple[str, bytes], ...]] = {}
         self.root = cache.layers
         self.root.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,22 @@ class Layers:
         name = digest(LAYOUT, str(path), self._owner)[:20]
         self._cache.file(self.root / name, lambda aside: self._lay_tree(path, aside))
         return name
+
+    def rewritten(self, tree: str, pytest: StoredWheel, interpreter: Interpreter) -> tuple[tuple[str, ...], str]:
+        """Return the layer with the bytecode of a tree's tests, if there is one, and its name if it would pay to make it.
+
+        That is when it is missed for the second time.
+        """
+        name = f"{digest(LAYOUT, tree, pytest.sha256, library(interpreter), self._owner)[:20]}{REWRITTEN}"
+        missed = name in self._rewritten
+        if not self._rewritten.get(name, False):
+            _remember(self._rewritten, name, (self.root / name).exists())
+        return ((name,), "") if self._rewritten[name] else ((), name if missed else "")
+
+    def rewrite(self, name: str, tree: str, bytecode: Mapping[str, bytes]) -> None:
+        """File the bytecode of a tree's tests, by path; what does not belong to one of its sources is left out."""
+        own = {path: data for path, data in bytecode.items() if _has_source(self.root / tree, path)}
+        self._cache.file(self.root / name, lambda aside: self._lay_rewritten(own, aside))
 
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
@@ -112,9 +129,16 @@ class Layers:
     def _lay_compiled(self, plain: Path, bytecode: Mapping[str, bytes], target: Path) -> None:
         target.mkdir()
         _link_tree(plain, target)
+        self._lay_bytecode(bytecode, target)
+
+    def _lay_rewritten(self, bytecode: Mapping[str, bytes], target: Path) -> None:
+        target.mkdir()
+        self._lay_bytecode(bytecode, target)
+
+    def _lay_bytecode(self, bytecode: Mapping[str, bytes], target: Path) -> None:
         for path, data in bytecode.items():
             place = target / path
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 place.unlink()  # the wheel's own, and a link into the store
             place.write_bytes(data)

@@ -47,10 +47,10 @@ class Overlay:
         wheels = environment.wheels
         # Of two wheels with one file the later one counts, as where they are copied; the uppermost layer comes first.
         stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
-        tree = Path(environment.tree) if environment.tree else None
         try:
             names = [self._layers.name(stack, self._interpreter) for stack in stacks]
-            layers = (*([self._layers.tree(tree)] if tree else []), *names)
+            trees, unrewritten = self._trees(environment)
+            layers = (*trees, *names)
             scripts = tuple(
                 script for wheel in wheels for script in self._layers.scripts(wheel, Path(self._bare.python))
             )
@@ -61,5 +61,15 @@ class Overlay:
             layers=layers,
             scripts=scripts,
             uncompiled=self._layers.uncompiled(layers),
+            unrewritten=unrewritten,
             layer_of={stack[0].sha256: name for stack, name in zip(stacks, names, strict=True) if len(stack) == 1},
         )
+
+    def _trees(self, environment: Environment) -> tuple[tuple[str, ...], str]:
+        """Return the layers of an environment's tree, and the name of one that is to be made with its tests' bytecode."""
+        if not environment.tree:
+            return (), ""
+        tree = self._layers.tree(Path(environment.tree))
+        pytest = next((wheel for wheel in environment.wheels if wheel.name == "pytest"), None)
+        tests, unrewritten = self._layers.rewritten(tree, pytest, self._interpreter) if pytest else ((), "")
+        return (*tests, tree), unrewritten

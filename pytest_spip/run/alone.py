@@ -58,6 +58,12 @@ class AloneRunner:
         """Nothing is compiled beforehand here."""
         return {}
 
+    def rewritten(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
+    ) -> Mapping[str, bytes]:
+        """Nothing is compiled beforehand here."""
+        return {}
+
     def forget(self) -> None:
         """Nothing is kept."""
 

@@ -75,7 +75,7 @@ class ForkRunner:
             limits=limits,
             site=composed.site,
             modules=self._trial.modules(combo, environment),
-            trace=f"{composed.prefix}/" if composed.uncompiled else "",
+            trace=composed.traced,
             layers=composed.layers,
             scripts=composed.scripts,
             command=program,
@@ -107,6 +107,17 @@ class ForkRunner:
         if not self._imported:
             return {}
         request = Request(composed.cwd, limits, layers=composed.layers, sources=self._imported)
+        return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
+
+    def rewritten(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
+    ) -> Mapping[str, bytes]:
+        """Have a child compile what the last run imported of its suite's tree. Raises ``HarnessProblem``."""
+        layers = self._trial.rewriting(combo, environment, composed, limits)
+        sources = tuple(path for path in self._imported if path.startswith(f"{composed.cwd}/"))
+        if not layers or not sources:
+            return {}
+        request = Request(composed.cwd, limits, composed.site, layers=layers, sources=sources, rewrites=True)
         return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
 
     @contextlib.contextmanager

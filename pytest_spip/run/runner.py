@@ -58,6 +58,11 @@ class Runner(Protocol):
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""
 
+    def rewritten(
+        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
+    ) -> Mapping[str, bytes]:
+        """Return the same of what the last run imported of its suite's tree, also as pytest rewrites tests."""
+
     def forget(self) -> None:
         """Give up what is kept between combinations: after a fault nobody knows what it is worth."""
 

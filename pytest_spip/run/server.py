@@ -70,7 +70,7 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``.
+    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``, with ``rewrites`` also as tests.
 
     The first of ``stems`` that can be had is forked for the command instead of starting it. ``streams`` keeps the result also of
     a child that does not come to its end. ``environment`` are the command's variables, or what a warm child has beside those of
@@ -84,6 +84,7 @@ class Request:
     modules: tuple[str, ...] = ()
     trace: str = ""
     sources: tuple[str, ...] = ()
+    rewrites: bool = False
     layers: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ class Request:
             "modules": self.modules,
             "trace": self.trace,
             "sources": self.sources,
+            "rewrites": self.rewrites,
             "layers": self.layers,
             "scripts": self.scripts,
             "command": self.command,

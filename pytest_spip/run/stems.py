@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email.parser
 import functools
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
 
 __all__ = ["Stem", "stems_of"]
 
+SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""Where a session looks for options."""
 FRIENDS = (
     "attrs",
     "colorama",
@@ -29,8 +32,10 @@ FRIENDS = (
 )
 """What some pytest looks for without requiring it. A child that would find more than its stem did runs cold."""
 
-BEGUN = "session"
-"""Tells a stem to begin its session."""
+CONFTESTS, COLLECTION = "pytest_load_initial_conftests", "pytest_collection"
+"""Hooks of pytest's to which a stem's session may come."""
+PYARGS = "pyargs"
+"""An option with which a session looks into packages before it collects."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def stems_of(
     """Return the stems that may be forked for a combination of packages, the best first; none when it must run cold.
 
     That is, too, where pytest is what is tried, or where variables change how an interpreter starts. ``program`` gives the
-    program of a stem for a word, or for none where its session is not to be begun. With ``begun`` one comes first whose
+    program of a stem for a hook to come to, or for none where its session is not to be begun. With ``begun`` one comes first whose
     session is, which pays for a tree that many combinations have; nobody's code may be part of it, so not with plugins.
     """
     tried = {canonicalize_name(package) for package in packages}
@@ -70,18 +75,31 @@ def stems_of(
     if any(name.startswith("PYTHON") for name in variables):
         return ()
     names = {composed.layer_of[wheel.sha256] for wheel in wheels}
-    trees = set(composed.layers).difference(composed.layer_of.values())
     hashes = sorted(wheel.sha256 for wheel in wheels)
 
-    def stem(word: str, shown: Collection[str]) -> Stem:
-        command, layers = program(word), tuple(layer for layer in composed.layers if layer in shown)
-        key = digest(hashes, layers if word else (), command, dict(variables), limits.memory, limits.file_size)
+    def stem(hook: str, shown: Collection[str]) -> Stem:
+        command, layers = program(hook), tuple(layer for layer in composed.layers if layer in shown)
+        key = digest(hashes, layers if hook else (), command, dict(variables), limits.memory, limits.file_size)
         return Stem(key, layers, command, variables)
 
     plain = stem("", names)
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
         return (plain,)
-    return stem(BEGUN, names | trees), plain
+    hook = (
+        COLLECTION
+        if _brings_no_code(environment.tree) and not any(PYARGS in word for word in plain.command)
+        else CONFTESTS
+    )
+    return stem(hook, names.union(composed.trees)), plain
+
+
+@functools.lru_cache(maxsize=64)  # a tree never changes
+def _brings_no_code(tree: str) -> bool:
+    """Tell whether a session runs nothing of a tree before it collects: it has no conftests, and no packages are named."""
+    if any("conftest.py" in files for _, _, files in os.walk(tree)):
+        return False
+    settings = (path for name in SETTINGS if (path := Path(tree, name)).is_file())
+    return not any(PYARGS in path.read_text("utf-8", "replace") for path in settings)
 
 
 def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[StoredWheel, ...]:

@@ -26,6 +26,7 @@ from pytest_spip.model import (
 from pytest_spip.run.metadata import metadata_problem
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
+from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import CHILD, NONCE, RESULT
 from pytest_spip.run.stems import Stem, stems_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
@@ -49,6 +50,8 @@ SHARING: Mapping[str, str] = dict.fromkeys(
     "1",
 ) | {"PYTEST_XDIST_AUTO_NUM_WORKERS": "0"}
 """Combinations share the machine: none of them is to start a thread, or a worker, for each processor."""
+REWRITES_OTHERWISE = "enable_assertion_pass_hook"
+"""An ini option with which pytest rewrites otherwise, see child/bytecode.py."""
 STORY = 8192
 """Characters of output that a result keeps."""
 _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
@@ -77,6 +80,9 @@ class Trial(Protocol):
 
         ``variables`` are those of all combinations.
         """
+
+    def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
+        """Return the layers, with no code but pytest's and a tree's, in which a suite's tests are rewritten; none to leave it."""
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         """Return the source files below a directory that a child says it imported; it may say what it likes."""
@@ -115,6 +121,9 @@ class _Program:
     def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
     ) -> tuple[Stem, ...]:
+        return ()
+
+    def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
         return ()
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
@@ -180,17 +189,24 @@ class _Suite(_Program):
         self._shared = shared
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        trace = f"{composed.site}/" if composed.uncompiled else ""
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, trace, *self._words)
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, composed.traced, *self._words)
 
     def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
     ) -> tuple[Stem, ...]:
-        def program(word: str) -> tuple[str, ...]:
-            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", word, *self._words)
+        def program(hook: str) -> tuple[str, ...]:
+            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", hook, *self._words)
 
         packages = [package for package, _ in combo.releases]
         return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)
+
+    def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
+        stems = self.stems(combo, environment, composed, limits, NONE)
+        return (
+            (*composed.trees, *stems[-1].layers)
+            if stems and not any(REWRITES_OTHERWISE in word for word in self._words)
+            else ()
+        )
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         return _below(top, suite_sources(ended.result))

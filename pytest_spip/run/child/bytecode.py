@@ -1,27 +1,70 @@
 """Compiles source files inside an environment's interpreter. Loaded by path, see forkserver.py; syntax of Python 3.7.
 
-No package code runs here: files are read and compiled, and what comes of it is sent away.
+No package code runs here but pytest's, where it is to rewrite tests' assertions: files are read and compiled, and what comes of
+it is sent away.
 """
 
 import importlib._bootstrap_external as importing
 import os
+import sys
+
+SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+REWRITES_OTHERWISE = b"enable_assertion_pass_hook"
+"""An option that changes what pytest makes of assertions."""
 
 
 def compiled(path):
-    """Return the bytes that the import system would file for a source; raises what compiling raises."""
+    """Return where the import system would file a source, and the bytes; raises what compiling raises."""
     with open(path, "rb") as source:
         text, status = source.read(), os.fstat(source.fileno())
     code = compile(text, path, "exec", dont_inherit=True)
-    return bytes(importing._code_to_timestamp_pyc(code, int(status.st_mtime), status.st_size))
+    data = importing._code_to_timestamp_pyc(code, int(status.st_mtime), status.st_size)
+    return importing.cache_from_source(path), bytes(data)
 
 
-def tell(result, nonce, sources):
-    """Write the nonce, then for each source that can be compiled: the path its bytecode belongs at, size, bytecode."""
+def rewriter(site):
+    """Return a function like ``compiled`` for tests, by the pytest in a directory, 5.4 to the newest; with others it fails."""
+    sys.path.append(site)
+    import io
+    import pathlib
+    import types
+
+    without_options = types.SimpleNamespace(getini=lambda _: False)
+    rewrite = __import__("_pytest.assertion.rewrite", fromlist=("rewrite",))
+
+    def rewritten(path):
+        source, stream = pathlib.Path(path), io.BytesIO()
+        status, code = rewrite._rewrite_test(source, without_options)
+        rewrite._write_pyc_fp(stream, status, code)
+        return str(rewrite.get_cache_dir(source) / (source.stem + rewrite.PYC_TAIL)), stream.getvalue()
+
+    return rewritten
+
+
+def is_told_otherwise():
+    """Tell whether the tree in the working directory has its assertions rewritten in a way that only its session knows."""
+    for name in SETTINGS:
+        if os.path.exists(name):
+            with open(name, "rb") as stream:
+                if REWRITES_OTHERWISE in stream.read():
+                    return True
+    return False
+
+
+def tell(result, nonce, sources, pytest):
+    """Write the nonce, then for each source that can be compiled: the path its bytecode belongs at, size, bytecode.
+
+    With the directory that ``pytest`` is in, also as pytest would file it for a test module.
+    """
+    ways = [compiled]
+    if pytest and not is_told_otherwise():
+        ways.append(rewriter(pytest))
     with open(result, "wb") as stream:
         stream.write(os.read(nonce, 64) + b"\0")
         for path in sources:
-            try:
-                data = compiled(path)
-            except Exception:  # it will fail where it is imported, and be told there
-                continue
-            stream.write(b"%s\0%d\0%s" % (os.fsencode(importing.cache_from_source(path)), len(data), data))
+            for way in ways:
+                try:
+                    place, data = way(path)
+                except Exception:  # it will fail where it is imported, and be told there
+                    continue
+                stream.write(b"%s\0%d\0%s" % (os.fsencode(place), len(data), data))

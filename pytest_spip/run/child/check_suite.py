@@ -157,7 +157,7 @@ def main(result, nonce, trace, *arguments):
         stem, leave = defined["Stem"](int(result), bool(trace)), defined["leave"]
         stem.load(arguments)
         if trace:
-            plugins = [defined["Begun"](stem, teller.begin)]
+            plugins = [defined["begun"](stem, teller.begin, trace)]
         else:
             teller.begin(*stem.fork())
     else:

@@ -17,7 +17,8 @@ parts. The first part is JSON, what follows it bytes.
                                                            variables that a warm child has beside the server's
                                     "stems"                to fork for the command, the first that can be had, see stems.py:
                                                            "key", "layers", "command", "environment" of each
-                                    "sources"              to compile instead of all that, see bytecode.py
+                                    "sources"              to compile instead of all that, see bytecode.py; if it
+                                                           "rewrites", also as tests, by the pytest in "site"
                                     "streams"              the result counts as far as it came, and the nonce ends it
                                     "apart"                stderr is the result; "stdin", a text, is the command's stdin
                                     "stays"                work in the environment that stays, instead of a new one

@@ -38,7 +38,7 @@ def be_child(sandbox, shelf, request, descriptors):
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
-            BYTECODE.tell(result, nonce, request["sources"])
+            BYTECODE.tell(result, nonce, request["sources"], request["rewrites"] and request["site"])
             EXIT(0)
     except BaseException as error:
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])

@@ -10,9 +10,9 @@ CONTROL is a socket of packets to the fork server, see stems.py, which lays envi
     child:  {"pid", "cold"}              it runs the suite; cold says why it becomes that program instead, or nothing
 
 Until it forks, a stem is what a cold program is before pytest looks at the first plugin of the environment. It holds what it
-looked for and found, and a child that would find anything else becomes a cold program. With SESSION, which is a word or
-empty, it goes further: the tree with the suite is there already, and its session has begun when it forks, as far as it goes
-without the tree's code. That is for environments that bring no plugins.
+looked for and found, and a child that would find anything else becomes a cold program. With SESSION, which is a hook of
+pytest's or empty, it goes further: the tree with the suite is there already, and its session has come to that hook when it
+forks, as far as it comes without the tree's code. That is for environments that bring no plugins.
 Standard library only, syntax of Python 3.7; nothing imports this file.
 """
 
@@ -26,8 +26,17 @@ NEVER = {"cacheprovider", "stepwise"}
 """Plugins that check_suite.py keeps out: without the first there is no second."""
 PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
 """Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
-SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""What a session would look for above a tree without settings. An environment has such a file if a wheel brings it."""
+SETTINGS = (
+    "conftest.py",
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+"""What a session might look for above a tree without settings. An environment has such a file if a wheel brings it."""
 IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """Variables without which the code of .pth files that name them does nothing."""
 
@@ -194,6 +203,19 @@ def receive(control):
     return json.loads(text.decode()), [int.from_bytes(data[at : at + 4], sys.byteorder) for at in (0, 4, 8)]
 
 
+def copies_of_output():
+    """Return standard output, standard error, and whatever a session made of them: a stem's lead to a file of their own."""
+    own, found = os.fstat(1), [1, 2]
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            state = os.fstat(int(name))
+        except OSError:  # that of the listing
+            continue
+        if int(name) > 2 and not own.st_rdev and (state.st_dev, state.st_ino) == (own.st_dev, own.st_ino):
+            found.append(int(name))
+    return found
+
+
 def leave_parent():
     """Have a child whose parent is the server, as a cold program's is: only orphans are. Returns in the child."""
     waiting, holding = os.pipe()
@@ -211,8 +233,9 @@ def be_child(stem, known):
     leave_parent()
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
-    for standard, source in enumerate((null, output, output)):
-        os.dup2(source, standard)
+    for copy in copies_of_output():
+        os.dup2(output, copy, inheritable=os.get_inheritable(copy))
+    os.dup2(null, 0)
     os.close(null)
     os.close(output)
     os.chdir(request["cwd"])
@@ -304,14 +327,26 @@ class Stem:
         os._exit(0)
 
 
-class Begun:
-    """A plugin of pytest's that lets a stem be forked before any code of the tree runs; children ``begin`` what they are to do."""
+def begun(stem, begin, hook):
+    """Return a plugin of pytest's by which a stem is forked in its session; children ``begin`` what they are to do.
 
-    def __init__(self, stem, begin):
-        def fork():
-            begin(*stem.fork())
-            yield
+    ``hook`` says when: before conftests are loaded, or before collection, for a tree without them. Nobody's wrapper is around
+    it by then.
+    """
 
-        # Before anything else is wrapped around it: what catches output, for one, holds descriptors that children replace.
-        hook = sys.modules["pytest"].hookimpl(hookwrapper=True, tryfirst=True)
-        self.pytest_load_initial_conftests = hook(fork)
+    def pytest_load_initial_conftests():
+        begin(*stem.fork())
+        yield
+
+    def pytest_collection(session):
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        capture.stop_global_capturing()
+        begin(*stem.fork())
+        capture.start_global_capturing()
+        capture.suspend_global_capture()
+        yield
+
+    plugin = type(sys)("begun")
+    function = {"pytest_collection": pytest_collection}.get(hook, pytest_load_initial_conftests)
+    setattr(plugin, function.__name__, sys.modules["pytest"].hookimpl(hookwrapper=True, tryfirst=True)(function))
+    return plugin

@@ -132,7 +132,7 @@ class Stems:
         if pid == 0:
             try:
                 self.channel.socket.close()
-                nowhere = [os.open(os.devnull, os.O_WRONLY) for _ in range(3)]
+                nowhere = [a_file_of_its_own() for _ in range(3)]
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
                 own = {**request, **wanted, "scripts": (), "sources": ()}
@@ -186,6 +186,12 @@ class Stems:
         FAMILY.reap()
         while self.known:
             self.known.popitem()[1].close()
+
+
+def a_file_of_its_own():
+    """Return a descriptor to write to, which nobody reads, and of which copies can be told; from Python 3.8 on."""
+    make = getattr(os, "memfd_create", lambda _: os.open(os.devnull, os.O_WRONLY))
+    return make("output")
 
 
 def limits_of(pid):
