@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -104,11 +105,19 @@ class SpipEnvironment:
     def python(self, code: str, *argv: str, check: bool = True, stdin: str = "", timeout: float | None = None) -> Ran:
         """Run code in a new interpreter, as ``python -c`` does; it may be indented. All else is as with :meth:`run`."""
         __tracebackhide__ = True
-        words = (self._visited.composed.python, "-c", textwrap.dedent(code), *argv)
-        return self._ran(words, (), check=check, stdin=stdin, timeout=timeout)
+        source = textwrap.dedent(code)
+        words = (self._visited.composed.python, "-c", source, *argv)
+        return self._ran(words, (), check=check, stdin=stdin, timeout=timeout, source=source)
 
     def _ran(
-        self, argv: tuple[str, ...], before: tuple[str, ...], *, check: bool, stdin: str, timeout: float | None
+        self,
+        argv: tuple[str, ...],
+        before: tuple[str, ...],
+        *,
+        check: bool,
+        stdin: str,
+        timeout: float | None,
+        source: str = "",
     ) -> Ran:
         __tracebackhide__ = True
         limits = self._within(timeout)
@@ -117,7 +126,7 @@ class SpipEnvironment:
         ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
         killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
         if killed or (check and ran.status):
-            raise ProgramFailed(_told(ran, self._combo, killed.detail if killed else ""))
+            raise ProgramFailed(_told(ran, self._combo, killed.detail if killed else "", source))
         return ran
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -172,15 +181,29 @@ class SpipEnvironment:
         return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
 
 
-def _told(ran: Ran, combo: Combo, killed: str) -> str:
-    """Return what a person must know of a program that failed."""
+_FRAME = re.compile(r'^  File "<string>", line (\d+), in .*$(?!\n    )', re.MULTILINE)
+"""A frame of code without a file, and without its line."""
+
+
+def _told(ran: Ran, combo: Combo, killed: str, source: str) -> str:
+    """Return what a person must know of a program that failed; ``source`` is its code where it has no file."""
     command = " ".join(word if "\n" not in word else "..." for word in ran.argv)
     ended = killed or (f"exit status {ran.status}" if ran.status >= 0 else f"killed by signal {-ran.status}")
     lines = [f"{ended}: {command}  (in {combo.id})"]
-    for name, text in (("stdout", ran.stdout), ("stderr", ran.stderr)):
+    for name, text in (("stdout", ran.stdout), ("stderr", _with_lines(ran.stderr, source))):
         kept = harmless(text).rstrip().splitlines()
         lines += [f"{name}:", *(f"  {line}" for line in kept[-TAIL:])] if kept else []
     return "\n".join(lines)
+
+
+def _with_lines(trace: str, source: str) -> str:
+    """Return a traceback with the lines of code that it names, which interpreters before 3.13 leave out without a file."""
+    if not source:
+        return trace
+    lines = source.splitlines()
+    return _FRAME.sub(
+        lambda found: f"{found[0]}\n    {''.join(lines[int(found[1]) - 1 : int(found[1])]).strip()}", trace
+    )
 
 
 def _lines(frames: Sequence[calls.Frame], causes: Sequence[str]) -> list[str]:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import shlex
 from collections import ChainMap
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ from pytest_spip.disk import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Interpreter, Outcome, Result
-from pytest_spip.nodeids import label_to_python
 from pytest_spip.reports import TAIL, one_line, story
 from pytest_spip.slots import MARKER, Need, read_need
 
@@ -180,12 +178,11 @@ class Functions:
         return report
 
     def _told(self, item: pytest.Item, combo: Combo) -> str:
-        python = self._matrix.interpreter(combo)
-        locked = self._matrix.bench(combo).locked(combo)
-        words = ["pytest", f"--spip-matrix={combo.requirement}", f"--spip-python={label_to_python(combo.label)}"]
-        lines = [f"{combo.id} on {python.path}"]
+        bench = self._matrix.bench(combo)
+        locked = bench.locked(combo)
+        lines = [f"{combo.id} on {self._matrix.interpreter(combo).path}"]
         lines += ["with " + ", ".join(f"{name} {version}" for name, version in locked.items())] if locked else []
-        return "\n".join([*lines, f"see it again: {shlex.join([*words, '--spip-check=none', item.nodeid])}"])
+        return "\n".join([*lines, f"see it again: {bench.reproduction_of_test(combo, item.nodeid)}"])
 
 
 def combo_of(item: pytest.Item) -> Combo | None:

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from pytest_spip.model import Check, Combo, Environment
+from pytest_spip.nodeids import label_to_python
 
-__all__ = ["reproduction"]
+__all__ = ["reproduction", "reproduction_of_test"]
 
 
 def reproduction(
@@ -35,6 +36,19 @@ def reproduction(
     words += ["--exclude-newer", exclude_newer] if exclude_newer else []
     options = f" {index_options}" if index_options else ""
     return f"{shlex.join(words)}{options} {shlex.join(_tried(combo, environment, check))}"
+
+
+def reproduction_of_test(
+    combo: Combo, nodeid: str, *, beside: Sequence[str] = (), project: str = "", exclude_newer: str = ""
+) -> str:
+    """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
+    words = ["pytest", *(f"--spip-matrix={requirement}" for requirement in combo.requirements)]
+    words += ["--spip-cross"] if combo.others else []
+    words += [f"--spip-python={label_to_python(combo.label)}"]
+    words += [f"--spip-resolution={combo.resolution}"] if combo.resolution else []
+    words += [f"--spip-project={project}"] if project else [f"--spip-with={requirement}" for requirement in beside]
+    words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
+    return shlex.join([*words, "--spip-check=none", nodeid])
 
 
 def _own_suite(combo: Combo, check: Check, beside: Sequence[str], exclude_newer: str) -> str:

@@ -44,7 +44,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.reproduction import reproduction
+from pytest_spip.reproduction import reproduction, reproduction_of_test
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import Ended, adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
@@ -367,6 +367,13 @@ class Workbench:
             locked=environment.locked if environment else {},
             reproduce=self._reproduction(combo, provisioned) if bad and combo.version else "",
             phases=seconds_by_phase(spans),
+        )
+
+    def reproduction_of_test(self, combo: Combo, nodeid: str) -> str:
+        """Return a line that runs a test function's item again."""
+        spec = self._spec
+        return reproduction_of_test(
+            combo, nodeid, beside=spec.beside, project=spec.project, exclude_newer=spec.exclude_newer
         )
 
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -267,6 +268,12 @@ def test_unfit(spip_env):
 def test_program(spip_env):
     spip_env.run("sh", "-c", "echo out; echo err >&2; exit 2")
 
+def test_code(spip_env):
+    spip_env.python('''
+        import demo
+        assert demo.version == 'none'
+    ''')
+
 def test_conflict(spip_env):
     spip_env.install("choosy")
 
@@ -310,6 +317,10 @@ E         out
 E       stderr:
 E         err
 """,
+    """\
+E           File "<string>", line 3, in <module>
+E             assert demo.version == 'none'
+""",
     "InstallFailed: choosy: ",
     "ProgramFailed: no end after 0.5 s: ",
     f"demo[0.2-{LABEL}] on ",
@@ -324,7 +335,22 @@ def test_failures(machine: Machine) -> None:
     told = re.sub(r'File "[^"]*/demo.py"', 'File "{prefix}/demo.py"', done.stdout)
     assert [story for story in STORIES if story not in told] == [], done.stdout
     assert set(outcomes(done).values()) == {"FAILED"}
-    assert len(outcomes(done)) == 8
+    assert len(outcomes(done)) == 9
+
+
+def test_a_cross_is_seen_again(machine: Machine) -> None:
+    """The line with a failure names all packages of a cross, its axes, and what was installed beside them."""
+    for name in ("other", "more"):
+        wheel(machine.files, name, "1", {f"{name}.py": ""})
+    text = "def test_it(spip_env):\n    assert len(spip_env.locked) == 4\n"
+    options = ("--spip-matrix=other", "--spip-cross", "--spip-with=more<2", "--spip-resolution=lowest")
+    done = ran(machine, text, *options)
+    found = re.search(r"^see it again: pytest (.*)$", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    again = machine.run(*shlex.split(found[1]), "-rA")
+    assert list(outcomes(again).items()) == list(outcomes(done).items())[:1]
+    assert f"see it again: pytest {found[1]}" in again.stdout
+    assert "with demo 0.1, more 1, other 1" in again.stdout
 
 
 def test_oldest_python(machine: Machine) -> None:
