@@ -10,7 +10,8 @@ import pytest
 from pytest_spip.disk import remove_tree
 from tests.conftest import MakeMachine
 from tests.support.distributions import installed, project, sdist, suite_metadata, wheel
-from tests.support.machine import LABEL, Machine
+from tests.support.machine import LABEL, Machine, eventually
+from tests.support.ways import must_work
 
 PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 SUITE = """\
@@ -115,6 +116,53 @@ def test_what_the_user_adds(machine: Machine) -> None:
     """What the user adds is there, for an import too."""
     done = machine.run("--spip-matrix=dep==1.0", "--spip-with=six", project="adds")
     assert done.combinations[f"dep[1.0-{LABEL}]"]["locked"] == {"dep": "1.0", "six": "1.0"}, done.stderr
+
+
+MISCHIEF: dict[str, tuple[str, tuple[str, str, str | None], str]] = {
+    "none": ("pass", ("passed", "test", None), "2 passed"),
+    "hangs": ("time.sleep(1000)", ("killed", "test", "timeout"), "no end after 5 s in tests/test_it.py::test_it"),
+    "leaves": ("subprocess.Popen(['sleep', '1000'], start_new_session=True)", ("passed", "test", None), "2 passed"),
+    "fills": (
+        "os.posix_fallocate(os.open(path, os.O_CREAT | os.O_WRONLY), 0, 2 << 30)",
+        ("killed", "test", "environment-full"),
+        "(limit 1024 MiB",
+    ),
+    "kills": (
+        "os.system('kill -9 -1')",
+        ("crashed", "test", "SIGKILL"),
+        "in tests/test_it.py::test_it",
+    ),
+    "calls": (
+        "socket.create_connection(('example.invalid', 80))",
+        ("failed", "test", "test-failed"),
+        "there is no network in the sandbox; --spip-network opens it",
+    ),
+    "leaves-early": ("os._exit(0)", ("crashed", "test", "silent-exit"), "exit status 0 in the middle of"),
+    "still-none": ("pass", ("passed", "test", None), "2 passed"),
+}
+"""By release of a dependency: what a project's test does with it, the verdict, and a part of its detail."""
+
+
+def test_suites_that_do_mischief(machine: Machine) -> None:
+    """Suites that hang, leave daemons, fill the disk, kill and call out get a reason each; others are as if there were none."""
+    must_work(3)
+    for number, (what, _, _) in enumerate(MISCHIEF.values()):
+        wheel(machine.files, "odd", str(number), {"odd.py": f"what = {what!r}\n"})
+    text = "import os, socket, subprocess, time\nimport odd\ndef test_first(): pass\ndef test_it(tmp_path):\n"
+    files = {
+        "tests/test_it.py": f"{text}    path = tmp_path / 'big'\n    exec(odd.what)\n",
+        ".gitignore": ".spip\n*.json\n",
+    }
+    metadata = suite_metadata("mischief", "1.0", "odd")
+    project(machine.root / "projects" / "mischief", "mischief", "1.0", files, installs=[], metadata=metadata)
+    done = machine.run("--spip-matrix=odd", "--spip-project=.", "--spip-timeout=5", "-n2", project="mischief")
+    ids = {name: f"odd[{number}-{LABEL}]" for number, name in enumerate(MISCHIEF)}
+    found = {name: done.cells[ids[name]] for name in MISCHIEF}
+    assert found == {name: cell for name, (_, cell, _) in MISCHIEF.items()}, done.stdout
+    details = {name: done.combinations[ids[name]]["detail"] for name in MISCHIEF}
+    assert [name for name, (_, _, told) in MISCHIEF.items() if told not in details[name]] == [], details
+    assert machine.worktrees() == []
+    assert eventually(lambda: not machine.processes()), machine.processes()
 
 
 BAD: dict[str, tuple[dict[str, object], list[str], str]] = {

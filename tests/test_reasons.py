@@ -102,13 +102,13 @@ CASES: dict[str, tuple[Ended, Outcome, Reason | None, str]] = {
         ended(failed("OSError", "[Errno 27] File too large")),
         Outcome.KILLED,
         Reason.ENVIRONMENT_FULL,
-        "OSError: [Errno 27] File too large",
+        "OSError: [Errno 27] File too large (limit 1024 MiB, 1024 MiB a file)",
     ),
     "no space": (
         ended(failed("OSError", "[Errno 28] No space")),
         Outcome.KILLED,
         Reason.ENVIRONMENT_FULL,
-        "OSError: [Errno 28] No space",
+        "OSError: [Errno 28] No space (limit 1024 MiB, 1024 MiB a file)",
     ),
     "another errno": (
         ended(failed("OSError", "[Errno 2] No such file")),

@@ -219,8 +219,26 @@ def test_suite(attempt: Try) -> None:
             (Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED),
             "no network in the sandbox",
         ),
+        (
+            "def test_a(): pass\ndef test_b(tmp_path):\n    (tmp_path / 'big').write_bytes(bytes(8 << 20))",
+            (),
+            (Outcome.KILLED, Phase.TEST, Reason.ENVIRONMENT_FULL),
+            "1 of 2 tests failed: test_it.py::test_b: OSError: [Errno 27] File too large",
+        ),
+        (
+            "def test_a(): bytes(1 << 40)",
+            (),
+            (Outcome.KILLED, Phase.TEST, Reason.OUT_OF_MEMORY),
+            f"(limit {LIMITS.memory >> 20} MiB)",
+        ),
+        (
+            "def test_a(): bytes(1 << 40)\ndef test_b(): assert 0",
+            (),
+            (Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED),
+            "2 of 2 tests failed",
+        ),
     ],
-    ids=["passes", "empty", "broken", "refused", "chosen", "exits", "crashes", "network"],
+    ids=["passes", "empty", "broken", "refused", "chosen", "exits", "crashes", "network", "fills", "grows", "mixed"],
 )
 def test_ends_of_suites(attempt: Try, text: str, words: tuple[str, ...], expected: object, detail: str) -> None:
     """However a suite ends, its verdict says how."""

@@ -10,7 +10,7 @@ from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
 from pytest_spip.run.process import Ended
 from pytest_spip.run.text import harmless
 
-__all__ = ["ended_badly", "import_verdict", "signal_reason"]
+__all__ = ["ended_badly", "exhausted", "import_verdict", "signal_reason"]
 
 _NO_MEMORY = f"[Errno {errno.ENOMEM}]"
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT))
@@ -68,17 +68,21 @@ def ended_badly(ended: Ended, limits: Limits, phase: Phase) -> Verdict | None:
 def _failed(kind: str, message: str, limits: Limits) -> Verdict:
     first = message.strip().partition("\n")[0][:500]
     detail = f"{kind}: {first}" if first else kind
-    if kind.endswith("MemoryError") or (kind == "OSError" and first.startswith(_NO_MEMORY)):
-        return _killed(Reason.OUT_OF_MEMORY, f"{detail} (limit {limits.memory >> 20} MiB)")
-    if kind == "OSError" and first.startswith(_NO_ROOM):
-        return _killed(Reason.ENVIRONMENT_FULL, detail)
-    if kind == "RuntimeError" and first.startswith(_NO_THREAD):
-        return _killed(Reason.TOO_MANY_PROCESSES, f"{detail} (limit {limits.processes})")
+    if limit := exhausted(kind, first, limits):
+        reason, told = limit
+        return Verdict(Outcome.KILLED, Phase.IMPORT, reason, f"{detail} ({told})")
     return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
 
 
-def _killed(reason: Reason, detail: str) -> Verdict:
-    return Verdict(Outcome.KILLED, Phase.IMPORT, reason, detail)
+def exhausted(kind: str, message: str, limits: Limits) -> tuple[Reason, str] | None:
+    """Return which of the limits, and how much it is, an exception of a kind tells of; None for any other exception."""
+    if kind.endswith("MemoryError") or (kind == "OSError" and message.startswith(_NO_MEMORY)):
+        return Reason.OUT_OF_MEMORY, f"limit {limits.memory >> 20} MiB"
+    if kind == "OSError" and message.startswith(_NO_ROOM):
+        return Reason.ENVIRONMENT_FULL, f"limit {limits.room >> 20} MiB, {limits.file_size >> 20} MiB a file"
+    if kind == "RuntimeError" and message.startswith(_NO_THREAD):
+        return Reason.TOO_MANY_PROCESSES, f"limit {limits.processes}"
+    return None
 
 
 def signal_reason(number: int) -> Reason:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_spip.model import IMPORT_ONLY, Limits, Outcome, Phase, Reason, Test, Verdict, counted
 from pytest_spip.run.process import Ended
-from pytest_spip.run.reasons import ended_badly
+from pytest_spip.run.reasons import ended_badly, exhausted
 from pytest_spip.run.text import harmless
 
 __all__ = ["suite_sources", "suite_verdict"]
@@ -101,10 +101,10 @@ def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Ver
         return Verdict(Outcome.CRASHED, Phase.TEST, Reason.SILENT_EXIT, detail)
     if told.status == NO_TESTS and not any(test.is_bad for test in told.tests.values()):
         return Verdict(Outcome.PASSED, Phase.IMPORT, None, f"{IMPORT_ONLY}: the suite has no tests")
-    return _judged(ended, told.status, list(told.tests.values()), network=network)
+    return _judged(ended, told.status, list(told.tests.values()), limits, network=network)
 
 
-def _judged(ended: Ended, status: int, tests: Sequence[Test], *, network: bool) -> Verdict:
+def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *, network: bool) -> Verdict:
     bad = [test for test in tests if test.is_bad]
     if status == 0 and not bad:
         return Verdict(Outcome.PASSED, Phase.TEST, None, counted(tests))
@@ -116,8 +116,17 @@ def _judged(ended: Ended, status: int, tests: Sequence[Test], *, network: bool) 
             or (said or [""])[-1]
         )
         return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}: {why.strip()[:300]}")
-    first = bad[0].headline[:300]
+    detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id}: {bad[0].headline[:300]}"
+    reached = {exhausted(*_raised(test), limits) for test in bad}
+    if len(reached) == 1 and (limit := reached.pop()):
+        reason, told = limit
+        return Verdict(Outcome.KILLED, Phase.TEST, reason, f"{detail} ({told})")
     offline = not network and any(_OFFLINE.search(test.detail) for test in bad)
     hint = " (there is no network in the sandbox; --spip-network opens it)" if offline else ""
-    detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id}: {first}{hint}"
-    return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, detail)
+    return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{hint}")
+
+
+def _raised(test: Test) -> tuple[str, str]:
+    """Return name and message of the exception that a test's headline tells of."""
+    kind, _, message = test.headline.partition(": ")
+    return kind.partition(" (")[0], message
