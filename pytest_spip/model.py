@@ -332,12 +332,14 @@ class Environment:
     """What an environment of one combination consists of, in installation order.
 
     ``tree`` is a directory whose files lie in the working directory, such as a test suite; its name changes with its files.
+    ``suite`` are words by which pytest finds a suite that lies elsewhere: in a package that is installed.
     """
 
     wheels: tuple[StoredWheel, ...]
     fingerprint: str
     lock: str = ""
     tree: str = ""
+    suite: tuple[str, ...] = ()
 
     @property
     def locked(self) -> dict[str, str]:

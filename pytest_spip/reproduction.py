@@ -62,7 +62,8 @@ def _own_suite(combo: Combo, check: Check, beside: Sequence[str], exclude_newer:
 def _tried(combo: Combo, environment: Environment | None, check: Check) -> Sequence[str]:
     """Return the command that does what the check did."""
     if check.kind != "import":
-        return ("pytest", *check.words) if check.kind == "suite" else check.words
+        suite = environment.suite if environment else ()
+        return ("pytest", *suite, *check.words) if check.kind == "suite" else check.words
     known = {wheel.name: wheel.modules for wheel in environment.wheels} if environment else {}
     modules = [module for package, _ in combo.releases for module in known.get(package, ())]
     return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")

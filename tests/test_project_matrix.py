@@ -112,6 +112,23 @@ def test_own_suites(machine: Machine) -> None:
     }, done.stdout + done.stderr
 
 
+def test_suites_that_are_installed(machine: Machine) -> None:
+    """A suite that lies in its package is run as it is installed, unless the sdist brings tests beside it."""
+    for version, beside in (("1.0", {}), ("2.0", {"tests/test_beside.py": "def test_beside(): pass\n"})):
+        inside = {
+            "deep/__init__.py": "",
+            "deep/tests/test_in.py": "import deep\n\ndef test_it(): assert deep.__file__\n",
+        }
+        wheel(machine.files, "deep", version, inside)
+        sdist(machine.files, "deep", version, {"PKG-INFO": suite_metadata("deep", version), **inside, **beside})
+    done = machine.run("--spip-matrix=deep", "--spip-check=suite", "-n0", project="deep")
+    again = machine.run("--spip-matrix=deep", "--spip-check=suite", "-n2", project="deep")
+    tests = [[test["id"] for test in one["tests"]] for one in done.combinations.values()]
+    assert tests == [["tests/test_in.py::test_it"], ["tests/test_beside.py::test_beside"]], done.stdout
+    assert done.cells == again.cells
+    assert {*done.cells.values()} == {("passed", "test", None)}
+
+
 def test_what_the_user_adds(machine: Machine) -> None:
     """What the user adds is there, for an import too."""
     done = machine.run("--spip-matrix=dep==1.0", "--spip-with=six", project="adds")

@@ -237,8 +237,27 @@ def test_suite(attempt: Try) -> None:
             (Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED),
             "2 of 2 tests failed",
         ),
+        (
+            "def test_a(): pass",
+            ("-W", "error", "-o", "testpaths=nowhere"),
+            (Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED),
+            "PytestConfigWarning: No files were found in testpaths",
+        ),
     ],
-    ids=["passes", "empty", "broken", "refused", "chosen", "exits", "crashes", "network", "fills", "grows", "mixed"],
+    ids=[
+        "passes",
+        "empty",
+        "broken",
+        "refused",
+        "chosen",
+        "exits",
+        "crashes",
+        "network",
+        "fills",
+        "grows",
+        "mixed",
+        "raises",
+    ],
 )
 def test_ends_of_suites(attempt: Try, text: str, words: tuple[str, ...], expected: object, detail: str) -> None:
     """However a suite ends, its verdict says how."""

@@ -17,16 +17,17 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
-FORM = 2
+FORM = 3
 """Raise it when entries are written in another form."""
 
 
 class Remembered(NamedTuple):
-    """A lock, the wheels that it selects, in the store, and the tree beside them, if there is one."""
+    """A lock, the wheels that it selects, in the store, the tree beside them and the words for a suite, if there are any."""
 
     lock: str
     wheels: tuple[StoredWheel, ...]
     tree: str = ""
+    suite: tuple[str, ...] = ()
 
 
 class Memory:
@@ -53,7 +54,7 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs, tree = entry
+        told, made, lock, hashes, needs, tree, suite = entry
         if (
             told != self._all_told(releases)
             or made < self._oldest
@@ -61,7 +62,7 @@ class Memory:
         ):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
-        return Remembered(lock, wheels, tree) if len(wheels) == len(hashes) else None
+        return Remembered(lock, wheels, tree, tuple(suite)) if len(wheels) == len(hashes) else None
 
     def learn(
         self, combo: Combo, interpreter: Interpreter, releases: Sequence[Release], it: Remembered, needs: Sequence[str]
@@ -76,6 +77,7 @@ class Memory:
                 [wheel.sha256 for wheel in it.wheels],
                 list(needs),
                 it.tree,
+                it.suite,
             ]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
 

@@ -198,8 +198,8 @@ class Provisioner:
         """Return the environment that a lock's wheels fill, beside a tree."""
         hashes = sorted(wheel.sha256 for wheel in it.wheels)
         tree = [Path(it.tree).name] if it.tree else []
-        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree)
-        return Environment(it.wheels, told, it.lock, it.tree)
+        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite)
+        return Environment(it.wheels, told, it.lock, it.tree, it.suite)
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)
@@ -226,7 +226,7 @@ class Provisioner:
             self._keep(combo, str(lock.path))
             chosen = selected(lock.text, interpreter)
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
-        it = Remembered(str(lock.path), wheels, self._tree(job, recipe, wheels))
+        it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels))
         self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
@@ -242,12 +242,14 @@ class Provisioner:
         chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
         return tuple(self._wheel(job, item, interpreter) for item in chosen)
 
-    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> str:
+    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...]]:
+        """Return the tree that a suite sees, and the words for one that is installed."""
         if recipe.source is None:
-            return ""
+            return "", ()
         with job.timed(Phase.INSTALL):
             self._recipes.check(recipe, wheels)
-            return str(self._recipes.tree(recipe, wheels))
+            tree, suite = self._recipes.tree(recipe, wheels)
+            return str(tree), suite
 
     def _recipe(self, job: _Job, interpreter: Interpreter) -> Recipe:
         """Return what the environment is to be made of; its project, where it has one, is built."""

@@ -13,7 +13,7 @@ from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_re
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
-from pytest_spip.provision.trees import Trees
+from pytest_spip.provision.trees import Trees, installed_suite
 from pytest_spip.provision.uv import Failure
 
 __all__ = ["Recipe", "Recipes"]
@@ -80,10 +80,12 @@ class Recipes:
             direct |= dict.fromkeys(direct_requirements(text, extras, dict(interpreter.markers)))
         return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
 
-    def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> Path:
-        """Return the tree that a suite sees."""
+    def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:
+        """Return the tree that a suite sees, and the words by which pytest finds it where it is installed."""
         assert recipe.source is not None, "asked for where there is a suite"
-        return self._trees.beside(recipe.source, next(one for one in wheels if one.name == recipe.subject))
+        wheel = next(one for one in wheels if one.name == recipe.subject)
+        tree = self._trees.beside(recipe.source, wheel)
+        return tree, installed_suite(tree, wheel)
 
     def check(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> None:
         """Raise ``HarnessProblem`` for a resolution that took a project from an index instead of what was built here."""

@@ -15,7 +15,7 @@ from pytest_spip.model import StoredWheel, digest
 from pytest_spip.provision.checkout import SOURCES, hides_wheel, project_files
 from pytest_spip.provision.sdists import unpack_sdist
 
-__all__ = ["Trees"]
+__all__ = ["Trees", "installed_suite"]
 
 LAYOUT = 1
 """Raise it when other files of a source are left out: names of trees are made of it."""
@@ -52,6 +52,20 @@ class Trees:
         place = self._cache.trees / digest(LAYOUT, source.name, hidden)[:40]
         self._cache.file(place, lambda aside: _link(source, frozenset(hidden), aside))
         return place
+
+
+def installed_suite(tree: Path, wheel: StoredWheel) -> tuple[str, ...]:
+    """Return the words by which pytest finds the tests of a wheel's packages; none where the tree beside it has tests."""
+    if any(map(_is_test, _files(tree))):
+        return ()
+    tops = {path.partition("/")[0].removesuffix(".py") for path in _installed(wheel.root) if _is_test(path)}
+    return ("--pyargs", *sorted(tops)) if tops else ()
+
+
+def _is_test(path: str) -> bool:
+    """Tell whether a file is one that pytest collects unless it is told otherwise."""
+    name = path.rpartition("/")[2]
+    return name.endswith("_test.py") or (name.startswith("test_") and name.endswith(".py"))
 
 
 def _unpack(archive: Path, target: Path) -> None:

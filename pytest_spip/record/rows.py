@@ -110,7 +110,13 @@ def provisioned_row(done: Provisioned) -> tuple[Any, ...]:
 def _environment_text(environment: Environment) -> str:
     wheels = [{name: getattr(wheel, name) for name in wheel.__slots__} for wheel in environment.wheels]
     return json.dumps(
-        {"wheels": wheels, "fingerprint": environment.fingerprint, "lock": environment.lock, "tree": environment.tree}
+        {
+            "wheels": wheels,
+            "fingerprint": environment.fingerprint,
+            "lock": environment.lock,
+            "tree": environment.tree,
+            "suite": environment.suite,
+        }
     )
 
 
@@ -126,7 +132,7 @@ def provisioned(ordinal: int, environment: str | None, verdict: str | None, outp
 
 def _environment(plain: Mapping[str, Any]) -> Environment:
     wheels = tuple(StoredWheel(**{**wheel, "modules": tuple(wheel["modules"])}) for wheel in plain["wheels"])
-    return Environment(**{**plain, "wheels": wheels})
+    return Environment(**{**plain, "wheels": wheels, "suite": tuple(plain.get("suite", ()))})
 
 
 def ledger_row(result: Result) -> tuple[Any, ...]:

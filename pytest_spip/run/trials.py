@@ -34,6 +34,7 @@ from pytest_spip.run.suite import suite_sources, suite_verdict
 __all__ = ["SHARING", "Trial", "child_environment", "trial_of", "tried"]
 
 CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
+PYARGS = "--pyargs"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 ENV = "/usr/bin/env"
 """Finds a command on PATH, and says when there is none."""
@@ -188,14 +189,19 @@ class _Suite(_Program):
         self._network = network
         self._shared = shared
 
+    def _words_for(self, environment: Environment) -> tuple[str, ...]:
+        """Return what pytest is asked for; who names packages gets them, and no others."""
+        return (*(() if PYARGS in self._words else environment.suite), *self._words)
+
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, composed.traced, *self._words)
+        words = self._words_for(environment)
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, composed.traced, *words)
 
     def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
     ) -> tuple[Stem, ...]:
         def program(hook: str) -> tuple[str, ...]:
-            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", hook, *self._words)
+            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", hook, *self._words_for(environment))
 
         packages = [package for package, _ in combo.releases]
         return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)

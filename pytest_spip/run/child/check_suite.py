@@ -6,7 +6,7 @@ or, as a process that is forked for that, as stem.py tells. TRACE is a directory
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
     ["test", ID, OUTCOME, SECONDS, DETAIL]   it is over; also for a module that could not be collected
-    ["problem", TEXT]                        pytest cannot be had
+    ["problem", TEXT]                        pytest cannot be had, or raised that
     ["sources", FILE...]                     what was imported from below TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
 DETAIL is a headline and, below it, the report. What is told is cut: a suite may have any number of tests that fail.
@@ -124,11 +124,26 @@ def import_pytest(teller):
     try:
         import pytest
     except BaseException as error:
-        import traceback
-
-        teller.tell("problem", "".join(traceback.format_exception(type(error), error, None))[-4000:])
+        teller.tell("problem", formatted(error))
         return None
     return pytest
+
+
+def run_session(pytest, arguments, plugins, teller):
+    """Return pytest's exit status; it may also raise, such as a warning that its settings make an error."""
+    try:
+        return int(pytest.main(arguments, plugins=plugins))
+    except Exception as error:
+        if teller.descriptor is not None:
+            teller.tell("problem", formatted(error))
+        return 1
+
+
+def formatted(error):
+    """Return an exception with the end of its traceback."""
+    import traceback
+
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
 
 
 def sources_below(directory):
@@ -165,7 +180,7 @@ def main(result, nonce, trace, *arguments):
     pytest = import_pytest(teller)
     status = 1
     if pytest is not None:
-        status = int(pytest.main(["-p", "no:cacheprovider", *arguments], plugins=[teller, *plugins]))
+        status = run_session(pytest, ["-p", "no:cacheprovider", *arguments], [teller, *plugins], teller)
         if teller.descriptor is None:
             stem.give_up("its session ended before it had begun")
         if teller.trace:
