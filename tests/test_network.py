@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from tests.support.oracle import PYPI
 
 pytestmark = pytest.mark.network
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 REAL = {"UV_DEFAULT_INDEX": PYPI}
 
 
@@ -53,3 +58,36 @@ def test_unknown_package(machine: Machine) -> None:
     assert done.stderr.startswith(
         "ERROR: --spip-matrix: no project named 'colorama-that-nobody-wrote' on https://pypi.org"
     )
+
+
+def test_the_example_breaks_with_the_right_releases(machine: Machine) -> None:
+    """Of the example's 30 tests one fails with click 7, two fail with an old tabulate, and all pass with what came later."""
+    shutil.copytree(EXAMPLES / "tally", machine.project_path("tally"))
+    clicks, tables = "--spip-matrix=click>=7,<8.2", "--spip-matrix=tabulate>=0.8.9,<0.8.10"
+    done = machine.run(
+        clicks, tables, "--spip-project=.", "--spip-versions=minor", "-n2", "--spip", project="tally", env=REAL
+    )
+    failed = {
+        name: [test["id"].partition("::")[2] for test in one["tests"] if test["outcome"] == "failed"]
+        for name, one in done.combinations.items()
+    }
+    old = ["test_completion"]
+    assert failed == {
+        **{f"click[{version}-{LABEL}]": old for version in ("7.0", "7.1.2")},
+        **{f"click[{version}-{LABEL}]": [] for version in ("8.0.4", "8.1.8")},
+        f"tabulate[0.8.9-{LABEL}]": ["test_narrow[10]", "test_narrow[12]"],
+    }, done.stdout
+    assert {len(one["tests"]) for one in done.combinations.values()} == {30}
+
+
+@pytest.mark.parametrize("name", ["github.yml", "gitlab.yml"])
+def test_the_jobs_commands_run(machine: Machine, name: str) -> None:
+    """What the example jobs run ends well beside the newest release, and leaves the files that the jobs keep."""
+    shutil.copytree(EXAMPLES / "tally", machine.project_path(name))
+    text = (EXAMPLES / "ci" / name).read_text()
+    (command,) = re.findall(r"^ +pytest (--spip-matrix.*?json:compat\.json)$", text, re.MULTILINE | re.DOTALL)
+    words = [word for word in shlex.split(command) if not word.startswith("--spip-cache")]
+    done = machine.run(*words, "--spip-versions=latest", project=name, env=REAL)
+    assert done.status == 0, done.stdout + done.stderr
+    assert 'tests="1"' in (done.project / "compat.xml").read_text()
+    assert '"passed": 1' in (done.project / "compat.json").read_text()
