@@ -17,6 +17,29 @@ lost = [{include-group = "nowhere"}]
 bad = ["=>1"]
 far = ["x @ file:///etc/passwd"]
 """
+POETRY = """
+[tool.poetry.dependencies]
+python = "^3.9"
+[tool.poetry.dev-dependencies]
+black = "*"
+[tool.poetry.group.Test.dependencies]
+pytest-timeout = "^2.1"
+toml = {version = "~0.10", extras = ["x"], markers = "sys_platform == 'linux'", python = ">=3.9"}
+six = [{version = "^1.0", python = "<3.12"}, {version = ">=1.16", python = ">=3.12"}]
+[tool.poetry.group.choice.dependencies]
+six = "^1.0 || ^3.0"
+[tool.poetry.group.odd.dependencies]
+six = 5
+[tool.poetry.group.local.dependencies]
+mine = {git = "https://example.org/mine.git"}
+"""
+OF_POETRY = (
+    "pytest-timeout<3.0,>=2.1",
+    'toml[x]<0.11,>=0.10; sys_platform == "linux" and python_version >= "3.9"',
+    'six<2.0,>=1.0; python_version < "3.12"',
+    'six>=1.16; python_version >= "3.12"',
+    "black",
+)
 METADATA = suite_metadata("demo", "1.0", extras=["Dev", "docs", "testing"])
 
 
@@ -28,6 +51,10 @@ METADATA = suite_metadata("demo", "1.0", extras=["Dev", "docs", "testing"])
         pytest.param("", GROUPS, Wanted(), Needs((), ("pytest-timeout", "toml>=0.10")), id="usual-groups"),
         pytest.param(METADATA, GROUPS, Wanted(extras=("DOCS",), groups=()), Needs(("docs",)), id="extras-by-name"),
         pytest.param(METADATA, GROUPS, Wanted(extras=(), groups=("docs",)), Needs((), ("sphinx",)), id="group-by-name"),
+        pytest.param("", POETRY, Wanted(), Needs((), OF_POETRY), id="poetry"),
+        pytest.param(
+            "", f"{GROUPS}{POETRY}", Wanted(groups=("test",)), Needs((), ("pytest-timeout", "toml>=0.10")), id="both"
+        ),
     ],
 )
 def test_needs(metadata: str, pyproject: str, wanted: Wanted, needs: Needs) -> None:
@@ -72,6 +99,20 @@ def test_bad_groups(group: str, told: str) -> None:
     """A group that cannot be read is named, once somebody wants it."""
     with pytest.raises(Lacking, match=told):
         Offer("", GROUPS).strictly(Wanted(groups=(group,)))
+
+
+@pytest.mark.parametrize(
+    ("group", "told"),
+    [
+        ("choice", r"dependency group 'choice': .+"),
+        ("odd", "dependency group 'odd': "),
+        ("local", "holds 'mine @ git.*', which no index lists"),
+    ],
+)
+def test_bad_groups_of_poetry(group: str, told: str) -> None:
+    """So is one of Poetry's that has no words in PEP 508."""
+    with pytest.raises(Lacking, match=told):
+        Offer("", POETRY).strictly(Wanted(groups=(group,)))
 
 
 @pytest.mark.parametrize("text", ["[[", "dependency-groups = 1", "[dependency-groups]\na = []\nA = []"])

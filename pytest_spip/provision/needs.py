@@ -12,6 +12,8 @@ from packaging.dependency_groups import DependencyGroupResolver
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytest_spip.provision.poetry import poetry_groups
+
 __all__ = ["Lacking", "Needs", "Offer", "Wanted", "direct_requirements", "pinned"]
 
 USUAL = ("test", "tests", "testing", "dev")
@@ -57,7 +59,7 @@ class Needs:
 
 
 class Offer:
-    """The extras and dependency groups (PEP 735) that a project has, from its core metadata and its ``pyproject.toml``.
+    """The extras and dependency groups (PEP 735, Poetry's) that a project has, from core metadata and ``pyproject.toml``.
 
     Raises ``Lacking`` for texts that cannot be read.
     """
@@ -65,7 +67,11 @@ class Offer:
     def __init__(self, metadata: str, pyproject: str) -> None:
         self.extras = tuple(canonicalize_name(name) for name in fields(metadata, "Provides-Extra"))
         try:
-            tables = tomllib.loads(pyproject).get("dependency-groups", {})
+            known = tomllib.loads(pyproject)
+            tables = {**known.get("dependency-groups", {})}
+            names = {canonicalize_name(name) for name in tables}
+            poetrys = poetry_groups(known).items()
+            tables |= {name: texts for name, texts in poetrys if canonicalize_name(name) not in names}
             self._groups = DependencyGroupResolver(tables)
             self.groups = tuple(canonicalize_name(name) for name in tables)
         except (ValueError, TypeError, AttributeError, ExceptionGroup) as error:
