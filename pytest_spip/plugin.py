@@ -21,6 +21,8 @@ MARKS = {
     "spip_flaky": "combinations that are tried again when they fail (with pytest-rerunfailures), written likewise",
 }
 """Ini files' lines that mark items, one condition each."""
+ASKING = ("spip_matrix", "spip_resume", "spip_active")
+"""Options of which each asks for a matrix."""
 ALONE = "latest"
 """What ``--spip-resume`` means without a value: the newest run."""
 
@@ -64,12 +66,17 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
-    """Have an option that stands alone say so: argparse would take the path behind it for its value."""
+    """Have an option that stands alone say so, for argparse would take the path behind it for its value; spare tests' conftests."""
     flags = [option.flag for option in OPTIONS if option.kind == "word"]
+    namespace = early_config.known_args_namespace
     if any(flag in args for flag in flags):
         args[:] = [f"{arg}={ALONE}" if arg in flags else arg for arg in args]
-        namespace = early_config.known_args_namespace
         vars(namespace)["file_or_dir"] = parser.parse_known_args(args).file_or_dir
+    named = namespace.file_or_dir
+    if all(map(_is_ours, named)) and (named or any(getattr(namespace, dest, None) for dest in ASKING)):
+        from pytest_spip.conftests import spare_conftests
+
+        spare_conftests(early_config)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -121,10 +128,13 @@ def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
 
 
 def _is_asked_for(config: pytest.Config) -> bool:
-    asked = ("spip_matrix", "spip_resume", "spip_active")
-    return bool(_named(config)) or any(config.getoption(dest) for dest in asked)
+    return bool(_named(config)) or any(config.getoption(dest) for dest in ASKING)
 
 
 def _named(config: pytest.Config) -> list[str]:
     """Return the arguments that are node ids of ours."""
-    return [arg for arg in config.args if arg.split("::")[0] == MODULE_PREFIX and "::" in arg]
+    return [arg for arg in config.args if _is_ours(arg)]
+
+
+def _is_ours(arg: str) -> bool:
+    return arg.startswith(f"{MODULE_PREFIX}::")

@@ -37,6 +37,7 @@ JOINTS = (
 EDGE = (
     "plugin",
     "hookspecs",
+    "conftests",
     "items",
     "listeners",
     "reports",
@@ -63,6 +64,7 @@ OUTSIDE = {
     "filelock": "disk",
     "installer": "provision.store",
     "uv": "provision.uv",
+    "poetry": "provision.poetry",
     "sqlite3": "record.",
     "xdist": "distribute",
 }

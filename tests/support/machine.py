@@ -92,6 +92,7 @@ class Machine:
         if not files.keys() & {"tox.ini", "pyproject.toml"}:
             (path / "pytest.ini").write_text("[pytest]\n", "utf-8")
         for file, text in files.items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
             (path / file).write_text(text, "utf-8")
         return path
 
