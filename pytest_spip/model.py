@@ -375,7 +375,7 @@ class Composed:
 
     @property
     def trees(self) -> tuple[str, ...]:
-        """The layers that are no wheel's but a suite's, where each wheel has one of its own."""
+        """The layers that are no wheel's but a suite's, the tree itself last, where each wheel has one of its own."""
         wheels = set(self.layer_of.values())
         return tuple(layer for layer in self.layers if layer not in wheels) if wheels else ()
 

@@ -77,20 +77,18 @@ def stems_of(
     names = {composed.layer_of[wheel.sha256] for wheel in wheels}
     hashes = sorted(wheel.sha256 for wheel in wheels)
 
-    def stem(hook: str, shown: Collection[str]) -> Stem:
+    def stem(hook: str, tree: tuple[str, ...]) -> Stem:
+        shown = names.union(tree)
         command, layers = program(hook), tuple(layer for layer in composed.layers if layer in shown)
-        key = digest(hashes, layers if hook else (), command, dict(variables), limits.memory, limits.file_size)
+        key = digest(hashes, tree, command, dict(variables), limits.memory, limits.file_size)
         return Stem(key, layers, command, variables)
 
-    plain = stem("", names)
+    plain = stem("", ())
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
         return (plain,)
-    hook = (
-        COLLECTION
-        if _brings_no_code(environment.tree) and not any(PYARGS in word for word in plain.command)
-        else CONFTESTS
-    )
-    return stem(hook, names.union(composed.trees)), plain
+    asks_packages = any(PYARGS in word for word in plain.command)
+    hook = COLLECTION if _brings_no_code(environment.tree) and not asks_packages else CONFTESTS
+    return stem(hook, composed.trees[-1:]), plain
 
 
 @functools.lru_cache(maxsize=64)  # a tree never changes

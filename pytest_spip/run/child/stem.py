@@ -145,6 +145,8 @@ def content(path):
 
 def unfit():
     """Say why this process can be no stem, if so."""
+    if sys.implementation.name != "cpython":
+        return "only CPython is forked"
     if any(name in sys.modules for name in SPOILED):
         return "pytest imports what looks around in its environment"
     if len(os.listdir("/proc/self/task")) != 1:
@@ -308,8 +310,9 @@ class Stem:
     def fork(self):
         """Be forked, time and again; returns in children, with their arguments."""
         sys.meta_path.remove(self.looked)
-        if unfit():
-            self.give_up(unfit())
+        why = unfit()
+        if why:
+            self.give_up(why)
         os.chdir("/")
         known = Known(self.looked.names)
         gc = borrowed("gc")
