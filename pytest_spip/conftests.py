@@ -19,6 +19,8 @@ def spare_conftests(config: pytest.Config) -> None:
 
     pytest has not looked for any yet. It takes named paths instead of its ini file's, and looks for conftests where they are.
     """
+    if (config.known_args_namespace.spip_check or config.getini("spip_check")) == "none":  # ordinary tests run
+        return
     here = config.invocation_params.dir
     if any(telltale in _text(path) for path in _of_tests(config, here) for telltale in TELLTALES):
         return

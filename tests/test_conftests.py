@@ -20,6 +20,7 @@ PROJECTS: dict[str, tuple[dict[str, str], list[str], int, str]] = {
     "here": ({"tests/conftest.py": MISSING, "conftest.py": HERE}, [], 0, "the conftest here"),
     "pasted": ({"tests/conftest.py": MISSING}, [f"spip::good[1-{LABEL}]"], 0, "1 passed"),
     "option": ({"tests/conftest.py": OPTION, "pytest.ini": "[pytest]\naddopts = --own=1\n"}, [], 0, "1 passed"),
+    "functions": ({"tests/conftest.py": MISSING}, ["--spip-check=none"], 4, "No module named 'nonesuch'"),
     "broken": ({"conftest.py": MISSING}, [], 4, "No module named 'nonesuch'"),
     "named": ({"tests/conftest.py": MISSING}, ["tests"], 4, "No module named 'nonesuch'"),
 }

@@ -137,7 +137,7 @@ def test_what_the_user_adds(machine: Machine) -> None:
 
 MISCHIEF: dict[str, tuple[str, tuple[str, str, str | None], str]] = {
     "none": ("pass", ("passed", "test", None), "2 passed"),
-    "hangs": ("time.sleep(1000)", ("killed", "test", "timeout"), "no end after 5 s in tests/test_it.py::test_it"),
+    "hangs": ("time.sleep(1000)", ("killed", "test", "timeout"), "no end after 7 s in tests/test_it.py::test_it"),
     "leaves": ("subprocess.Popen(['sleep', '1000'], start_new_session=True)", ("passed", "test", None), "2 passed"),
     "fills": (
         "os.posix_fallocate(os.open(path, os.O_CREAT | os.O_WRONLY), 0, 2 << 30)",
@@ -172,7 +172,7 @@ def test_suites_that_do_mischief(machine: Machine) -> None:
     }
     metadata = suite_metadata("mischief", "1.0", "odd")
     project(machine.root / "projects" / "mischief", "mischief", "1.0", files, installs=[], metadata=metadata)
-    done = machine.run("--spip-matrix=odd", "--spip-project=.", "--spip-timeout=5", "-n2", project="mischief")
+    done = machine.run("--spip-matrix=odd", "--spip-project=.", "--spip-timeout=7", "-n2", project="mischief")
     ids = {name: f"odd[{number}-{LABEL}]" for number, name in enumerate(MISCHIEF)}
     found = {name: done.cells[ids[name]] for name in MISCHIEF}
     assert found == {name: cell for name, (_, cell, _) in MISCHIEF.items()}, done.stdout
