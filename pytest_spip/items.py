@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.model import MODULE_PREFIX, NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
+from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
+from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.reports import TAIL, one_line, properties, skip_place, story

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_spip.model import MODULE_PREFIX
+from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.options import OPTIONS
 
 if TYPE_CHECKING:

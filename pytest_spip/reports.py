@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_spip.model import MODULE_PREFIX, Combo, Outcome, Result, Test, counted
+from pytest_spip.model import Combo, Outcome, Result, Test, counted
+from pytest_spip.names import MODULE_PREFIX
 
 __all__ = ["TAIL", "brother", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
 

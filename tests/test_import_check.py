@@ -255,7 +255,7 @@ CODES: dict[str, tuple[str, Outcome, Reason | None, str]] = {
         "with open('big', 'wb') as file: file.write(bytes(1 << 21))",
         Outcome.KILLED,
         Reason.ENVIRONMENT_FULL,
-        "OSError: [Errno 27] File too large",
+        "OSError: [Errno 27] File too large (limit 1024 MiB, 1 MiB a file)",
     ),
     "floods": (
         "while True: print('x' * 1000)",

@@ -14,7 +14,10 @@ import pytest
 import pytest_spip
 
 ROOT = Path(pytest_spip.__file__).parent
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
 JOINTS = (
@@ -49,9 +52,15 @@ EDGE = (
     "interrupts",
     "functions",
 )
-LEAVES = {"model": (), "errors": (), "disk": ("errors", "model"), "web": ("errors", "model")}
-LEAVES |= {"compat": ("errors", "model"), "options": ("errors", "model")}
-FOR_ROOMS = {*LEAVES} - {"options"}
+MODEL = {
+    "model.verdicts": (),
+    "model.measures": (),
+    "model.plans": ("model.verdicts", "names"),
+    "model.environments": ("model.verdicts", "model.measures"),
+}
+LEAVES = {"model": tuple(MODEL), "names": (), "errors": (), **MODEL}
+LEAVES |= dict.fromkeys(("disk", "web", "compat", "options"), ("errors", "model"))
+FOR_ROOMS = {*LEAVES} - {"options", *MODEL}
 SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""
 FOREIGN = ("plan.probe", "run.child.")
@@ -95,7 +104,7 @@ def ours(module: str, *, typing: bool = False) -> set[str]:
     names = imported(MODULES[module].read_text("utf-8"), typing=typing)
     inner = {name.removeprefix("pytest_spip.") for name in names if name.startswith("pytest_spip.")}
     # A name is a module, or something that a module holds.
-    return {name if name in MODULES or f"{name}.__init__" in MODULES else name.rpartition(".")[0] for name in inner}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in inner}
 
 
 def theirs(module: str) -> set[str]:
@@ -187,6 +196,7 @@ def test_idle_plugin_is_light() -> None:
     code = "import sys; before = set(sys.modules); import pytest_spip.plugin; print(*(set(sys.modules) - before))"
     loaded = subprocess.check_output([sys.executable, "-c", f"import pytest; {code}"], text=True).split()
     assert "pytest_spip.plugin" in loaded
+    assert "pytest_spip.model" not in loaded
     assert not {room(name.removeprefix("pytest_spip.") + ".") for name in loaded if name.startswith("pytest_spip.")} - {
         ""
     }

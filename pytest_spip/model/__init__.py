@@ -1,0 +1,76 @@
+"""The frozen records that cross boundaries, and the closed enums they use. Imports nothing of ours but names."""
+
+from __future__ import annotations
+
+from pytest_spip.model.environments import (
+    PYTHON_PLACEHOLDER,
+    Composed,
+    Environment,
+    Limits,
+    Provisioned,
+    Sandbox,
+    StoredWheel,
+)
+from pytest_spip.model.measures import CONTROLLER, HostSample, Span, seconds_by_phase
+from pytest_spip.model.plans import (
+    NEEDS,
+    NO_CHECK,
+    UNLISTED,
+    Check,
+    Combo,
+    DistFile,
+    Indexes,
+    Interpreter,
+    Plan,
+    Release,
+    digest,
+)
+from pytest_spip.model.verdicts import (
+    IMPORT_ONLY,
+    Disagreement,
+    Outcome,
+    Phase,
+    Reason,
+    Result,
+    Test,
+    Verdict,
+    counted,
+    verdict_from_plain,
+    verdict_to_plain,
+)
+
+__all__ = [
+    "CONTROLLER",
+    "IMPORT_ONLY",
+    "NEEDS",
+    "NO_CHECK",
+    "PYTHON_PLACEHOLDER",
+    "UNLISTED",
+    "Check",
+    "Combo",
+    "Composed",
+    "Disagreement",
+    "DistFile",
+    "Environment",
+    "HostSample",
+    "Indexes",
+    "Interpreter",
+    "Limits",
+    "Outcome",
+    "Phase",
+    "Plan",
+    "Provisioned",
+    "Reason",
+    "Release",
+    "Result",
+    "Sandbox",
+    "Span",
+    "StoredWheel",
+    "Test",
+    "Verdict",
+    "counted",
+    "digest",
+    "seconds_by_phase",
+    "verdict_from_plain",
+    "verdict_to_plain",
+]

@@ -1,0 +1,140 @@
+"""What a combination is tried in: wheels, environments, and the limits of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from pytest_spip.model.measures import Span, seconds_by_phase
+from pytest_spip.model.verdicts import Verdict
+
+__all__ = ["PYTHON_PLACEHOLDER", "Composed", "Environment", "Limits", "Provisioned", "Sandbox", "StoredWheel"]
+
+PYTHON_PLACEHOLDER = "/spip-python"
+"""Stands for the interpreter in stored scripts until an environment is composed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredWheel:
+    """An unpacked wheel in the store. ``modules`` are its importable top-level modules, ``root`` its directory."""
+
+    sha256: str
+    name: str
+    version: str
+    root: str
+    modules: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """What an environment of one combination consists of, in installation order.
+
+    ``tree`` is a directory whose files lie in the working directory, such as a test suite; its name changes with its files.
+    ``suite`` are words by which pytest finds a suite that lies elsewhere: in a package that is installed.
+    """
+
+    wheels: tuple[StoredWheel, ...]
+    fingerprint: str
+    lock: str = ""
+    tree: str = ""
+    suite: tuple[str, ...] = ()
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """Project name to version, as the lock pins them."""
+        return {wheel.name: wheel.version for wheel in self.wheels}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Composed:
+    """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages.
+
+    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for, and
+    ``unrewritten`` is the layer to be made for the bytecode of a suite's tests, where that would pay; ``layer_of`` names, by a
+    wheel's sha256, its layer, where each wheel has one of its own.
+    """
+
+    prefix: str
+    python: str
+    site: str
+    home: str
+    tmp: str
+    cwd: str
+    layers: tuple[str, ...] = ()
+    uncompiled: tuple[str, ...] = ()
+    unrewritten: str = ""
+    scripts: tuple[tuple[str, str], ...] = ()
+    layer_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def traced(self) -> str:
+        """The directory, with a slash, of whose modules it is worth knowing that they were imported; or nothing."""
+        return f"{self.prefix}/" if self.uncompiled or self.unrewritten else ""
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """The layers that are no wheel's but a suite's, the tree itself last, where each wheel has one of its own."""
+        wheels = set(self.layer_of.values())
+        return tuple(layer for layer in self.layers if layer not in wheels) if wheels else ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What provisioning a combination ended with: an environment to compose, or a verdict.
+
+    ``spans`` tell where the time went, one after the other; ``work`` counts what was really done, not found in a cache
+    (``resolved``, ``downloaded``, ``built``, ``filed``). ``output`` is the tail of a failed tool's output.
+    """
+
+    ordinal: int
+    environment: Environment | None = None
+    verdict: Verdict | None = None
+    output: str = ""
+    spans: tuple[Span, ...] = ()
+    work: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds per phase."""
+        return seconds_by_phase(self.spans)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one combination: seconds, bytes of memory, bytes a single file and all files may have, bytes of output.
+
+    ``inactivity`` are the seconds without output and work after which it is given up; 0 waits for the timeout.
+    ``processes`` bounds processes and threads together.
+    """
+
+    timeout: float = 60.0
+    memory: int = 2 << 30
+    file_size: int = 1 << 30
+    room: int = 1 << 30
+    output: int = 16 << 20
+    inactivity: float = 0.0
+    processes: int = 512
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How package code is confined: 3 namespaces, 2 Landlock and a system call filter, 1 limits alone, 0 the same, by wish.
+
+    ``why`` says what is missing for the next level. ``network`` and ``passed``, variables of the user's environment, are
+    what was opened by name.
+    """
+
+    level: int
+    why: str = ""
+    network: bool = False
+    passed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for the header and the report."""
+        what = {3: "namespaces", 2: "Landlock and a system call filter", 1: "limits only", 0: "off, limits only"}[
+            self.level
+        ]
+        opened = [*(["network"] if self.network else []), *(name for name, _ in self.passed)]
+        parts = [what, *([f"open: {', '.join(opened)}"] if opened else []), *([self.why] if self.why else [])]
+        return f"level {self.level} ({'; '.join(parts)})"
