@@ -9,6 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.disk import Cache
 from pytest_spip.errors import InstallFailed, SpipError, UsageProblem
 from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release, StoredWheel
@@ -19,7 +20,6 @@ from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Failure
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.web import Web
-from pytest_spip.workbench import BenchSpec
 
 __all__ = ["Additions"]
 

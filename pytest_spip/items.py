@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
@@ -18,7 +19,7 @@ from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
 from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
-from pytest_spip.workbench import BenchSpec, Workbench
+from pytest_spip.workbench import Workbench
 
 if TYPE_CHECKING:
     from pytest_spip.additions import Additions

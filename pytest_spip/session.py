@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.closing import sum_up
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
@@ -52,7 +53,6 @@ from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.web import redact
-from pytest_spip.workbench import BenchSpec
 
 __all__ = ["Run"]
 

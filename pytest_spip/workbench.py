@@ -9,11 +9,11 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.compose.base import Replica
 from pytest_spip.compose.copying import find_copy
 from pytest_spip.compose.layers import Layers
@@ -23,10 +23,8 @@ from pytest_spip.disk import Cache, remove_tree
 from pytest_spip.dispatch.machine import pin
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import (
-    Check,
     Combo,
     Composed,
-    Disagreement,
     Environment,
     Interpreter,
     Limits,
@@ -35,7 +33,6 @@ from pytest_spip.model import (
     Provisioned,
     Reason,
     Result,
-    Sandbox,
     Span,
     StoredWheel,
     Verdict,
@@ -46,6 +43,7 @@ from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.reproduction import reproduction, reproduction_of_test
 from pytest_spip.run.alone import AloneRunner
+from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import Ended, adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
 from pytest_spip.run.runner import Runner, Visit
@@ -54,66 +52,16 @@ from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import trial_of
 from pytest_spip.slots import NOTHING, Need, Slots
 
-__all__ = ["MAIN", "BenchSpec", "Visited", "Workbench"]
+__all__ = ["MAIN", "Visited", "Workbench"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
-DIFFERING = 5
-"""Tests that are named of those in which warm and cold disagree."""
 TIDY = 100
 """Combinations after which memory that is free is given back to the system."""
 MAIN = "main"
 """Name of the worker that is the controller itself; all others are its children."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BenchSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
-
-    ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
-    failure again. ``slots`` are the devices that the run's workers share, by slot.
-    """
-
-    database: str
-    workers: str
-    replica: str
-    room: str
-    run: str
-    cache: str
-    limits: Limits
-    runner: str
-    sandbox: Sandbox
-    closures: Mapping[str, str]
-    exclude_newer: str
-    index_options: str
-    check: Check = dataclasses.field(default_factory=Check)
-    beside: tuple[str, ...] = ()
-    project: str = ""
-    cpus: tuple[int, ...] = ()
-    session: int = 1
-    slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return what execnet can carry; :meth:`from_plain` is the way back."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> BenchSpec:
-        """Rebuild a spec from :meth:`to_plain`'s data."""
-        sandbox = plain["sandbox"]
-        passed = tuple((name, value) for name, value in sandbox["passed"])
-        return cls(
-            **{
-                **plain,
-                "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
-                "limits": Limits(**plain["limits"]),
-                "beside": tuple(plain["beside"]),
-                "cpus": tuple(plain["cpus"]),
-                "sandbox": Sandbox(**{**sandbox, "passed": passed}),
-            }
-        )
 
 
 class Workbench:
@@ -304,19 +252,11 @@ class Workbench:
         """Run a combination warm where that can be. What is not a pass, and a sample of the passes, is confirmed cold."""
         run = functools.partial(self._runner.run, combo, environment, composed, self._limits, variables=variables)
         if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
-            return _run_cold(run)
-        warm = run(warm=True)
-        if warm.runner == "cold":  # no fork could be had, and what it showed needs no confirmation
-            return warm if warm.verdict.reason is not Reason.SIGKILL else _run_cold(run)
-        passed = warm.verdict.outcome is Outcome.PASSED
-        if self._spec.runner == "warm" or (passed and not self._is_sampled(combo)):
-            return warm
-        cold = _run_cold(run)
-        if _shown(warm) != _shown(cold):
-            differing = dict(_shown(warm)[2].items() ^ _shown(cold)[2].items())
-            self._telemetry.disagreement(Disagreement(combo.ordinal, _told(warm, differing), _told(cold, differing)))
-            return cold
-        return warm if passed else cold
+            return run_cold(run)
+        result, disagreement = confirmed(run, doubts_passes=self._is_sampled(combo), trusts=self._spec.runner == "warm")
+        if disagreement:
+            self._telemetry.disagreement(disagreement)
+        return result
 
     def _compile(self, combo: Combo, environment: Environment, composed: Composed, *, passed: bool) -> None:
         """Have layers that are met again bear bytecode from now on; that of tests once a suite has ``passed``, and met them all."""
@@ -420,15 +360,6 @@ class Visited:
         self._visit.extend(self.composed)
 
 
-def _run_cold(run: Callable[..., Result]) -> Result:
-    """Run cold. SIGKILL may have come from anybody on this machine, so it counts only when it comes each time."""
-    for _ in range(ATTEMPTS):
-        result = run(warm=False)
-        if result.verdict.reason is not Reason.SIGKILL:
-            break
-    return result
-
-
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
     """Return the verdict for a fault of ours: a full disk is worth telling apart, also as the cause of another error."""
     number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
@@ -447,18 +378,3 @@ def _runner(spec: BenchSpec, worker: str) -> Runner:
     layers = str(cache.layers) if spec.sandbox.level >= 3 else ""
     view = Path(spec.room) / f"view-{worker}"
     return ForkRunner(trial, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
-
-
-def _shown(result: Result) -> tuple[Outcome, Reason | None, dict[str, str]]:
-    """Return what warm and cold must agree on: the verdict, and what became of each test."""
-    return result.verdict.outcome, result.verdict.reason, {test.id: test.outcome for test in result.tests}
-
-
-def _told(result: Result, differing: Iterable[str]) -> str:
-    """Return a result in words, and of the tests in which it differs from another the first few."""
-    verdict = result.verdict
-    reason = f" ({verdict.reason.value})" if verdict.reason else ""
-    told = f"{verdict.outcome.value}{reason}" + (f": {verdict.detail}" if verdict.detail else "")
-    outcomes = _shown(result)[2]
-    tests = [f"{name} {outcomes.get(name, 'not run')}" for name in sorted(differing)[:DIFFERING]]
-    return "; ".join([told, *tests])

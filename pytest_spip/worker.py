@@ -18,7 +18,8 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from pytest_spip.workbench import BenchSpec, Workbench
+from pytest_spip.benchspec import BenchSpec
+from pytest_spip.workbench import Workbench
 
 __all__ = ["PLAN", "Worker"]
 

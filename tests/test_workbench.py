@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.disk import Cache
 from pytest_spip.model import (
     Check,
@@ -36,7 +37,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.run.closures import SCRIPT
-from pytest_spip.workbench import ATTEMPTS, BenchSpec, Workbench
+from pytest_spip.workbench import ATTEMPTS, Workbench
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, environment, filed, filed_installed, shared_bases, tree_of
 from tests.support.ways import must_work

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from pytest_spip.benchspec import BenchSpec
 from pytest_spip.model import Limits, Outcome, Phase, Provisioned, Reason, Result, Sandbox, Verdict
 from pytest_spip.record.rundb import RunWriter
-from pytest_spip.workbench import BenchSpec
 from pytest_spip.worker import PLAN, Worker
 from tests.support.rooms import combo, interpreter, plan
 

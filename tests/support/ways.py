@@ -100,10 +100,14 @@ class Way:
         return result
 
 
-@functools.cache
 def shared_way(session: Path, name: str, check: Check = IMPORT, *, shared: bool = False) -> Way:
     """Return the only one for a check below a session's directory: its servers are started once.
 
     ``shared`` is as in ``trial_of``.
     """
+    return _way(session, name, check, shared)
+
+
+@functools.cache
+def _way(session: Path, name: str, check: Check, shared: bool) -> Way:  # a cache tells keywords apart
     return Way(shared_bases(session), name, check, shared=shared)

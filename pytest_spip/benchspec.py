@@ -1,0 +1,59 @@
+"""What a worker is told of its run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_spip.model import Check, Limits, Sandbox
+
+__all__ = ["BenchSpec"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BenchSpec:
+    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
+
+    ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
+    failure again. ``slots`` are the devices that the run's workers share, by slot.
+    """
+
+    database: str
+    workers: str
+    replica: str
+    room: str
+    run: str
+    cache: str
+    limits: Limits
+    runner: str
+    sandbox: Sandbox
+    closures: Mapping[str, str]
+    exclude_newer: str
+    index_options: str
+    check: Check = dataclasses.field(default_factory=Check)
+    beside: tuple[str, ...] = ()
+    project: str = ""
+    cpus: tuple[int, ...] = ()
+    session: int = 1
+    slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what execnet can carry; :meth:`from_plain` is the way back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> BenchSpec:
+        """Rebuild a spec from :meth:`to_plain`'s data."""
+        sandbox = plain["sandbox"]
+        passed = tuple((name, value) for name, value in sandbox["passed"])
+        return cls(
+            **{
+                **plain,
+                "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
+                "limits": Limits(**plain["limits"]),
+                "beside": tuple(plain["beside"]),
+                "cpus": tuple(plain["cpus"]),
+                "sandbox": Sandbox(**{**sandbox, "passed": passed}),
+            }
+        )
