@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,7 +98,8 @@ def pytest_configure(config: pytest.Config) -> None:
         'slots={"gpu": 1} gives devices of their own, without="run" or "skip" says what happens where there are too few',
     )
     if _is_asked_for(config):
-        from pytest_spip.items import activate
+        with _as_they_are(config):
+            from pytest_spip.items import activate
 
         activate(config, _named(config))
 
@@ -106,7 +109,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Say how many workers ``-n auto`` means for a matrix; without one, leave it to xdist, which asks before configuration."""
     if not _is_asked_for(config):
         return None
-    from pytest_spip.auto import auto_workers
+    with _as_they_are(config):
+        from pytest_spip.auto import auto_workers
 
     return auto_workers(config)
 
@@ -125,6 +129,21 @@ def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
         pytest.skip("spip_env needs a matrix: add --spip-matrix=REQ, or --spip where the ini file names one")
     with functions.environment(request) as environment:
         yield environment
+
+
+@contextlib.contextmanager
+def _as_they_are(config: pytest.Config) -> Iterator[None]:
+    """Have our modules imported as they are: pytest would rewrite the assertions of all of them, as of any plugin's.
+
+    Where it may not keep the bytecode, which is in containers often so, that takes longer than all else that is done here.
+    """
+    hook: Any = config.pluginmanager.rewrite_hook
+    finders = sys.meta_path[:]
+    sys.meta_path[:] = [finder for finder in finders if finder is not hook]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder not in finders), *finders]
 
 
 def _is_asked_for(config: pytest.Config) -> bool:

@@ -38,3 +38,19 @@ def test_conftests_of_tests_are_spared(make_machine: MakeMachine) -> None:
     )
     assert {name: done.status for name, done in found.items()} == {name: row[2] for name, row in PROJECTS.items()}
     assert [name for name, row in PROJECTS.items() if row[3] not in found[name].stdout + found[name].stderr] == []
+
+
+def test_our_modules_are_imported_as_they_are(make_machine: MakeMachine) -> None:
+    """pytest rewrites assertions of the session's own tests, and does not take the time to do so with all of ours."""
+    machine = make_machine()
+    wheel(machine.files, "good", "1", {"good.py": ""})
+    conftest = """
+import sys
+
+def pytest_sessionfinish():
+    names = ("pytest_spip.session", "pytest_spip.workbench", "pytest_spip.report.terminal", "conftest")
+    print(*(type(sys.modules[name].__spec__.loader).__name__ for name in names))
+"""
+    machine.project("project", {"conftest.py": conftest})
+    done = machine.run("--spip-matrix=good", "-n0")
+    assert " ".join([*["SourceFileLoader"] * 3, "AssertionRewritingHook"]) in done.stdout, done.stdout
