@@ -101,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
         with _as_they_are(config):
             from pytest_spip.items import activate
 
-        activate(config, _named(config))
+            activate(config, _named(config))
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
