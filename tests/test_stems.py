@@ -349,6 +349,46 @@ def test_harmless_path_files_keep_it_warm(attempt: Try, bases: Bases) -> None:
     assert shown(attempt({"test_deep.py": code}, other)) == shown(attempt({"test_deep.py": code}, other, warm=False))
 
 
+WRITTEN = """\
+    import os
+    FOLDER = os.path.join(os.path.dirname(__file__), "__pycache__")
+    def test_written(): raise AssertionError([os.stat(entry).st_mtime_ns for entry in os.scandir(FOLDER) if "pytest" in entry.name])
+"""
+
+
+@pytest.mark.parametrize("setting", ["", "[pytest]\nenable_assertion_pass_hook = true\n"])
+def test_tests_are_rewritten_once(tmp_path_factory: pytest.TempPathFactory, bases: Bases, setting: str) -> None:
+    """Tests that are met again have bytecode of their own layer, warm and cold; not where their pytest rewrites otherwise."""
+    must_work(3)
+    made = adopting()
+    next(made)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3", SUITE, shared=True)
+    tree = tmp_path_factory.mktemp("tree")
+    (tree / "test_it.py").write_text(textwrap.dedent(WRITTEN))
+    (tree / "pytest.ini").write_text(setting or "[pytest]\n")
+    demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
+    wheels = [*(filed_installed(bases.cache, name) for name in PYTEST), demo]
+    chosen, tried = dataclasses.replace(environment(*wheels), tree=str(tree)), combo(python=bases.pythons[LATEST])
+
+    def told(*, warm: bool) -> tuple[str, Composed]:
+        with way.composed(LATEST, chosen) as composed:
+            (test,) = way.runner.run(tried, chosen, composed, LIMITS, warm=warm).tests
+        return test.headline, composed
+
+    first, once = told(warm=True)
+    second, again = told(warm=True)
+    assert first != second, "each run has written its own"
+    assert (once.unrewritten, len(again.trees)) == ("", 1)
+    bytecode = way.runner.rewritten(tried, chosen, again, LIMITS)
+    assert any("-pytest-" in path for path in bytecode) == (not setting)
+    way.rewrite(again, bytecode)
+    third, layered = told(warm=True)
+    assert (layered.unrewritten, layered.trees) == ("", (again.unrewritten, *again.trees))
+    assert (third == told(warm=True)[0] == told(warm=False)[0]) == (not setting)
+    way.runner.close()
+    next(made, None)
+
+
 def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
     """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
     wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)

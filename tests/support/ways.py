@@ -93,6 +93,10 @@ class Way:
         for layer in composed.uncompiled:
             self._layers.compile(layer, bytecode)
 
+    def rewrite(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
+        """Have the tree's tests bear bytecode."""
+        self._layers.rewrite(composed.unrewritten, composed.trees[-1], bytecode)
+
     def run(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> Result:
         """Run a check, and see that it was run so."""
         result = self.runner.run(combo, environment, composed, limits, warm=self.warm)
