@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.model import NO_CHECK
+
 __all__ = ["spare_conftests"]
 
 TELLTALES = ("pytest_addoption", "pytest_plugins", "pytest_spip_")
@@ -19,10 +21,10 @@ def spare_conftests(config: pytest.Config) -> None:
 
     pytest has not looked for any yet. It takes named paths instead of its ini file's, and looks for conftests where they are.
     """
-    if (config.known_args_namespace.spip_check or config.getini("spip_check")) == "none":  # ordinary tests run
+    if (config.known_args_namespace.spip_check or config.getini("spip_check")) == NO_CHECK:  # ordinary tests run
         return
     here = config.invocation_params.dir
-    if any(telltale in _text(path) for path in _of_tests(config, here) for telltale in TELLTALES):
+    if any(telltale in text for text in map(_text, _of_tests(config, here)) for telltale in TELLTALES):
         return
     above = [place / "conftest.py" for place in (here, *here.parents) if place.is_relative_to(config.rootpath)]
     own = next((path for path in above if path.is_file()), os.devnull)

@@ -76,7 +76,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
         vars(namespace)["file_or_dir"] = parser.parse_known_args(args).file_or_dir
     named = namespace.file_or_dir
     if all(map(_is_ours, named)) and (named or any(getattr(namespace, dest, None) for dest in ASKING)):
-        from pytest_spip.conftests import spare_conftests
+        with _as_they_are(early_config):
+            from pytest_spip.conftests import spare_conftests
 
         spare_conftests(early_config)
 

@@ -38,25 +38,27 @@ def reproduction(
     return f"{shlex.join(words)}{options} {shlex.join(_tried(combo, environment, check))}"
 
 
-def reproduction_of_test(
-    combo: Combo, nodeid: str, *, beside: Sequence[str] = (), project: str = "", exclude_newer: str = ""
-) -> str:
+def reproduction_of_test(combo: Combo, nodeid: str, *, beside: Sequence[str], project: str, exclude_newer: str) -> str:
     """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
     words = ["pytest", *(f"--spip-matrix={requirement}" for requirement in combo.requirements)]
     words += ["--spip-cross"] if combo.others else []
     words += [f"--spip-python={label_to_python(combo.label)}"]
     words += [f"--spip-resolution={combo.resolution}"] if combo.resolution else []
-    words += [f"--spip-project={project}"] if project else [f"--spip-with={requirement}" for requirement in beside]
-    words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
+    words += [f"--spip-project={project}"] if project else []
+    words += _circumstances(() if project else beside, exclude_newer)
     return shlex.join([*words, "--spip-check=none", nodeid])
 
 
 def _own_suite(combo: Combo, check: Check, beside: Sequence[str], exclude_newer: str) -> str:
     words = ["pytest", combo.nodeid, "--spip-check=suite", "-v"]
     words += [f"--spip-command={shlex.join(check.words)}"] if check.words else []
-    words += [f"--spip-with={requirement}" for requirement in beside]
-    words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
-    return shlex.join(words)
+    return shlex.join([*words, *_circumstances(beside, exclude_newer)])
+
+
+def _circumstances(beside: Sequence[str], exclude_newer: str) -> list[str]:
+    """Return our options for what all environments hold, and as of when."""
+    told = [f"--spip-with={requirement}" for requirement in beside]
+    return [*told, f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else told
 
 
 def _tried(combo: Combo, environment: Environment | None, check: Check) -> Sequence[str]:

@@ -81,7 +81,7 @@ class Layers:
     def rewrite(self, name: str, tree: str, bytecode: Mapping[str, bytes]) -> None:
         """File the bytecode of a tree's tests, by path; what does not belong to one of its sources is left out."""
         own = {path: data for path, data in bytecode.items() if _has_source(self.root / tree, path)}
-        self._cache.file(self.root / name, lambda aside: self._lay_rewritten(own, aside))
+        self._cache.file(self.root / name, lambda aside: self._lay_bytecode(own, aside))
 
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
@@ -127,15 +127,11 @@ class Layers:
             give_tree(target, self._owner)
 
     def _lay_compiled(self, plain: Path, bytecode: Mapping[str, bytes], target: Path) -> None:
-        target.mkdir()
         _link_tree(plain, target)
         self._lay_bytecode(bytecode, target)
 
-    def _lay_rewritten(self, bytecode: Mapping[str, bytes], target: Path) -> None:
-        target.mkdir()
-        self._lay_bytecode(bytecode, target)
-
     def _lay_bytecode(self, bytecode: Mapping[str, bytes], target: Path) -> None:
+        target.mkdir(exist_ok=True)
         for path, data in bytecode.items():
             place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)

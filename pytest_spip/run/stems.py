@@ -6,7 +6,7 @@ import dataclasses
 import email.parser
 import functools
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
 
-__all__ = ["Stem", "stems_of"]
+__all__ = ["Stem", "mentions", "stems_of"]
 
 SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Where a session looks for options."""
@@ -86,18 +86,26 @@ def stems_of(
     plain = stem("", ())
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
         return (plain,)
-    asks_packages = any(PYARGS in word for word in plain.command)
-    hook = COLLECTION if _brings_no_code(environment.tree) and not asks_packages else CONFTESTS
-    return stem(hook, composed.trees[-1:]), plain
+    code = _has_conftests(environment.tree) or mentions(PYARGS, plain.command, environment.tree)
+    return stem(CONFTESTS if code else COLLECTION, composed.trees[-1:]), plain
+
+
+def mentions(option: str, words: Iterable[str], tree: str) -> bool:
+    """Tell whether the words for a suite's pytest have an option in them, or the settings in its tree."""
+    return any(option in text for text in (*words, *_settings(tree)))
 
 
 @functools.lru_cache(maxsize=64)  # a tree never changes
-def _brings_no_code(tree: str) -> bool:
-    """Tell whether a session runs nothing of a tree before it collects: it has no conftests, and no packages are named."""
-    if any("conftest.py" in files for _, _, files in os.walk(tree)):
-        return False
-    settings = (path for name in SETTINGS if (path := Path(tree, name)).is_file())
-    return not any(PYARGS in path.read_text("utf-8", "replace") for path in settings)
+def _settings(tree: str) -> tuple[str, ...]:
+    """Return the texts in which a session looks for options."""
+    paths = (Path(tree, name) for name in SETTINGS)
+    return tuple(path.read_text("utf-8", "replace") for path in paths if path.is_file())
+
+
+@functools.lru_cache(maxsize=64)
+def _has_conftests(tree: str) -> bool:
+    """Tell whether a tree has any, at whatever place."""
+    return any("conftest.py" in files for _, _, files in os.walk(tree))
 
 
 def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[StoredWheel, ...]:

@@ -28,7 +28,7 @@ from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.stems import Stem, stems_of
+from pytest_spip.run.stems import Stem, mentions, stems_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
 
 __all__ = ["SHARING", "Trial", "child_environment", "trial_of", "tried"]
@@ -52,7 +52,7 @@ SHARING: Mapping[str, str] = dict.fromkeys(
 ) | {"PYTEST_XDIST_AUTO_NUM_WORKERS": "0"}
 """Combinations share the machine: none of them is to start a thread, or a worker, for each processor."""
 REWRITES_OTHERWISE = "enable_assertion_pass_hook"
-"""An ini option with which pytest rewrites otherwise, see child/bytecode.py."""
+"""An option with which pytest makes something else of assertions than child/bytecode.py does."""
 STORY = 8192
 """Characters of output that a result keeps."""
 _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
@@ -207,12 +207,10 @@ class _Suite(_Program):
         return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)
 
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
+        if mentions(REWRITES_OTHERWISE, self._words, environment.tree):
+            return ()
         stems = self.stems(combo, environment, composed, limits, NONE)
-        return (
-            (*composed.trees, *stems[-1].layers)
-            if stems and not any(REWRITES_OTHERWISE in word for word in self._words)
-            else ()
-        )
+        return (*composed.trees, *stems[-1].layers) if stems else ()
 
     def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
         return _below(top, suite_sources(ended.result))

@@ -8,10 +8,6 @@ import importlib._bootstrap_external as importing
 import os
 import sys
 
-SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-REWRITES_OTHERWISE = b"enable_assertion_pass_hook"
-"""An option that changes what pytest makes of assertions."""
-
 
 def compiled(path):
     """Return where the import system would file a source, and the bytes; raises what compiling raises."""
@@ -41,23 +37,13 @@ def rewriter(site):
     return rewritten
 
 
-def is_told_otherwise():
-    """Tell whether the tree in the working directory has its assertions rewritten in a way that only its session knows."""
-    for name in SETTINGS:
-        if os.path.exists(name):
-            with open(name, "rb") as stream:
-                if REWRITES_OTHERWISE in stream.read():
-                    return True
-    return False
-
-
 def tell(result, nonce, sources, pytest):
     """Write the nonce, then for each source that can be compiled: the path its bytecode belongs at, size, bytecode.
 
     With the directory that ``pytest`` is in, also as pytest would file it for a test module.
     """
     ways = [compiled]
-    if pytest and not is_told_otherwise():
+    if pytest:
         ways.append(rewriter(pytest))
     with open(result, "wb") as stream:
         stream.write(os.read(nonce, 64) + b"\0")
