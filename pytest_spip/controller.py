@@ -388,6 +388,7 @@ def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
         reporter.section("spip: why")
         _write_lines(reporter, terminal.group_lines(summary.groups))
     reporter.write_line("")
+    _write_lines(reporter, terminal.warning_lines(summary))
     _write_lines(reporter, terminal.disagreement_lines(summary))
     reporter.write_line(f"spip: {terminal.summary_line(summary)}", bold=True)
     for line in terminal.closing_lines(summary):

@@ -39,6 +39,7 @@ def story(result: Result, *, lines: int) -> str:
     words += _told_of_tests(failing, lines)
     if not failing or verdict.outcome is not Outcome.FAILED:
         words += _indented(result.output, lines)
+    words += [f"warning: {text}" for text in result.warnings]
     words += [f"see it again: {result.reproduce}"] if result.reproduce else []
     return "\n".join(words)
 
@@ -57,14 +58,18 @@ def _indented(text: str, lines: int) -> list[str]:
 
 
 def properties(result: Result) -> list[tuple[str, object]]:
-    """Return the pairs that reports such as JUnit's carry beside an item; ``spip_test_failed`` once for each failing test."""
+    """Return the pairs that reports such as JUnit's carry beside an item; ``spip_test_failed`` once for each failing test.
+
+    So does ``spip_warning`` for each warning.
+    """
     verdict = result.verdict
     pairs: dict[str, object] = {"spip_outcome": verdict.outcome.value, "spip_phase": verdict.phase.value}
     pairs |= {"spip_reason": verdict.reason.value} if verdict.reason else {}
     pairs |= {"spip_reproduce": result.reproduce} if result.reproduce else {}
     pairs |= {"spip_tests": counted(result.tests)} if result.tests else {}
     failing = [f"{test.id}: {test.headline}" for test in result.tests if test.is_bad]
-    return [*pairs.items(), *(("spip_test_failed", told) for told in failing[:NAMED])]
+    many = [("spip_test_failed", failing[:NAMED]), ("spip_warning", result.warnings)]
+    return [*pairs.items(), *((name, text) for name, texts in many for text in texts)]
 
 
 def skip_place(result: Result) -> tuple[str, Any, str]:

@@ -305,6 +305,7 @@ class Workbench:
             host=self._host,
             fingerprint=environment.fingerprint if environment else "",
             locked=environment.locked if environment else {},
+            warnings=tuple(map(harmless, environment.warnings)) if environment else (),
             reproduce=self._reproduction(combo, provisioned) if bad and combo.version else "",
             phases=seconds_by_phase(spans),
         )

@@ -24,7 +24,7 @@ SUMMARY = """
 planned passed failed skipped killed crashed error seconds per_second cpu_utilisation iowait phases
 """
 ADDED = {
-    "combination": {"output", "resolution"},
+    "combination": {"output", "resolution", "warnings"},
     "summary": {"import_only", "work", "workers", "controller", "limits", "untold"},
 }
 """Keys beyond those of the design; schema 1 may grow."""
@@ -51,6 +51,7 @@ def finished() -> Summary:
         "locked": {"demo": "1.0", "other": "2"},
         "reproduce": "uv run ...",
         "output": "Traceback 🙂",
+        "warnings": ("no such extra",),
     }
     results = [
         result(0),
@@ -115,6 +116,7 @@ def test_document_tells_what_was_found(finished: Summary) -> None:
         "locked": {"demo": "1.0", "other": "2"},
         "reproduce": "uv run ...",
         "output": "Traceback 🙂",
+        "warnings": ["no such extra"],
     }
     assert document["combinations"][0]["reason"] is None
 

@@ -16,9 +16,8 @@ def suite(count: int, detail: str = "AssertionError: no (t.py:1)\nE  no") -> Res
     tests = [Test("t.py::test_good", "passed"), Test("t.py::test_none", "skipped", 0.0, "not here")]
     tests += [Test(f"t.py::test_{n}", "error" if n else "failed", 0.1, detail) for n in range(count)]
     told = f"{count} of {len(tests)} tests failed"
-    return result(
-        0, Outcome.FAILED, Reason.TEST_FAILED, told, Phase.TEST, tests=tuple(tests), output="raw", reproduce="uv run"
-    )
+    more = {"output": "raw", "reproduce": "uv run", "warnings": ("no such extra",)}
+    return result(0, Outcome.FAILED, Reason.TEST_FAILED, told, Phase.TEST, tests=tuple(tests), **more)
 
 
 def test_result_travels() -> None:
@@ -35,6 +34,7 @@ def test_story_of_tests() -> None:
         "    E  no",
         "  t.py::test_1: AssertionError: no (t.py:1)",
         "    E  no",
+        "warning: no such extra",
         "see it again: uv run",
     ]
 
@@ -44,10 +44,10 @@ def test_story_of_many_tests_is_cut() -> None:
     many = suite(SHOWN + 2, f"headline\n{LONG}")
     lines = story(many, lines=TAIL).splitlines()
     assert sum(line.startswith("  t.py") for line in lines) == SHOWN
-    assert len(lines) == 1 + SHOWN * (1 + TAIL) + 2
+    assert len(lines) == 1 + SHOWN * (1 + TAIL) + 3
     assert lines[1 + TAIL] == "    line 29"
-    assert lines[-2] == "  … and 2 more; -v shows all"
-    assert len(story(many, lines=1000).splitlines()) == 1 + (SHOWN + 2) * 31 + 1
+    assert lines[-3] == "  … and 2 more; -v shows all"
+    assert len(story(many, lines=1000).splitlines()) == 1 + (SHOWN + 2) * 31 + 2
 
 
 def test_story_of_what_was_killed() -> None:
@@ -71,10 +71,11 @@ def test_story_without_tests() -> None:
 def test_properties_of_a_suite() -> None:
     """Beside an item stand the counts of its tests, and each failing test, of very many the first."""
     pairs = properties(suite(2))
-    assert pairs[-3:] == [
+    assert pairs[-4:] == [
         ("spip_tests", "1 passed, 1 skipped, 1 failed, 1 error"),
         ("spip_test_failed", "t.py::test_0: AssertionError: no (t.py:1)"),
         ("spip_test_failed", "t.py::test_1: AssertionError: no (t.py:1)"),
+        ("spip_warning", "no such extra"),
     ]
     assert len([name for name, _ in properties(suite(NAMED + 9)) if name == "spip_test_failed"]) == NAMED
     assert {name for name, _ in properties(result())} == {"spip_outcome", "spip_phase"}

@@ -185,6 +185,7 @@ RESULTS = [
         output=ODD * 100,
     ),
     result(2, Outcome.CRASHED, Reason.SIGSEGV, phase=Phase.TEST),
+    result(4, warnings=("no such extra", ODD)),
     result(3, tests=(Test("tests/test_ä.py::test_x[\\0]", "passed", 0.25), Test("test_y", "failed", 1e-9, ODD))),
 ]
 

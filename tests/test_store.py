@@ -76,7 +76,7 @@ def test_wheel_is_filed(tmp_path: Path, cache: Cache) -> None:
     )
     found = filed(cache, made)
     assert (found.name, found.version, found.modules) == ("demo-pkg", "1.0", ("demo", "fast", "slow"))
-    assert found.root == str(cache.wheels / sha256(made)[:2] / sha256(made))
+    assert found.root == str(WheelStore(cache).root(sha256(made)))
     root = Path(found.root)
     assert sorted(os.listdir(root)) == ["data", "headers", "platlib", "purelib", "scripts", "wheel.json"]
     assert everything(root / "scripts") == ["demo", "program", "tool"]

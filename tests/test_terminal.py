@@ -19,6 +19,7 @@ from pytest_spip.report.terminal import (
     group_lines,
     legend,
     summary_line,
+    warning_lines,
 )
 from tests.support.rooms import combo, result, summary
 
@@ -178,6 +179,19 @@ def test_many_groups_and_examples_are_cut() -> None:
         "    1 x import-error: a kind",
         "        demo[1.5-py312]",
         "      … and 19 more signatures",
+    ]
+
+
+def test_warnings() -> None:
+    """Each warning is told once, the most frequent first, with the first combinations that it is about."""
+    combos = numbered(*(("demo", f"1.{number}", "py312") for number in range(5)))
+    results = [result(n, warnings=("all have this", *(("one has that",) if n == 2 else ()))) for n in range(5)]
+    assert text(warning_lines(summary(combos, results))) == [
+        "spip: warning: all have this  (demo[1.0-py312], demo[1.1-py312], demo[1.2-py312] … and 2 more)",
+        "spip: warning: one has that  (demo[1.2-py312])",
+    ]
+    assert text(warning_lines(summary(combos, results), most=1))[1:] == [
+        "      … and 1 more warnings; --spip-report=json:PATH has all of them"
     ]
 
 

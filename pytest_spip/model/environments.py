@@ -16,13 +16,17 @@ PYTHON_PLACEHOLDER = "/spip-python"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredWheel:
-    """An unpacked wheel in the store. ``modules`` are its importable top-level modules, ``root`` its directory."""
+    """An unpacked wheel in the store. ``modules`` are its importable top-level modules, ``root`` its directory.
+
+    ``warnings`` say what is wrong with it that installers overlook.
+    """
 
     sha256: str
     name: str
     version: str
     root: str
     modules: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class Environment:
     """What an environment of one combination consists of, in installation order.
 
     ``tree`` is a directory whose files lie in the working directory, such as a test suite; its name changes with its files.
-    ``suite`` are words by which pytest finds a suite that lies elsewhere: in a package that is installed.
+    ``suite`` are words by which pytest finds a suite that lies elsewhere: in a package that is installed. ``warnings`` are what a
+    person should know of the environment whatever the verdict: a sentence each, without the combination's name.
     """
 
     wheels: tuple[StoredWheel, ...]
@@ -38,6 +43,7 @@ class Environment:
     lock: str = ""
     tree: str = ""
     suite: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def locked(self) -> dict[str, str]:

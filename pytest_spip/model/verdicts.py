@@ -162,7 +162,10 @@ def counted(tests: Iterable[Test]) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What running one combination showed. Times in seconds, ``peak_rss`` in bytes; ``tests`` are a suite's, as they ended."""
+    """What running one combination showed. Times in seconds, ``peak_rss`` in bytes; ``tests`` are a suite's, as they ended.
+
+    ``warnings`` are the environment's, see ``Environment``.
+    """
 
     ordinal: int
     verdict: Verdict
@@ -179,6 +182,7 @@ class Result:
     output: str = ""
     phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tests: tuple[Test, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""
@@ -190,7 +194,8 @@ class Result:
     def from_plain(cls, plain: Mapping[str, Any]) -> Result:
         """Rebuild a result from :meth:`to_plain`'s data."""
         tests = tuple(Test(*test) for test in plain["tests"])
-        return cls(**{**plain, "verdict": verdict_from_plain(plain["verdict"]), "tests": tests})
+        made = {"verdict": verdict_from_plain(plain["verdict"]), "tests": tests, "warnings": tuple(plain["warnings"])}
+        return cls(**{**plain, **made})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

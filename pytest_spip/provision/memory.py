@@ -17,17 +17,21 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
-FORM = 3
+FORM = 4
 """Raise it when entries are written in another form."""
 
 
 class Remembered(NamedTuple):
-    """A lock, the wheels that it selects, in the store, the tree beside them and the words for a suite, if there are any."""
+    """A lock, the wheels that it selects, in the store, the tree beside them and the words for a suite, if there are any.
+
+    ``warnings`` are those of the whole; each wheel has its own.
+    """
 
     lock: str
     wheels: tuple[StoredWheel, ...]
     tree: str = ""
     suite: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Memory:
@@ -54,7 +58,7 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs, tree, suite = entry
+        told, made, lock, hashes, needs, tree, suite, warnings = entry
         if (
             told != self._all_told(releases)
             or made < self._oldest
@@ -62,7 +66,8 @@ class Memory:
         ):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
-        return Remembered(lock, wheels, tree, tuple(suite)) if len(wheels) == len(hashes) else None
+        known = Remembered(lock, wheels, tree, tuple(suite), tuple(warnings))
+        return known if len(wheels) == len(hashes) else None
 
     def learn(
         self, combo: Combo, interpreter: Interpreter, releases: Sequence[Release], it: Remembered, needs: Sequence[str]
@@ -78,6 +83,7 @@ class Memory:
                 list(needs),
                 it.tree,
                 it.suite,
+                it.warnings,
             ]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
 

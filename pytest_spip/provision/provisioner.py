@@ -199,7 +199,8 @@ class Provisioner:
         hashes = sorted(wheel.sha256 for wheel in it.wheels)
         tree = [Path(it.tree).name] if it.tree else []
         told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite)
-        return Environment(it.wheels, told, it.lock, it.tree, it.suite)
+        warnings = dict.fromkeys((*it.warnings, *(text for wheel in it.wheels for text in wheel.warnings)))
+        return Environment(it.wheels, told, it.lock, it.tree, it.suite, tuple(warnings))
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)

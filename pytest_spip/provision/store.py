@@ -37,6 +37,8 @@ _SHARED = (_SITE, "bin", "include")
 METADATA_LIMIT = 256 << 20
 """Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
+FORM = 2
+"""Raise it when a stored wheel's directory holds something else, or another wheel is refused: others are left alone."""
 _MACHINE_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
@@ -51,7 +53,7 @@ class WheelStore:
 
     def root(self, sha256: str) -> Path:
         """Return where a wheel is, or will be."""
-        return self._cache.wheels / sha256[:2] / sha256
+        return self._cache.wheels / sha256[:2] / f"{sha256}-{FORM}"
 
     def get(self, sha256: str) -> StoredWheel | None:
         """Return a filed wheel, or None."""
@@ -61,7 +63,12 @@ class WheelStore:
             except OSError:
                 return None
             self._known[sha256] = StoredWheel(
-                sha256, plain["name"], plain["version"], str(self.root(sha256)), tuple(plain["modules"])
+                sha256,
+                plain["name"],
+                plain["version"],
+                str(self.root(sha256)),
+                tuple(plain["modules"]),
+                tuple(plain["warnings"]),
             )
         return self._known[sha256]
 
@@ -72,7 +79,7 @@ class WheelStore:
         """
 
         def make(target: Path) -> None:
-            refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__)[:40]
+            refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__, FORM)[:40]
             if refused.exists():
                 raise BadWheel(refused.read_text("utf-8"))
             wheel = target.parent / filename
@@ -106,7 +113,7 @@ def unpack(wheel: Path, target: Path) -> None:
         remove_tree(target)
         raise
     modules = public_modules(_relative_files(target, ("purelib", "platlib")))
-    told = {"name": name, "version": version, "filename": wheel.name, "modules": modules}
+    told = {"name": name, "version": version, "filename": wheel.name, "modules": modules, "warnings": []}
     (target / MARK).write_text(json.dumps(told), "utf-8")
 
 

@@ -116,6 +116,7 @@ def _environment_text(environment: Environment) -> str:
             "lock": environment.lock,
             "tree": environment.tree,
             "suite": environment.suite,
+            "warnings": environment.warnings,
         }
     )
 
@@ -131,8 +132,14 @@ def provisioned(ordinal: int, environment: str | None, verdict: str | None, outp
 
 
 def _environment(plain: Mapping[str, Any]) -> Environment:
-    wheels = tuple(StoredWheel(**{**wheel, "modules": tuple(wheel["modules"])}) for wheel in plain["wheels"])
-    return Environment(**{**plain, "wheels": wheels, "suite": tuple(plain.get("suite", ()))})
+    wheels = tuple(_wheel(wheel) for wheel in plain["wheels"])
+    lists = {name: tuple(plain.get(name, ())) for name in ("suite", "warnings")}
+    return Environment(**{**plain, **lists, "wheels": wheels})
+
+
+def _wheel(plain: Mapping[str, Any]) -> StoredWheel:
+    lists = {name: tuple(plain.get(name, ())) for name in ("modules", "warnings")}
+    return StoredWheel(**{**plain, **lists})
 
 
 def ledger_row(result: Result) -> tuple[Any, ...]:
@@ -148,6 +155,7 @@ def ledger_row(result: Result) -> tuple[Any, ...]:
         encodable(result.reproduce),
         encodable(result.output),
         encodable(json.dumps(result.tests, ensure_ascii=False)) if result.tests else "[]",
+        encodable(json.dumps(result.warnings, ensure_ascii=False)) if result.warnings else "[]",
     )
     return result.ordinal, *verdict, *numbers, *texts, time.time()
 
@@ -161,8 +169,9 @@ def result(row: Sequence[Any]) -> Result:
     """Rebuild a result; its phases are telemetry."""
     ordinal, *verdict = row[:5]
     numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
-    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests")
-    told = dict(zip(names, row[5:17], strict=True))
+    names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests", "warnings")
+    told = dict(zip(names, row[5:18], strict=True))
     told["locked"] = json.loads(told["locked"])
     told["tests"] = tuple(Test(*test) for test in json.loads(told["tests"]))
+    told["warnings"] = tuple(json.loads(told["warnings"]))
     return Result(ordinal, verdict_from_plain(verdict), **told)

@@ -74,6 +74,7 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "worker": result.worker,
         "host": result.host,
         "locked": dict(result.locked),
+        "warnings": list(result.warnings),
         "reproduce": result.reproduce,
         "output": result.output,
         **({"tests": [_test(test) for test in result.tests]} if result.tests else {}),

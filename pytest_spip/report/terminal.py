@@ -8,7 +8,17 @@ from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result
 from pytest_spip.report.analysis import Group, Summary
 from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
 
-__all__ = ["Line", "cell", "closing_lines", "disagreement_lines", "grid_lines", "group_lines", "legend", "summary_line"]
+__all__ = [
+    "Line",
+    "cell",
+    "closing_lines",
+    "disagreement_lines",
+    "grid_lines",
+    "group_lines",
+    "legend",
+    "summary_line",
+    "warning_lines",
+]
 
 Line = list[tuple[str, str]]
 """Spans of (text, style); a style is a colour's name, ``bold``, ``dim``, or nothing."""
@@ -153,16 +163,16 @@ def group_lines(groups: Sequence[Group], *, most: int = 12) -> Iterator[Line]:
     """Yield the failures by signature, the most frequent first, each with an example and how to see it again."""
     for group in groups[:most]:
         yield [(f"{group.count:>5} x ", "bold"), (group.signature, "red")]
-        yield [("        ", ""), (_examples(group), "dim")]
+        yield [("        ", ""), (_first_of(group.ids), "dim")]
         if group.results[0].reproduce:
             yield [("        ", ""), (group.results[0].reproduce, "")]
     if len(groups) > most:
         yield [(f"      … and {len(groups) - most} more signatures", "dim")]
 
 
-def _examples(group: Group) -> str:
-    more = f" … and {group.count - 3} more" if group.count > 3 else ""
-    return ", ".join(group.ids[:3]) + more
+def _first_of(ids: Sequence[str]) -> str:
+    more = f" … and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return ", ".join(ids[:3]) + more
 
 
 def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
@@ -174,6 +184,18 @@ def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
         yield [("spip: disagreement: ", "yellow"), (told, "")]
     if len(events) > most:
         yield [(f"      … and {len(events) - most} more disagreements", "dim")]
+
+
+def warning_lines(summary: Summary, *, most: int = 10) -> Iterator[Line]:
+    """Yield each warning once, the most frequent first, with the combinations that it is about."""
+    ids: dict[str, list[str]] = {}
+    for combo in summary.combos:
+        for text in summary.results[combo.ordinal].warnings if combo.ordinal in summary.results else ():
+            ids.setdefault(text, []).append(combo.id)
+    for text in sorted(ids, key=lambda text: -len(ids[text]))[:most]:
+        yield [("spip: warning: ", "yellow"), (text, ""), (f"  ({_first_of(ids[text])})", "dim")]
+    if len(ids) > most:
+        yield [(f"      … and {len(ids) - most} more warnings; --spip-report=json:PATH has all of them", "dim")]
 
 
 def summary_line(summary: Summary) -> str:
