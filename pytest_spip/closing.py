@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_spip.model import CONTROLLER, Plan
+from pytest_spip.model import CONTROLLER, Plan, Reason
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.timeline import Timeline
 from pytest_spip.report import trace
@@ -25,6 +25,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
         course = Course(began, timeline.provisioned() or began, began + lasted)
         controller = timeline.processor_share(CONTROLLER)
         workers = worker_times(timeline.spans(), course)
+        results = reader.results()
         pressures = [sample.memory_pressure or 0.0 for sample in timeline.host()]
         figures = Figures(
             workers,
@@ -36,12 +37,13 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             controller=controller,
             on_disk=on_disk,
             fetched=any(work.get(what) for what in ("resolved", "downloaded", "built")),
+            timed_out=any(result.verdict.reason is Reason.TIMEOUT for result in results.values()),
         )
         return summarise(
             facts=reader.facts(),
             combos=plan.combos,
             interpreters=plan.interpreters,
-            results=reader.results(),
+            results=results,
             selected={combo.ordinal for combo in plan.combos} - reader.deselected(),
             phases=reader.phases(),
             work=work,

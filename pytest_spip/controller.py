@@ -18,6 +18,7 @@ from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.functions import Functions
+from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Result
@@ -29,7 +30,7 @@ from pytest_spip.report.analysis import Likeness, Summary, likeness
 from pytest_spip.report.grid import HIGHEST
 from pytest_spip.reports import TAIL, story
 from pytest_spip.resume import Interrupted
-from pytest_spip.session import Run
+from pytest_spip.session.run import Run
 from pytest_spip.slots import Need
 from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import MAIN, Workbench
@@ -188,7 +189,7 @@ class ControllerMatrix(Matrix):
     def pytest_report_header(self) -> list[str]:
         """Say what is planned, where environments live, and what was noticed."""
         assert self._plan is not None, "the header comes after the session started"
-        lines = [f"spip: {matrix_line(self._plan)}"]
+        lines = [f"spip: {matrix_line(self._plan)}", *self._left_out()]
         if self.active:
             lines += [f"spip: environments on {self.active.root.summary}", f"spip: {self.active.how}"]
             lines += [f"spip: workers are pytest sessions, for {self._why_pytest}"] if self._why_pytest else []
@@ -196,6 +197,11 @@ class ControllerMatrix(Matrix):
         if self._earlier:
             lines += [f"spip: {self._earlier.line}"]
         return [*lines, *(f"spip: note: {note}" for note in self._plan.notes)]
+
+    def _left_out(self) -> list[str]:
+        """Return a line on what of the project's pytest configuration does not hold for this session."""
+        names = self.config.stash.get(LEFT_OUT, ())
+        return [f"spip: the project's pytest settings are left to its suites: {', '.join(names)}"] if names else []
 
     # running
 
@@ -290,6 +296,8 @@ class ControllerMatrix(Matrix):
             self._summary = sum_up(self._earlier.directory.database, self._plan)
         if self._earlier and self._summary:
             session.exitstatus = self._earlier.exit_status(int(session.exitstatus), self._summary)
+        if self._summary and not self._summary.tried and self._check != NO_CHECK and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED  # nothing that was skipped is green
         for kind, path in self._settings.report if self._summary else ():
             if kind != "terminal":
                 self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")

@@ -20,7 +20,7 @@ from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.listeners import reason_for_phases, reason_for_pytest
 from pytest_spip.reports import brother, make_report, slim
 from pytest_spip.scheduling import SpipScheduling, send_signal
-from pytest_spip.session import Run
+from pytest_spip.session.run import Run
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController

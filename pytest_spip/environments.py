@@ -105,6 +105,9 @@ class SpipEnvironment:
     def python(self, code: str, *argv: str, check: bool = True, stdin: str = "", timeout: float | None = None) -> Ran:
         """Run code in a new interpreter, as ``python -c`` does; it may be indented. All else is as with :meth:`run`."""
         __tracebackhide__ = True
+        if _OPTION_WORD.fullmatch(code):
+            what = f"python() takes code, and {code!r} is an option of python's"
+            raise UsageProblem("spip_env.python", what, f"write python('print(1)'), or run('python', {code!r}, ...)")
         source = textwrap.dedent(code)
         words = (self._visited.composed.python, "-c", source, *argv)
         return self._ran(words, (), check=check, stdin=stdin, timeout=timeout, source=source)
@@ -181,6 +184,7 @@ class SpipEnvironment:
         return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
 
 
+_OPTION_WORD = re.compile(r"--?[A-Za-z][\w-]*")
 _FRAME = re.compile(r'^  File "<string>", line (\d+), in .*$(?!\n    )', re.MULTILINE)
 """A frame of code without a file, and without its line."""
 

@@ -12,7 +12,7 @@ from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pytest_spip.environments import SpipEnvironment
     from pytest_spip.options import Option
@@ -29,7 +29,7 @@ ALONE = "latest"
 """What ``--spip-resume`` means without a value: the newest run."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the option table, each option with its ini twin."""
     group = parser.getgroup("spip", "pytest-spip: every release of a package x every Python")
     group.addoption(
@@ -39,6 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         _add(parser, group, option)
     for name, meaning in MARKS.items():
         parser.addini(name, meaning, type="linelist", default=[])
+    config = pluginmanager.get_plugin("pytestconfig")
+    assert config is not None, "pytest registers it first"
+    if any(str(arg).startswith(("--spip", f"{MODULE_PREFIX}::")) for arg in config.invocation_params.args):
+        with _as_they_are(config):
+            from pytest_spip.hooks.configuration import waive_plugins
+
+        waive_plugins(config, parser)
 
 
 def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> None:
@@ -66,20 +73,25 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
         parser.addini(option.dest, option.help, type="string", default="")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
-    """Have an option that stands alone say so, for argparse would take the path behind it for its value; spare tests' conftests."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Give an option that stands alone its value, for argparse would take the next path; set the project's configuration aside.
+
+    Before other plugins act on that: pytest itself stops at a warning filter whose class it cannot import.
+    """
     flags = [option.flag for option in OPTIONS if option.kind == "word"]
     namespace = early_config.known_args_namespace
     if any(flag in args for flag in flags):
         args[:] = [f"{arg}={ALONE}" if arg in flags else arg for arg in args]
         vars(namespace)["file_or_dir"] = parser.parse_known_args(args).file_or_dir
-    named = namespace.file_or_dir
-    if all(map(_is_ours, named)) and (named or any(getattr(namespace, dest, None) for dest in ASKING)):
+    if any(map(_is_ours, namespace.file_or_dir)) or any(getattr(namespace, dest, None) for dest in ASKING):
         with _as_they_are(early_config):
-            from pytest_spip.conftests import spare_conftests
+            from pytest_spip.hooks.configuration import set_aside
 
-        spare_conftests(early_config)
+        set_aside(early_config, parser, args)
+    return (yield)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

@@ -33,7 +33,7 @@ from pytest_spip.dispatch.messages import Run as RunUnits
 from pytest_spip.dispatch.pulse import PERIOD, Pulse
 from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.model import Combo
-from pytest_spip.session import Run
+from pytest_spip.session.run import Run
 from pytest_spip.worker import PLAN
 
 __all__ = ["SpipScheduling", "send_signal"]

@@ -21,7 +21,7 @@ from pytest_spip.report.progress import Progress
 from pytest_spip.report.stats import StatsLine, stats_line
 
 if TYPE_CHECKING:
-    from pytest_spip.session import Run
+    from pytest_spip.session.run import Run
 
 __all__ = ["StatsTicker", "Ticker"]
 

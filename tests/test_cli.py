@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip import cli
+from pytest_spip.cli import doctor
 from pytest_spip.run import levels
 
 
@@ -41,7 +42,7 @@ def test_doctor_has_a_mend_for_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A level that does not hold and a program that is not there are told with the mend; the status says so."""
-    monkeypatch.setattr(cli, "try_level", lambda level: "not permitted" if level == 3 else "")
+    monkeypatch.setattr(doctor, "try_level", lambda level: "not permitted" if level == 3 else "")
     monkeypatch.setenv("PATH", "/nowhere")
     assert cli.main(["doctor"]) == 1
     text = capsys.readouterr().out

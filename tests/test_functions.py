@@ -280,6 +280,9 @@ def test_conflict(spip_env):
 @pytest.mark.spip(timeout=0.5)
 def test_late(spip_env):
     spip_env.python("import time; time.sleep(600)", check=False)
+
+def test_option_for_code(spip_env):
+    spip_env.python("-c", "print(1)")
 """
 STORIES = (
     """\
@@ -326,6 +329,7 @@ E             assert demo.version == 'none'
     f"demo[0.2-{LABEL}] on ",
     "with demo 0.2",
     "--spip-check=none 'test_it.py::test_assertion[demo-0.2-",
+    "spip_env.python: python() takes code, and '-c' is an option of python's (write python('print(1)')",
 )
 
 
@@ -335,7 +339,7 @@ def test_failures(machine: Machine) -> None:
     told = re.sub(r'File "[^"]*/demo.py"', 'File "{prefix}/demo.py"', done.stdout)
     assert [story for story in STORIES if story not in told] == [], done.stdout
     assert set(outcomes(done).values()) == {"FAILED"}
-    assert len(outcomes(done)) == 9
+    assert len(outcomes(done)) == 10
 
 
 def test_a_cross_is_seen_again(machine: Machine) -> None:

@@ -100,8 +100,11 @@ SHORTER = "a shorter --spip-timeout, or fewer workers"
         (figures({"start-up": 4}), [
             "start-up - workers took 40% of their time to start: fewer of them (-n), or more work for them",
         ]),
-        (figures({"tail": 3}), [
+        (figures({"tail": 3}, timed_out=True), [
             f"tail - workers stood idle 30% of their time behind the last combinations: {SHORTER}",
+        ]),
+        (figures({"tail": 3}), [
+            "tail - workers stood idle 30% of their time behind the last combinations: fewer workers (-n) would do as much",
         ]),
         (figures({"wait-work": 2, "report": 1}, controller=0.97), [
             "controller - it used 97% of a processor while workers waited: more of them would not help",
@@ -145,11 +148,11 @@ SHARE = st.floats(0, 1)
 def test_rules_are_for_every_run(times: dict[str, float], cpu: float, iowait: float, memory: float, flag: bool) -> None:
     """Whatever the figures, two lines at most are told, and each of another limit."""
     seconds = max(sum(times.values()), 1.0)
-    found = limits(Figures({"gw0": times}, seconds, 2, cpu, iowait, memory, cpu, on_disk=flag, fetched=flag))
+    found = limits(Figures({"gw0": times}, seconds, 2, cpu, iowait, memory, cpu, on_disk=flag, fetched=flag, timed_out=flag))
     names = [line.split(" - ")[0] for line in found]
     assert len(names) == len(set(names)) <= 2
 
 
 def test_every_rule_is_in_the_table() -> None:
     """Every rule has a line of its own in the tests above."""
-    assert len({rule.mend for rule in RULES}) == len(RULES) == 11
+    assert len({rule.mend for rule in RULES}) == len(RULES) == 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Reason, Result
+from pytest_spip.model import Combo, Outcome, Reason, Result, Test
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.terminal import (
     _CELLS,
@@ -292,3 +292,71 @@ def test_styles_are_few(mixed: Summary) -> None:
     """Spans bear styles that the edge knows."""
     lines: list[Line] = [*grid_lines(mixed), *group_lines(mixed.groups)]
     assert {style for line in lines for _, style in line} <= {"", "bold", "dim", "red", "green", "yellow"}
+
+
+# -- suites -------------------------------------------------------------------------------------------------------------
+
+SUITE = {"project": {"name": "mine"}}
+
+
+def suite_of(passed: int, failed: int = 0, skipped: int = 0) -> tuple[Test, ...]:
+    """Return so many tests of each outcome."""
+    outcomes = ["passed"] * passed + ["failed"] * failed + ["skipped"] * skipped
+    return tuple(Test(f"test_x.py::test_{n}", outcome, 0.1, "boom") for n, outcome in enumerate(outcomes))
+
+
+def test_cells_of_suites_are_counted() -> None:
+    """A cell tells how many tests passed, or how many failed; one with another number of tests is starred and named."""
+    suites = [suite_of(9, skipped=1), suite_of(7, failed=3), suite_of(8), suite_of(10)]
+    combos = numbered(*(("demo", version, "py312") for version in ("1.0", "1.1", "1.2", "1.3")))
+    ends = [
+        result(ordinal, *((FAILED, Reason.TEST_FAILED) if ordinal == 1 else ()), tests=suite)
+        for ordinal, suite in enumerate(suites)
+    ]
+    assert text(grid_lines(summary(combos, ends, facts=SUITE))) == [
+        "demo   py312",
+        "1.3    ok 10",
+        "1.2    ok 8*",
+        "1.1   FAIL 3",
+        "1.0     ok 9",
+        "ok passed   FAIL failed",
+        "tests where all passed: 9 passed, 1 skipped (1); 8 passed (1); 10 passed (1)",
+        "* not as many tests as most: demo[1.2-py312] 8 (most 10)",
+    ]
+
+
+def test_suites_of_releases_are_their_own() -> None:
+    """Each release has a suite of its own: its tests are compared across Pythons, not with another release's."""
+    combos = numbered(*(("demo", version, label) for version in ("1.0", "1.1") for label in ("py39", "py311", "py312")))
+    counts = [5, 5, 4, 9, 9, 9]
+    ends = [result(ordinal, tests=suite_of(count)) for ordinal, count in enumerate(counts)]
+    assert text(grid_lines(summary(combos, ends))) == [
+        "demo   py39  py311  py312",
+        "1.1    ok 9   ok 9   ok 9",
+        "1.0    ok 5   ok 5  ok 4*",
+        "ok passed",
+        "* not as many tests as most: demo[1.0-py312] 4 (most 5)",
+    ]
+
+
+def test_what_was_killed_has_no_count_of_its_own() -> None:
+    """A suite that was ended is not said to have had fewer tests."""
+    combos = numbered(("demo", "1.0", "py39"), ("demo", "1.0", "py312"))
+    ends = [result(0, tests=suite_of(5)), result(1, KILLED, Reason.TIMEOUT, tests=suite_of(2))]
+    assert text(grid_lines(summary(combos, ends, facts=SUITE)))[1:] == [
+        "1.0    ok 5   time",
+        "ok passed   time timeout",
+        "tests where all passed: 5 passed",
+    ]
+
+
+def test_nothing_tried_is_said_last() -> None:
+    """Where every combination was skipped, the last line says that nothing was tried, and why."""
+    combos = numbered(*(("demo", f"1.{n}", "py312") for n in range(3)))
+    ends = [
+        result(0, SKIPPED, Reason.REQUIRES_PYTHON),
+        result(1, SKIPPED, Reason.NO_SOLUTION, "no version of dep"),
+        result(2, SKIPPED, Reason.NO_SOLUTION),
+    ]
+    last = "nothing was tried: 2 no-solution, 1 requires-python; demo[1.1-py312]: no version of dep"
+    assert list(closing_lines(summary(combos, ends)))[-1] == last

@@ -35,6 +35,7 @@ from pytest_spip.model.verdicts import (
     Test,
     Verdict,
     counted,
+    counts,
     verdict_from_plain,
     verdict_to_plain,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "Test",
     "Verdict",
     "counted",
+    "counts",
     "digest",
     "seconds_by_phase",
     "verdict_from_plain",

@@ -18,6 +18,7 @@ __all__ = [
     "Test",
     "Verdict",
     "counted",
+    "counts",
     "verdict_from_plain",
     "verdict_to_plain",
 ]
@@ -154,10 +155,14 @@ class Test(NamedTuple):
 Test.__test__ = False  # type: ignore[attr-defined]  # else pytest takes it for tests wherever it is imported
 
 
+def counts(tests: Iterable[Test]) -> dict[str, int]:
+    """Return how many tests had each outcome, the most frequent first."""
+    return dict(Counter(test.outcome for test in tests).most_common())
+
+
 def counted(tests: Iterable[Test]) -> str:
     """Return ``28 passed, 2 skipped``, the most frequent outcome first."""
-    counts = Counter(test.outcome for test in tests)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts, key=lambda name: -counts[name]))
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts(tests).items())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

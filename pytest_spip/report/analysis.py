@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_spip.model import Combo, Disagreement, Interpreter, Outcome, Reason, Result, Test
 
-__all__ = ["Group", "Likeness", "Summary", "groups", "likeness", "signature", "summarise"]
+__all__ = ["Group", "Likeness", "Summary", "groups", "likeness", "signature", "summarise", "unusual_counts"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +64,16 @@ class Summary:
         return sum(result.verdict.is_import_only for result in self.results.values())
 
     @property
+    def tried(self) -> bool:
+        """Whether any combination was tried: built, imported or tested, whatever came of it."""
+        return any(result.verdict.outcome is not Outcome.SKIPPED for result in self.results.values())
+
+    @property
+    def shares_suite(self) -> bool:
+        """Whether all combinations run one suite, that of a project, and not each release its own."""
+        return bool(self.facts.get("project"))
+
+    @property
     def missing(self) -> int:
         """How many selected combinations have no verdict."""
         return len(self.selected - self.results.keys())
@@ -107,6 +117,28 @@ def summarise(
         limits=tuple(limits),
         untold=untold or {},
     )
+
+
+def unusual_counts(summary: Summary) -> dict[int, int]:
+    """Return the combinations whose suites had another number of tests than most, and how many most had, by ordinal.
+
+    Compared are those with one suite: a project's, or that of one release. What was killed or crashed had no chance to run all.
+    """
+    suites: dict[Hashable, dict[int, int]] = {}
+    for combo in summary.combos:
+        result = summary.results.get(combo.ordinal)
+        if result and (result.tests or result.verdict.is_import_only) and _ran_to_its_end(result):
+            suite = None if summary.shares_suite else combo.releases
+            suites.setdefault(suite, {})[combo.ordinal] = len(result.tests)
+    unusual: dict[int, int] = {}
+    for counts in suites.values():
+        usual = max(Counter(counts.values()).items(), key=lambda pair: (pair[1], pair[0]))[0]
+        unusual |= {ordinal: usual for ordinal, count in counts.items() if count != usual}
+    return unusual
+
+
+def _ran_to_its_end(result: Result) -> bool:
+    return result.verdict.outcome is Outcome.PASSED or result.verdict.reason is Reason.TEST_FAILED
 
 
 _NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from pytest_spip.model import Combo, Result
+from pytest_spip.model import counted as counted_tests
 from pytest_spip.report.analysis import Summary
 
 __all__ = ["HIGHEST", "Row", "Stretch", "grid"]
@@ -16,6 +17,8 @@ HIGHEST = "highest"
 """What the default resolution is called where several are told."""
 Cells = tuple[Result | None, ...]
 """A verdict for each label across, or None where there is none."""
+Key = Callable[[Result | None], object]
+"""Returns what cells have in common that are shown as one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class _Line(NamedTuple):
     cells: Mapping[str, Cells]
 
 
-def grid(summary: Summary, *, compact: bool) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    """Return the labels across and the rows down; compact joins neighbours with equal verdicts.
+def grid(summary: Summary, *, compact: bool, counted: bool = False) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    """Return the labels across and the rows down; compact joins neighbours with equal verdicts, ``counted`` of equal counts too.
 
     Packages are in the plan's order, of each the newest version first. Versions of a cross are ordered by the first package,
     then by the second, and so on. A version whose resolutions come to different verdicts has a row for each that differs.
@@ -61,8 +64,9 @@ def grid(summary: Summary, *, compact: bool) -> tuple[tuple[str, ...], tuple[Row
     resolutions = tuple(dict.fromkeys(combo.resolution for combo in summary.combos))
     rows: list[Row] = []
     for package, lines in _lines(summary, labels, resolutions).items():
-        for line in _joined(lines, 0) if compact else lines:
-            rows += _rows(package, line, resolutions)
+        key = _count_key if counted else _key
+        for line in _joined(lines, 0, key) if compact else lines:
+            rows += _rows(package, line, resolutions, key)
     return labels, tuple(rows)
 
 
@@ -90,33 +94,33 @@ def _line(versions: tuple[str, ...], cells: Mapping[str, Sequence[Result | None]
     return _Line(stretches, {way: tuple(told) for way, told in cells.items()})
 
 
-def _joined(lines: Sequence[_Line], package: int) -> list[_Line]:
+def _joined(lines: Sequence[_Line], package: int, key: Key) -> list[_Line]:
     """Join neighbours that differ in the versions of one package alone: of the last package first, then of those before it."""
     if not lines or package == len(lines[0].stretches):
         return list(lines)
     blocks: list[list[_Line]] = []
     for _, group in groupby(lines, key=lambda line: line.stretches[package]):
-        block = _joined(list(group), package + 1)
-        if blocks and _alike(blocks[-1], block, package):
+        block = _joined(list(group), package + 1, key)
+        if blocks and _alike(blocks[-1], block, package, key):
             blocks[-1] = [_join(above, below, package) for above, below in zip(blocks[-1], block, strict=True)]
         else:
             blocks.append(block)
     return [line for block in blocks for line in block]
 
 
-def _alike(above: Sequence[_Line], below: Sequence[_Line], package: int) -> bool:
+def _alike(above: Sequence[_Line], below: Sequence[_Line], package: int, key: Key) -> bool:
     rest = slice(package + 1, None)
     return len(above) == len(below) and all(
-        one.stretches[rest] == other.stretches[rest] and _same(one, other)
+        one.stretches[rest] == other.stretches[rest] and _same(one, other, key)
         for one, other in zip(above, below, strict=True)
     )
 
 
-def _same(one: _Line, other: _Line) -> bool:
+def _same(one: _Line, other: _Line, key: Key) -> bool:
     """Tell whether verdicts are equal. Where a cross was sampled, a cell that was left out agrees with any other."""
     crossed = len(one.stretches) > 1
     return all(
-        _key(cell) == _key(beside) or (crossed and (cell is None or beside is None))
+        key(cell) == key(beside) or (crossed and (cell is None or beside is None))
         for way, cells in one.cells.items()
         for cell, beside in zip(cells, other.cells[way], strict=True)
     )
@@ -133,11 +137,11 @@ def _join(above: _Line, below: _Line, package: int) -> _Line:
     return _Line(tuple(stretches), cells)
 
 
-def _rows(package: str, line: _Line, resolutions: Sequence[str]) -> Iterable[Row]:
+def _rows(package: str, line: _Line, resolutions: Sequence[str], key: Key) -> Iterable[Row]:
     """Yield a row for each way to resolve that comes to verdicts of its own."""
     alike: dict[object, list[str]] = {}
     for way in resolutions:
-        alike.setdefault(tuple(map(_key, line.cells[way])), []).append(way)
+        alike.setdefault(tuple(map(key, line.cells[way])), []).append(way)
     own, *others = line.stretches
     for ways in alike.values():
         named = () if len(alike) == 1 else tuple(way or HIGHEST for way in ways)
@@ -146,3 +150,7 @@ def _rows(package: str, line: _Line, resolutions: Sequence[str]) -> Iterable[Row
 
 def _key(cell: Result | None) -> object:
     return (cell.verdict.outcome, cell.verdict.reason, cell.verdict.is_import_only) if cell else None
+
+
+def _count_key(cell: Result | None) -> object:
+    return _key(cell), counted_tests(cell.tests) if cell else ""

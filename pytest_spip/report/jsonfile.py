@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.disk import rewriting
-from pytest_spip.model import Combo, Interpreter, Outcome, Result, Test
+from pytest_spip.model import Combo, Interpreter, Outcome, Result, Test, counts
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.grid import HIGHEST
 
@@ -77,7 +77,7 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "warnings": list(result.warnings),
         "reproduce": result.reproduce,
         "output": result.output,
-        **({"tests": [_test(test) for test in result.tests]} if result.tests else {}),
+        **({"counts": counts(result.tests), "tests": [_test(test) for test in result.tests]} if result.tests else {}),
     }
 
 

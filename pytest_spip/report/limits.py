@@ -95,7 +95,8 @@ class Figures:
     """What the rules look at: ``times`` in seconds by worker and kind, all else as shares between 0 and 1.
 
     ``memory`` is pressure; ``controller`` its share of one processor; ``on_disk`` tells whether environments are, and
-    ``fetched`` whether something had to be resolved, downloaded or built rather than found.
+    ``fetched`` whether something had to be resolved, downloaded or built rather than found, ``timed_out`` whether anything was
+    killed for its time.
     """
 
     times: Mapping[str, Mapping[str, float]]
@@ -107,6 +108,7 @@ class Figures:
     controller: float = 0.0
     on_disk: bool = False
     fetched: bool = False
+    timed_out: bool = False
 
     @property
     def workers(self) -> int:
@@ -184,8 +186,12 @@ RULES = (
         "workers took {f.start_up:.0%} of their time to start: fewer of them (-n), or more work for them",
     ),
     Rule(
-        "tail", lambda f: f.tail, LOST,
+        "tail", lambda f: f.tail * f.timed_out, LOST,
         "workers stood idle {f.tail:.0%} of their time behind the last combinations: a shorter --spip-timeout, or fewer workers",
+    ),
+    Rule(
+        "tail", lambda f: f.tail * (not f.timed_out), LOST,
+        "workers stood idle {f.tail:.0%} of their time behind the last combinations: fewer workers (-n) would do as much",
     ),
     Rule(
         "controller", lambda f: (f.work + f.report) * (f.controller >= SATURATED), HINDERED,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result
-from pytest_spip.report.analysis import Group, Summary
+from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result, counted
+from pytest_spip.report.analysis import Group, Summary, unusual_counts
 from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
 
 __all__ = [
@@ -85,26 +86,62 @@ def cell(result: Result | None) -> tuple[str, str]:
 def grid_lines(summary: Summary) -> Iterator[Line]:
     """Yield the grid: versions down, Pythons across."""
     versions = {(combo.package, combo.version) for combo in summary.combos}
-    crossed = any(combo.others for combo in summary.combos)
-    labels, rows = grid(summary, compact=crossed or len(versions) > COMPACT_FROM)
+    compact = any(combo.others for combo in summary.combos) or len(versions) > COMPACT_FROM
+    with_counts = summary.shares_suite or not compact
+    unusual = unusual_counts(summary)
+    labels, rows = grid(summary, compact=compact, counted=with_counts)
     shown = rows[:LARGEST]
     names = _names(shown)
     wide = max(map(len, (*names, *(row.package for row in shown))), default=0)
-    columns = [max(len(label), 5) for label in labels]
+    cells = [[_counted_cell(result, unusual) if with_counts else cell(result) for result in row.cells] for row in shown]
+    columns = _widths(labels, cells)
     package = ""
-    for row, name in zip(shown, names, strict=True):
+    for row, name, texts in zip(shown, names, cells, strict=True):
         if row.package != package:
             package = row.package
             yield [
                 (f"{package:<{wide}}", "bold"),
                 *((f"  {label:>{width}}", "bold") for label, width in zip(labels, columns, strict=True)),
             ]
-        yield [(f"{name:<{wide}}", ""), *_cells(row, columns)]
+        yield [(f"{name:<{wide}}", ""), *(_cells(texts, columns) if row.first else ())]
     if len(rows) > LARGEST:
         yield [(f"… {len(rows) - LARGEST} more rows; --spip-report=json:PATH has all of them", "dim")]
     yield legend(shown)
     for note in _notes(summary):
         yield [(note, "dim")]
+    yield from _count_lines(summary, unusual)
+
+
+def _widths(labels: Sequence[str], cells: Sequence[Sequence[tuple[str, str]]]) -> list[int]:
+    columns = zip(*(((text for text, _ in row)) for row in cells), strict=True) if cells else ((),) * len(labels)
+    return [max(len(label), 5, *map(len, column)) for label, column in zip(labels, columns, strict=True)]
+
+
+def _counted_cell(result: Result | None, unusual: Mapping[int, int]) -> tuple[str, str]:
+    """Return a cell's text with the number of tests that passed, or of those that failed; a star for another number than most."""
+    text, style = cell(result)
+    if result is None or not result.tests or text not in ("ok", "FAIL"):
+        return text, style
+    number = sum(test.is_bad if text == "FAIL" else test.outcome == "passed" for test in result.tests)
+    return f"{text} {number}{'*' if result.ordinal in unusual else ''}", style
+
+
+def _count_lines(summary: Summary, unusual: Mapping[int, int]) -> Iterator[Line]:
+    """Yield how many tests ran, and which suites ran another number than most."""
+    passed = (result for result in summary.results.values() if result.verdict.outcome is Outcome.PASSED)
+    variants = Counter(counted(result.tests) for result in passed if result.tests)
+    if summary.shares_suite and variants:
+        texts = [f"{text} ({count})" if len(variants) > 1 else text for text, count in variants.most_common(3)]
+        more = f" and {len(variants) - 3} more" if len(variants) > 3 else ""
+        yield [(f"tests where all passed: {'; '.join(texts)}{more}", "dim")]
+    if unusual:
+        ids = {combo.ordinal: combo.id for combo in summary.combos}
+        texts = [
+            f"{ids[ordinal]} {len(summary.results[ordinal].tests)} (most {usual})"
+            for ordinal, usual in list(unusual.items())[:3]
+        ]
+        more = f" and {len(unusual) - 3} more" if len(unusual) > 3 else ""
+        yield [(f"* not as many tests as most: {', '.join(texts)}{more}", "yellow")]
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -142,11 +179,8 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield "not all was tried; the cell of several versions tells of those that were"
 
 
-def _cells(row: Row, columns: Sequence[int]) -> Iterator[tuple[str, str]]:
-    if not row.first:
-        return
-    for result, width in zip(row.cells, columns, strict=True):
-        text, style = cell(result)
+def _cells(texts: Sequence[tuple[str, str]], columns: Sequence[int]) -> Iterator[tuple[str, str]]:
+    for (text, style), width in zip(texts, columns, strict=True):
         yield (f"  {text:>{width}}", style)
 
 
@@ -217,3 +251,15 @@ def closing_lines(summary: Summary) -> Iterator[str]:
         names = [f"{worker} damaged" if f"{worker}.sqlite" in damaged else worker for worker in summary.untold]
         ran = sum(bool(result.runner) for result in summary.results.values())
         yield f"telemetry: {sum(summary.untold.values())} of {ran} combinations have no spans ({', '.join(names)})"
+    if summary.results and not summary.tried:
+        yield from _nothing_tried(summary)
+
+
+def _nothing_tried(summary: Summary) -> Iterator[str]:
+    """Yield why no combination could be tried, with one example's own words."""
+    reasons = Counter(result.verdict.reason for result in summary.results.values())
+    counts = ", ".join(f"{count} {reason.value if reason else 'skipped'}" for reason, count in reasons.most_common())
+    ids = {combo.ordinal: combo.id for combo in summary.combos}
+    example = next((result for result in summary.results.values() if result.verdict.detail), None)
+    words = f"; {ids[example.ordinal]}: {example.verdict.detail}" if example else ""
+    yield f"nothing was tried: {counts or 'no verdict'}{words}"

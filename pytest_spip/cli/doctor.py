@@ -1,8 +1,7 @@
-"""The command ``pytest-spip``. Runs are pytest's affair; here is what one wants to know beside them."""
+"""``pytest-spip doctor``: what this machine offers, and the fix for what is missing."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -19,7 +18,7 @@ from pytest_spip.provision.uv import find_uv
 from pytest_spip.run.levels import MENDS, try_level
 from pytest_spip.run.server import has_fork_servers
 
-__all__ = ["main"]
+__all__ = ["doctor"]
 
 LEVELS = {
     3: "namespaces, a private view, a system call filter",
@@ -46,17 +45,7 @@ class Finding:
         yield f"      mend: {self.mend}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Be the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="pytest-spip", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    doctor_ = commands.add_parser("doctor", help="say what this machine offers, and the mend for what is missing")
-    doctor_.set_defaults(run=doctor)
-    run: Callable[[], int] = parser.parse_args(argv).run
-    return run()
-
-
-def doctor() -> int:
+def doctor(_: Sequence[str]) -> int:
     """Print what this machine offers; return 1 when something is missing."""
     findings = [*sandboxes(), *places(os.environ), *tools(), *interpreters(os.environ)]
     print("pytest-spip on this machine")
@@ -111,7 +100,3 @@ def _tried(what: str, attempt: Callable[[], object], works: str) -> Finding:
     except UsageProblem as error:
         return Finding(what, "", error.what, error.mend)
     return Finding(what, works)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

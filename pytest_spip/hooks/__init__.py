@@ -1,0 +1,1 @@
+"""Implements hooks of pytest and xdist."""
