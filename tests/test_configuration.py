@@ -83,7 +83,7 @@ CASES = {
     ),
     "run-with-workers": Case(ini("addopts = -p nonesuch"), ("-n", "1"), program=RUN),
     "run-our-keys": Case(
-        ini("addopts = -p nonesuch", "spip_check = import", "spip_with = nonesuch"), (), 1, "nonesuch", RUN
+        ini("addopts = -p nonesuch", "spip_with = nonesuch"), (), 5, "nothing was tried: 1 no-solution", RUN
     ),
     # workers that are pytest sessions
     "workers": Case(
@@ -115,6 +115,7 @@ def test_configuration_is_left_to_the_suites(done: dict[str, Done], name: str) -
     case, ended = CASES[name], done[name]
     assert ended.status == case.status, ended.stdout + ended.stderr
     assert case.printed in ended.stdout + ended.stderr
+    assert not case.program or "warnings summary" not in ended.stdout
 
 
 def test_ordinary_sessions_keep_their_configuration(make_machine: MakeMachine) -> None:

@@ -329,7 +329,7 @@ E             assert demo.version == 'none'
     f"demo[0.2-{LABEL}] on ",
     "with demo 0.2",
     "--spip-check=none 'test_it.py::test_assertion[demo-0.2-",
-    "spip_env.python: python() takes code, and '-c' is an option of python's (write python('print(1)')",
+    "spip_env.python: python() takes code, and '-c' is an option of python's; write python('print(1)')",
 )
 
 

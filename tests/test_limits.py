@@ -148,7 +148,9 @@ SHARE = st.floats(0, 1)
 def test_rules_are_for_every_run(times: dict[str, float], cpu: float, iowait: float, memory: float, flag: bool) -> None:
     """Whatever the figures, two lines at most are told, and each of another limit."""
     seconds = max(sum(times.values()), 1.0)
-    found = limits(Figures({"gw0": times}, seconds, 2, cpu, iowait, memory, cpu, on_disk=flag, fetched=flag, timed_out=flag))
+    found = limits(
+        Figures({"gw0": times}, seconds, 2, cpu, iowait, memory, cpu, on_disk=flag, fetched=flag, timed_out=flag)
+    )
     names = [line.split(" - ")[0] for line in found]
     assert len(names) == len(set(names)) <= 2
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 __all__ = ["run"]
 
@@ -10,9 +13,7 @@ NEUTRAL = ("addopts=", "filterwarnings=", "minversion=", "pythonpath=", "require
 """Settings over which pytest stops before it loads a plugin; what else the project configures, the plugin sets aside."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run pytest; return its exit status."""
-    import pytest  # the other commands do without
-
-    overrides = (word for setting in NEUTRAL for word in ("-o", setting))
-    return int(pytest.main([*overrides, *arguments]))
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Become pytest, as its own command starts it: the working directory is no place to import from."""
+    overrides = [word for setting in NEUTRAL for word in ("-o", setting)]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "pytest", *overrides, *arguments])  # noqa: S606  # no shell is what we want
