@@ -16,7 +16,8 @@ class BenchSpec:
     """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
 
     ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
-    failure again. ``slots`` are the devices that the run's workers share, by slot.
+    failure again. ``slots`` are the devices that the run's workers share, by slot. ``own`` is a directory with a short path
+    for what combinations have to themselves, where no view of their own shows it at one.
     """
 
     database: str
@@ -37,6 +38,7 @@ class BenchSpec:
     cpus: tuple[int, ...] = ()
     session: int = 1
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    own: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""

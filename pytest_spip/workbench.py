@@ -276,12 +276,17 @@ class Workbench:
         self._worktrees.clear()
         self._replica = None
         with contextlib.suppress(RecursionError):  # too deep a tree; it goes with the run's directory
-            remove_tree(self._place)
+            for path in filter(None, (self._place, self._own)):
+                remove_tree(path)
         self._places += 1
 
     @property
     def _place(self) -> Path:
         return Path(self._spec.room) / (f"{self._worker}-{self._places}" if self._places else self._worker)
+
+    @property
+    def _own(self) -> Path | None:
+        return Path(self._spec.own) / self._place.name if self._spec.own else None
 
     def _worktree(self, interpreter: Interpreter) -> Worktree | Overlay:
         if interpreter.id not in self._worktrees:
@@ -290,7 +295,7 @@ class Workbench:
             self._worktrees[interpreter.id] = (
                 Overlay(path, interpreter, self._layers, self._owner)
                 if self._spec.sandbox.level >= 3
-                else Worktree(path, interpreter, self._replica.restore, self._copy)
+                else Worktree(path, interpreter, self._replica.restore, self._copy, self._own)
             )
         return self._worktrees[interpreter.id]
 

@@ -199,8 +199,8 @@ def test_lasts(spip_env):
         pathlib.Path("/tmp/left" if os.access("/tmp/left", os.F_OK) else os.environ["TMPDIR"] + "/left").write_text("there")
         pathlib.Path(sys.prefix, "lib", "left").write_text("below")
     ''')
-    code = "import os, sys; print(open('left').read(), os.listdir(os.environ['TMPDIR']), open(sys.prefix + '/lib/left').read())"
-    assert spip_env.python(code).stdout == "here ['left'] below\\n"
+    code = "import os, sys; print(open('left').read(), 'left' in os.listdir(os.environ['TMPDIR']), open(sys.prefix + '/lib/left').read())"
+    assert spip_env.python(code).stdout == "here True below\\n"
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_fresh(spip_env, turn):
@@ -413,7 +413,7 @@ def double(value: int) -> int:
 def test_without_fork_servers(tmp_path: Path) -> None:
     """Programs and functions run as well where there are no fork servers."""
     place = str(tmp_path)
-    composed = Composed(sys.prefix, sys.executable, "", place, place, place)
+    composed = Composed(sys.prefix, sys.executable, "", place, place, place, place)
     visit = AloneVisit(composed, Sandbox(0))
     code = "import sys; print(input()); print('err', file=sys.stderr)"
     ended = visit.run((sys.executable, "-c", code), Limits(), stdin="in", apart=True)

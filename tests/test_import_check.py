@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import textwrap
@@ -143,6 +144,35 @@ def test_environment_is_its_own(bases: Bases, way: Way, python: str, monkeypatch
         "home": composed.home,
         "flags": [1],
     }
+
+
+@pytest.mark.parametrize("python", [next(iter(pythons())), LATEST])
+def test_own_directories(bases: Bases, way: Way, python: str) -> None:
+    """HOME, TMPDIR and the directory are outside of the environment, private, writable and empty, and sockets' paths fit."""
+    code = """
+        import os, pwd, socket, sys, tempfile
+        own = [os.path.expanduser("~"), tempfile.gettempdir(), os.getcwd()]
+        for place in own:
+            assert not os.path.realpath(place).startswith(os.path.realpath(sys.prefix)), place
+            assert os.access(place, os.W_OK) and os.path.realpath(place) == place, place
+            assert "left" not in os.listdir(place), place
+            open(os.path.join(place, "left"), "w").close()
+        assert own[:2] == ["/home/user", "/tmp"] or "{level}" != "3", own
+        assert pwd.getpwuid(os.getuid()).pw_dir == own[0] or "{level}" != "3"
+        if "{level}" == "3":
+            with socket.socket(socket.AF_UNIX) as one:
+                one.bind(os.path.join(own[1], "x" * 100))
+        assert os.path.basename(own[2]) == "{name}", own
+    """
+    for name in ("work", "pkg", "again"):
+        module = textwrap.dedent(code).replace("{name}", name).replace("{level}", str(way.level))
+        wheel = filed(bases.cache, "owned", f"1.{len(name)}.{way.level}", {"owned.py": module})
+        place = {"work": "", "pkg": "top/below/pkg"}.get(name, name)
+        chosen = dataclasses.replace(environment(wheel), place=place)
+        with way.composed(python, chosen) as composed:
+            tried = combo(python=bases.pythons[python], package="owned", version=wheel.version)
+            result = way.run(tried, chosen, composed, LIMITS)
+        assert summary(result) == (Outcome.PASSED, None, ""), result.output
 
 
 # -- modules that do something --------------------------------------------------------------------------------------------
@@ -350,7 +380,7 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
     site.mkdir()
     (site / "METADATA").write_text("Name: demo\nVersion: 1.0\n")
     here = str(tmp_path)
-    composed = Composed(here, "/nowhere/python", here, here, here, here)
+    composed = Composed(here, "/nowhere/python", here, here, here, here, here)
     wheel = filed(bases.cache, "demo", "1.0", {})
     with pytest.raises(FileNotFoundError):
         AloneRunner(trial_of(Check(), network=False), Sandbox(1)).run(

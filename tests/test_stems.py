@@ -203,13 +203,13 @@ def test_sessions_begin_as_far_as_nobody_has_a_say(attempt: Try, bases: Bases, *
     assert shown(attempt(failing)) == shown(attempt(failing, warm=False))
 
 
-def test_settings_above_the_tree_count(attempt: Try, bases: Bases, *, begun: bool) -> None:
-    """Settings that a wheel brings apply to a tree without any, as they do in a cold program."""
+def test_no_wheel_brings_settings(attempt: Try, bases: Bases) -> None:
+    """Settings that a wheel installs lie in the environment, and a tree without any lies elsewhere: they do not apply to it."""
     data = {"settings-1.0.data/data/pytest.ini": "[pytest]\naddopts = -k good\n"}
     other = filed(bases.cache, "settings", "1.0", data)
     files = {"test_it.py": "def test_good(): pass\ndef test_bad(): assert False\n"}
-    assert len(attempt(files).tests) == 2
-    assert shown(attempt(files, other, forked=not begun)) == shown(attempt(files, other, warm=False))
+    assert len(attempt(files, other).tests) == 2
+    assert shown(attempt(files, other)) == shown(attempt(files, other, warm=False))
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,9 @@ def test_tests_are_rewritten_once(tmp_path_factory: pytest.TempPathFactory, base
 def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
     """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
     wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)
-    composed = Composed("/p", "/p/bin/python", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels})
+    composed = Composed(
+        "/p", "/p/bin/python", "", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels}
+    )
 
     def count(
         tried: Sequence[str], wheels: Sequence[StoredWheel], variables: Mapping[str, str] = NONE, *, begun: bool = True

@@ -77,8 +77,9 @@ def test_environment_is_whole(bases: Bases, demo: StoredWheel, version: str) -> 
         assert [path.name for path in (prefix / "include").rglob("*.h")] == ["demo.h"]
         for directory in (composed.home, composed.tmp, composed.cwd):
             assert os.listdir(directory) == []
-            assert Path(directory).parent == prefix
-            assert Path(directory).stat().st_mode & 0o777 == 0o700
+            assert not Path(directory).is_relative_to(prefix)
+            assert Path(directory).is_relative_to(bases.worktree(version).own)
+        assert bases.worktree(version).own.stat().st_mode & 0o777 == 0o700
 
 
 def test_metadata_can_be_read(bases: Bases, demo: StoredWheel) -> None:
@@ -187,6 +188,7 @@ def test_nothing_is_left_for_the_next(bases: Bases, demo: StoredWheel) -> None:
 
 def odd_files(root: Path, victim: Path) -> None:
     """Leave what is not a plain file or directory, or cannot simply be removed."""
+    (root / "work").mkdir(exist_ok=True)
     (root / "work" / "link").symlink_to(victim)
     (root / "include").symlink_to(victim)
     (root / "lib" / "link").symlink_to(victim)
@@ -211,11 +213,17 @@ def test_odd_files_are_removed_and_links_not_followed(bases: Bases, tmp_path: Pa
     before = tree_of(worktree.path)
     with worktree.composed(environment()):
         odd_files(worktree.path, tmp_path / "victim")
+        for directory in ("home", "tmp", "src"):
+            (worktree.own / directory / "bin").mkdir()
+            (worktree.own / directory / "lib").mkdir()
+            odd_files(worktree.own / directory, tmp_path / "victim")
+        worktree.own.chmod(0o500)
     assert tree_of(worktree.path) == before
+    assert os.listdir(worktree.own) == []
     assert (tmp_path / "victim" / "precious").read_text() == "kept"
 
 
-TOUCHED = "tr a-z A-Z <$it >tmp/it; touch -r $it tmp/it; cat tmp/it >$it; touch -r tmp/it $it"
+TOUCHED = "tr a-z A-Z <$it >.it; touch -r $it .it; cat .it >$it; touch -r .it $it"
 SITE = "lib/python*/site-packages"
 DAMAGES = {  # what a shell in the worktree does; $VICTIM is a directory that links must not lead us to
     "pyvenv.cfg removed": "rm pyvenv.cfg",
@@ -312,7 +320,9 @@ def test_what_cannot_be_removed_is_a_fault_of_ours(bases: Bases) -> None:
     """A leftover that withstands is not passed on to the next combination in silence."""
     worktree = bases.fresh("stubborn", LATEST)
     try:
-        with pytest.raises(HarnessProblem, match=r"cannot remove .*/work$"):
+        with pytest.raises(HarnessProblem, match=r"cannot remove .*/src$"):
             leave_immutable(worktree)
     finally:
-        subprocess.run(["chattr", "-i", str(worktree.path / "work" / "stubborn")], check=False, capture_output=True)
+        subprocess.run(
+            ["chattr", "-i", str(worktree.own / "src" / "work" / "stubborn")], check=False, capture_output=True
+        )

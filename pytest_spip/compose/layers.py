@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_spip.compose.worktree import WORK, library, shebang
+from pytest_spip.compose.worktree import library, shebang
 from pytest_spip.disk import Cache, give_tree
 from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
 
@@ -21,6 +21,8 @@ COMPILED, REWRITTEN = "c", "r"
 """End the names of layers with bytecode: beside its sources, and of a tree's tests alone."""
 LAYOUT = 1
 """Raise it when what a layer holds changes."""
+TREE_LAYOUT = 2
+"""The same for what the layer of a tree holds."""
 REMEMBERED = 256
 """Layers and wheels that a worker knows by heart; others it looks up in the cache."""
 _PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
@@ -61,10 +63,10 @@ class Layers:
             self._met_again.add(name)
         return name
 
-    def tree(self, path: Path) -> str:
-        """Return the name of the layer that shows a copy of a tree in the working directory."""
-        name = digest(LAYOUT, str(path), self._owner)[:20]
-        self._cache.file(self.root / name, lambda aside: self._lay_tree(path, aside))
+    def tree(self, path: Path, top: str) -> str:
+        """Return the name of the layer that shows a copy of a tree as the directory ``top``."""
+        name = digest(TREE_LAYOUT, str(path), top, self._owner)[:20]
+        self._cache.file(self.root / name, lambda aside: self._lay_tree(path, top, aside))
         return name
 
     def rewritten(self, tree: str, pytest: StoredWheel, interpreter: Interpreter) -> tuple[tuple[str, ...], str]:
@@ -120,9 +122,9 @@ class Layers:
         if self._owner:
             give_tree(target, self._owner)
 
-    def _lay_tree(self, path: Path, target: Path) -> None:
+    def _lay_tree(self, path: Path, top: str, target: Path) -> None:
         target.mkdir()
-        shutil.copytree(path, target / WORK, symlinks=True)
+        shutil.copytree(path, target / top, symlinks=True)
         if self._owner:
             give_tree(target, self._owner)
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_spip.compose.layers import Layers
-from pytest_spip.compose.worktree import composed_at, library
+from pytest_spip.compose.worktree import PLACE, composed_at, library
 from pytest_spip.disk import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Composed, Environment, Interpreter, StoredWheel
 
 __all__ = ["Overlay"]
 
+HOME, TMP, SOURCES = "/home/user", "/tmp", "/src"  # noqa: S108  # in a view of the child's own, see run/child/sandbox.py
+"""Where a combination's own directories are: short, for paths of sockets have 108 bytes (unix(7)), and outside of the prefix."""
 OVERLAY_LIMIT = 150
 """Layers of one environment: their names must fit a page, which is what a mount's options have (mount(2))."""
 
@@ -32,7 +34,7 @@ class Overlay:
         (lib / "site-packages").mkdir(parents=True, exist_ok=True)  # git keeps no empty directories
         if owner:
             give_tree(path, owner)
-        self._bare = composed_at(path, lib)
+        self._bare = composed_at(path, lib, HOME, TMP, SOURCES)
 
     @contextlib.contextmanager
     def composed(self, environment: Environment) -> Iterator[Composed]:
@@ -50,7 +52,6 @@ class Overlay:
         try:
             names = [self._layers.name(stack, self._interpreter) for stack in stacks]
             trees, unrewritten = self._trees(environment)
-            layers = (*trees, *names)
             scripts = tuple(
                 script for wheel in wheels for script in self._layers.scripts(wheel, Path(self._bare.python))
             )
@@ -58,9 +59,11 @@ class Overlay:
             raise HarnessProblem(f"cannot lay out an environment's wheels: {error}") from error
         return dataclasses.replace(
             self._bare,
-            layers=layers,
+            cwd=f"{SOURCES}/{environment.place or PLACE}",
+            layers=tuple(names),
+            trees=trees,
             scripts=scripts,
-            uncompiled=self._layers.uncompiled(layers),
+            uncompiled=self._layers.uncompiled(names),
             unrewritten=unrewritten,
             layer_of={stack[0].sha256: name for stack, name in zip(stacks, names, strict=True) if len(stack) == 1},
         )
@@ -69,7 +72,7 @@ class Overlay:
         """Return the layers of an environment's tree, and the name of one that is to be made with its tests' bytecode."""
         if not environment.tree:
             return (), ""
-        tree = self._layers.tree(Path(environment.tree))
+        tree = self._layers.tree(Path(environment.tree), environment.place.partition("/")[0] or PLACE)
         pytest = next((wheel for wheel in environment.wheels if wheel.name == "pytest"), None)
         tests, unrewritten = self._layers.rewritten(tree, pytest, self._interpreter) if pytest else ((), "")
         return (*tests, tree), unrewritten

@@ -14,11 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pytest_spip.disk import owner_tag, remove_tree, sweep_dead
+from pytest_spip.disk import owner_alive, owner_tag, remove_tree, sweep_dead
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["Root", "choose_root", "discard", "is_tmpfs", "sweep"]
+__all__ = ["Root", "choose_root", "discard", "is_tmpfs", "short_directory", "sweep"]
 
+SHORT = re.compile(r"spip-([0-9a-v]+)\.([0-9a-v]+)")
+"""Names, beside the directories of users, of those with short paths: of an owner's tag, each number in base 32."""
+DIGITS = "0123456789abcdefghijklmnopqrstuv"
 ROOM = 256 << 20
 """Bytes that must be free on a tmpfs for us to take it: a container's /dev/shm of 64 MiB holds no scientific stack."""
 
@@ -106,6 +109,35 @@ def _claim(place: Path) -> str:
     return ""
 
 
+def short_directory(root: Root) -> Path:
+    """Make a directory of the run's with a short path: paths of sockets have 108 bytes (unix(7)), and packages have some in TMPDIR.
+
+    ``discard`` and ``sweep`` remove it with the run's own. Where its name is taken it is within that one.
+    """
+    path = _short(root.path)
+    try:
+        path.mkdir(mode=0o700)
+    except OSError:
+        path = root.path / "own"
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def _short(path: Path) -> Path:
+    """Return where the directory with a short path is that belongs to a run's."""
+    pid, _, started = path.name.partition("-")
+    name = f"spip-{_base32(pid)}.{_base32(started)}" if started.isdigit() else f"spip-{path.name}"
+    return path.parent.parent / name
+
+
+def _base32(text: str) -> str:
+    number, digits = int(text), ""
+    while number or not digits:
+        number, digit = divmod(number, 32)
+        digits = DIGITS[digit] + digits
+    return digits
+
+
 def is_tmpfs(place: Path) -> bool:
     """Tell whether a directory lies on a tmpfs, by the mount table: the innermost mount decides, the last of several there."""
     with contextlib.suppress(OSError):
@@ -123,7 +155,17 @@ def _is_below(path: str, mount: str) -> bool:
 
 def sweep(root: Root) -> list[Path]:
     """Remove the directories of runs that died before they could."""
-    return sweep_dead(root.path.parent)
+    return [*sweep_dead(root.path.parent), *_sweep_short(root.path.parent.parent)]
+
+
+def _sweep_short(place: Path) -> Iterator[Path]:
+    for path in place.glob("spip-*"):
+        found = SHORT.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            tag = "-".join(str(int(part, 32)) for part in found.groups()) if found else ""
+            if tag and not owner_alive(tag) and path.lstat().st_uid == os.getuid():
+                remove_tree(path)
+                yield path
 
 
 def discard(path: Path) -> None:
@@ -131,6 +173,8 @@ def discard(path: Path) -> None:
 
     The rename takes the name away at once, so that the next run sweeps it should the remover be killed.
     """
+    if (short := _short(path)).is_dir() and short.lstat().st_uid == os.getuid():
+        _remove_later(short)  # its name says whose it is: no need to take it away
     doomed = path.with_name(f"0-doomed-{path.name}-{time.monotonic_ns()}")
     with contextlib.suppress(OSError):
         path.rename(doomed)

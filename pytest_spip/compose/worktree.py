@@ -13,11 +13,12 @@ from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
 
-__all__ = ["WORK", "Worktree", "composed_at", "library", "shebang"]
+__all__ = ["PLACE", "Worktree", "composed_at", "library", "shebang"]
 
-WORK = "work"
-HOUSE = ("home", "tmp", WORK)
-"""Directories of a combination beside its packages: HOME, TMPDIR and the working directory."""
+PLACE = "work"
+"""Name of the working directory of what is no project's."""
+OWN = ("home", "tmp", "src")
+"""Directories that a combination has to itself: HOME, TMPDIR, and where its working directory is."""
 SHEBANG_LIMIT = 127
 """Bytes of a script's first line that every kernel reads; Linux reads 255 since 5.1 (execve(2))."""
 
@@ -25,13 +26,21 @@ SHEBANG_LIMIT = 127
 class Worktree:
     """A bare environment that is used again and again: what a combination brings or leaves is taken out after it.
 
-    ``restore`` checks the base environment out anew at a path where nothing is; ``copy`` copies one file.
+    ``restore`` checks the base environment out anew at a path where nothing is; ``copy`` copies one file. ``own`` is the directory
+    for what a combination has to itself, which others may use at other times: it keeps its inode, which sandboxes know it by.
     """
 
     def __init__(
-        self, path: Path, interpreter: Interpreter, restore: Callable[[Path], None], copy: Copy = copy_bytes
+        self,
+        path: Path,
+        interpreter: Interpreter,
+        restore: Callable[[Path], None],
+        copy: Copy = copy_bytes,
+        own: Path | None = None,
     ) -> None:
         self.path = path
+        self.own = own or path.with_name(f"own-{path.name}")
+        self.own.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._restore = restore
         self._copy = copy
         self._python = path / "bin" / "python"
@@ -46,7 +55,7 @@ class Worktree:
         """Yield the environment, composed; afterwards nothing of it is left. Raises ``HarnessProblem``."""
         try:
             self._compose(environment)
-            yield composed_at(self.path, self._library)
+            yield self._described(environment)
         finally:
             self.clear()
 
@@ -57,16 +66,22 @@ class Worktree:
                 self._install(wheel)
         except OSError as error:
             raise HarnessProblem(f"cannot add to the environment in {self.path}: {error}") from error
-        return composed_at(self.path, self._library)
+        return self._described(environment)
+
+    def _described(self, environment: Environment) -> Composed:
+        home, tmp, sources = (str(self.own / name) for name in OWN)
+        return composed_at(self.path, self._library, home, tmp, sources, environment.place)
 
     def _compose(self, environment: Environment) -> None:
         try:
-            for name in HOUSE:
-                (self.path / name).mkdir(mode=0o700)
+            for name in OWN:
+                (self.own / name).mkdir(mode=0o700)
             for wheel in environment.wheels:
                 self._install(wheel)
+            place = environment.place or PLACE
             if environment.tree:
-                self._copy_tree(Path(environment.tree), self.path / WORK)
+                self._copy_tree(Path(environment.tree), self.own / OWN[-1] / place.partition("/")[0])
+            (self.own / OWN[-1] / place).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HarnessProblem(f"cannot compose an environment in {self.path}: {error}") from error
 
@@ -117,12 +132,21 @@ class Worktree:
 
         Raises ``HarnessProblem`` when something cannot be removed.
         """
+        self._clear_own()
         found = self._states()
         if any(found.get(name) != state for name, state in self._base.items()):
             self._make_anew()
         else:
             for name in found.keys() - self._base.keys():
                 _remove(self.path / name)
+
+    def _clear_own(self) -> None:
+        if self.own.is_symlink() or not self.own.is_dir():
+            _remove(self.own)
+            self.own.mkdir(mode=0o700)
+        self.own.chmod(0o700)
+        for name in os.listdir(self.own):
+            _remove(self.own / name)
 
     def _make_anew(self) -> None:
         """Replace the whole tree: neither what is left of it nor its ``.git`` can be trusted to lead to our repository."""
@@ -173,10 +197,10 @@ def shebang(python: Path) -> bytes:
     return b"#!/bin/sh\n'''exec' \"" + path + b'" "$0" "$@"\n' + b"' '''"
 
 
-def composed_at(prefix: Path, lib: Path) -> Composed:
-    """Return the description of an environment at a path."""
-    home, tmp, cwd = (str(prefix / name) for name in HOUSE)
-    return Composed(str(prefix), str(prefix / "bin" / "python"), str(lib / "site-packages"), home, tmp, cwd)
+def composed_at(prefix: Path, lib: Path, home: str, tmp: str, sources: str, place: str = "") -> Composed:
+    """Return the description of an environment at a path, with its other directories; ``place`` is as in ``Environment``."""
+    python, site = str(prefix / "bin" / "python"), str(lib / "site-packages")
+    return Composed(str(prefix), python, site, home, tmp, f"{sources}/{place or PLACE}", sources)
 
 
 def _remove(path: Path) -> None:

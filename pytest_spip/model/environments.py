@@ -33,9 +33,10 @@ class StoredWheel:
 class Environment:
     """What an environment of one combination consists of, in installation order.
 
-    ``tree`` is a directory whose files lie in the working directory, such as a test suite; its name changes with its files.
-    ``suite`` are words by which pytest finds a suite that lies elsewhere: in a package that is installed. ``warnings`` are what a
-    person should know of the environment whatever the verdict: a sentence each, without the combination's name.
+    ``tree`` is a directory with a checkout's files, such as a test suite; its name changes with its files. ``place`` is where the
+    suite is run: the name that the checkout's top directory goes by, and the path below it. ``suite`` are words by which pytest
+    finds a suite that lies elsewhere: in a package that is installed. ``warnings`` are what a person should know of the
+    environment whatever the verdict: a sentence each, without the combination's name.
     """
 
     wheels: tuple[StoredWheel, ...]
@@ -44,6 +45,7 @@ class Environment:
     tree: str = ""
     suite: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    place: str = ""
 
     @property
     def locked(self) -> dict[str, str]:
@@ -55,9 +57,12 @@ class Environment:
 class Composed:
     """An environment on disk, ready to run in: ``prefix`` is its ``sys.prefix``, ``site`` its site-packages.
 
-    ``layers`` are laid over it, the uppermost first; ``uncompiled`` are those of them that bytecode would pay for, and
-    ``unrewritten`` is the layer to be made for the bytecode of a suite's tests, where that would pay; ``layer_of`` names, by a
-    wheel's sha256, its layer, where each wheel has one of its own.
+    ``home``, ``tmp`` and ``cwd`` lie outside of it, and are the combination's alone; ``sources`` is the directory that the
+    checkout's top directory, if there is one, lies in.
+
+    ``layers`` are laid over the prefix, ``trees`` over ``sources``, the uppermost first; ``uncompiled`` are those layers that
+    bytecode would pay for, and ``unrewritten`` is the layer of ``trees`` to be made for the bytecode of a suite's tests, where that
+    would pay; ``layer_of`` names, by a wheel's sha256, its layer, where each wheel has one of its own.
     """
 
     prefix: str
@@ -66,22 +71,18 @@ class Composed:
     home: str
     tmp: str
     cwd: str
+    sources: str
     layers: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
     uncompiled: tuple[str, ...] = ()
     unrewritten: str = ""
     scripts: tuple[tuple[str, str], ...] = ()
     layer_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def traced(self) -> str:
-        """The directory, with a slash, of whose modules it is worth knowing that they were imported; or nothing."""
-        return f"{self.prefix}/" if self.uncompiled or self.unrewritten else ""
-
-    @property
-    def trees(self) -> tuple[str, ...]:
-        """The layers that are no wheel's but a suite's, the tree itself last, where each wheel has one of its own."""
-        wheels = set(self.layer_of.values())
-        return tuple(layer for layer in self.layers if layer not in wheels) if wheels else ()
+    def traced(self) -> tuple[str, ...]:
+        """The directories, with a slash, of whose modules it is worth knowing that they were imported."""
+        return (f"{self.prefix}/", f"{self.sources}/") if self.uncompiled or self.unrewritten else ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

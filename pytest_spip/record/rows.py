@@ -116,6 +116,7 @@ def _environment_text(environment: Environment) -> str:
             "lock": environment.lock,
             "tree": environment.tree,
             "suite": environment.suite,
+            "place": environment.place,
             "warnings": environment.warnings,
         }
     )

@@ -77,6 +77,7 @@ class ForkRunner:
             modules=self._trial.modules(combo, environment),
             trace=composed.traced,
             layers=composed.layers,
+            trees=composed.trees,
             scripts=composed.scripts,
             command=program,
             stems=self._trial.stems(combo, environment, composed, limits, own) if warm else (),
@@ -106,7 +107,8 @@ class ForkRunner:
         """Have a child compile what the last warm run imported. Raises ``HarnessProblem``."""
         if not self._imported:
             return {}
-        request = Request(composed.cwd, limits, layers=composed.layers, sources=self._imported)
+        sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
+        request = Request(composed.cwd, limits, layers=composed.layers, sources=sources)
         return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
 
     def rewritten(
@@ -114,11 +116,13 @@ class ForkRunner:
     ) -> Mapping[str, bytes]:
         """Have a child compile what the last run imported of its suite's tree. Raises ``HarnessProblem``."""
         layers = self._trial.rewriting(combo, environment, composed, limits)
-        sources = tuple(path for path in self._imported if path.startswith(f"{composed.cwd}/"))
+        sources = tuple(path for path in self._imported if path.startswith(f"{composed.sources}/"))
         if not layers or not sources:
             return {}
-        request = Request(composed.cwd, limits, composed.site, layers=layers, sources=sources, rewrites=True)
-        return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
+        request = Request(
+            composed.cwd, limits, composed.site, layers=layers, trees=composed.trees, sources=sources, rewrites=True
+        )
+        return dict(_bytecode(self._asked(combo, composed, request).result, f"{composed.sources}/"))
 
     @contextlib.contextmanager
     def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[ForkVisit]:
@@ -144,6 +148,7 @@ class ForkRunner:
                 environment=child_environment(composed, self._sandbox.passed),
                 prefix=composed.prefix,
                 layers=self._layers,
+                own="" if self._sandbox.level >= 3 else str(Path(composed.home).parent),
                 network=network,
                 size=self._limits.room,
                 processes=self._limits.processes,
@@ -174,7 +179,7 @@ class ForkVisit:
 
     def __enter__(self) -> Self:
         if self._overlaid:
-            self._server.stay(self._composed.layers, self._composed.scripts, fresh=True)
+            self._server.stay(self._composed, self._composed.scripts, fresh=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -185,7 +190,7 @@ class ForkVisit:
         """Lay what was written over more layers; on lower levels they lie there already. Raises ``HarnessProblem``."""
         if self._overlaid:
             known = set(self._composed.scripts)
-            self._server.stay(composed.layers, [one for one in composed.scripts if one not in known], fresh=False)
+            self._server.stay(composed, [one for one in composed.scripts if one not in known], fresh=False)
         self._composed = composed
 
     def run(
@@ -212,10 +217,10 @@ class ForkVisit:
 
 
 def _bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Yield path below the prefix and bytecode, as bytecode.py writes them; what was cut short is left out."""
+    """Yield path below the prefix and bytecode, as bytecode.py writes them; what was cut short or lies elsewhere is left out."""
     while result:
         path, _, rest = result.partition(b"\0")
         size, _, rest = rest.partition(b"\0")
         data, result = rest[: int(size)], rest[int(size) :]
-        if len(data) == int(size):
+        if len(data) == int(size) and os.fsdecode(path).startswith(prefix):
             yield os.fsdecode(path).removeprefix(prefix), data

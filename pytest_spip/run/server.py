@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
-from pytest_spip.model import Limits
+from pytest_spip.model import Composed, Limits
 from pytest_spip.run.process import Ended
 from pytest_spip.run.stems import Stem
 from pytest_spip.run.text import harmless
@@ -48,6 +48,7 @@ class Setup:
     environment: Mapping[str, str]
     prefix: str = ""
     layers: str = ""
+    own: str = ""
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     network: bool = False
@@ -82,10 +83,11 @@ class Request:
     limits: Limits
     site: str = ""
     modules: tuple[str, ...] = ()
-    trace: str = ""
+    trace: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     rewrites: bool = False
     layers: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
     stems: tuple[Stem, ...] = ()
@@ -106,6 +108,7 @@ class Request:
             "sources": self.sources,
             "rewrites": self.rewrites,
             "layers": self.layers,
+            "trees": self.trees,
             "scripts": self.scripts,
             "command": self.command,
             "stems": [stem.to_plain() for stem in self.stems],
@@ -178,9 +181,10 @@ class ForkServer:
             warm=told["warm"],
         )
 
-    def stay(self, layers: Sequence[str], scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
+    def stay(self, composed: Composed, scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
         """Compose an environment for all requests that say ``stays``, or lay that which is there over other layers."""
-        self._settle({"layers": [*layers], "scripts": [*scripts], "fresh": fresh})
+        layers = {"layers": [*composed.layers], "trees": [*composed.trees], "scripts": [*scripts]}
+        self._settle({**layers, "cwd": composed.cwd, "fresh": fresh})
 
     def leave(self) -> None:
         """Give up the environment that stays, with all that was written there."""

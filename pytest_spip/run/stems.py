@@ -44,6 +44,7 @@ class Stem:
 
     key: str
     layers: tuple[str, ...]
+    trees: tuple[str, ...]
     command: tuple[str, ...]
     environment: Mapping[str, str]
 
@@ -78,10 +79,9 @@ def stems_of(
     hashes = sorted(wheel.sha256 for wheel in wheels)
 
     def stem(hook: str, tree: tuple[str, ...]) -> Stem:
-        shown = names.union(tree)
-        command, layers = program(hook), tuple(layer for layer in composed.layers if layer in shown)
-        key = digest(hashes, tree, command, dict(variables), limits.memory, limits.file_size)
-        return Stem(key, layers, command, variables)
+        command, layers = program(hook), tuple(layer for layer in composed.layers if layer in names)
+        key = digest(hashes, tree, command, dict(variables), limits.memory, limits.file_size, tree and composed.cwd)
+        return Stem(key, layers, tree, command, variables)
 
     plain = stem("", ())
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):

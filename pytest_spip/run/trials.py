@@ -85,8 +85,8 @@ class Trial(Protocol):
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
         """Return the layers, with no code but pytest's and a tree's, in which a suite's tests are rewritten; none to leave it."""
 
-    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
-        """Return the source files below a directory that a child says it imported; it may say what it likes."""
+    def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the source files below directories that a child says it imported; it may say what it likes."""
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         """Return what the child's end means."""
@@ -127,7 +127,7 @@ class _Program:
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
         return ()
 
-    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+    def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
         return ()
 
 
@@ -143,10 +143,10 @@ class _Import(_Program):
         modules = self.modules(combo, environment)
         return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
 
-    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
+    def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
         kind, *fields = ended.result.split(b"\0")
         names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
-        return _below(top, map(os.fsdecode, names.split(b"\n")))
+        return _below(tops, map(os.fsdecode, names.split(b"\n")))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
@@ -195,7 +195,7 @@ class _Suite(_Program):
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         words = self._words_for(environment)
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, composed.traced, *words)
+        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, ":".join(composed.traced), *words)
 
     def stems(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
@@ -210,10 +210,10 @@ class _Suite(_Program):
         if mentions(REWRITES_OTHERWISE, self._words, environment.tree):
             return ()
         stems = self.stems(combo, environment, composed, limits, NONE)
-        return (*composed.trees, *stems[-1].layers) if stems else ()
+        return stems[-1].layers if stems else ()
 
-    def sources(self, ended: Ended, top: str) -> tuple[str, ...]:
-        return _below(top, suite_sources(ended.result))
+    def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
+        return _below(tops, suite_sources(ended.result))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
@@ -242,8 +242,8 @@ def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
     return [wheels[canonicalize_name(package)] for package, _ in combo.releases]
 
 
-def _below(top: str, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if name.startswith(top) and name.endswith(".py"))
+def _below(tops: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(tops) and name.endswith(".py"))
 
 
 def _story(output: str, trace: str) -> str:

@@ -18,7 +18,7 @@ from pytest_spip.benchspec import BenchSpec
 from pytest_spip.closing import sum_up
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
-from pytest_spip.compose.ram import Root, choose_root, discard, sweep
+from pytest_spip.compose.ram import Root, choose_root, discard, short_directory, sweep
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.errors import SpipError
 from pytest_spip.model import (
@@ -166,7 +166,12 @@ class Run:
             exclude_newer=self.settings.exclude_newer,
             index_options=_index_options(self._planner.indexes),
             slots=dict(self.settings.slots),
+            own=str(self._own) if self._planner.sandbox.level < 3 else "",
         )
+
+    @functools.cached_property
+    def _own(self) -> Path:
+        return short_directory(self.root)
 
     def start(
         self,

@@ -66,7 +66,7 @@ def test_bytecode_stays_in_its_layer(layers: Layers, tmp_path: Path, place: str)
 def test_only_sources_of_the_environment_are_compiled(kind: str, told: str) -> None:
     """Of what a child says it imported, only sources below the environment count."""
     ended = Ended(0, "", "", told.encode(), 0.0, 0.0, 0)
-    assert trial_of(Check(kind), network=False).sources(ended, "/env/") == ("/env/good.py",)
+    assert trial_of(Check(kind), network=False).sources(ended, ("/env/",)) == ("/env/good.py",)
 
 
 def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -> None:

@@ -2,12 +2,12 @@
 
     python -u check_suite.py RESULT NONCE TRACE ARGUMENT...
 
-or, as a process that is forked for that, as stem.py tells. TRACE is a directory, or empty.
+or, as a process that is forked for that, as stem.py tells. TRACE are directories, joined by colons.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
     ["test", ID, OUTCOME, SECONDS, DETAIL]   it is over; also for a module that could not be collected
     ["problem", TEXT]                        pytest cannot be had, or raised that
-    ["sources", FILE...]                     what was imported from below TRACE
+    ["sources", FILE...]                     what was imported from below one of TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
 DETAIL is a headline and, below it, the report. What is told is cut: a suite may have any number of tests that fail.
 Standard library only, syntax of Python 3.7, and pytest 3 to the newest; nothing imports this file.
@@ -41,14 +41,14 @@ class Teller:
 
     def __init__(self):
         self.descriptor = self.process = None
-        self.nonce = self.trace = ""
+        self.nonce, self.trace = "", ()
         self.left = ALL
         self.parts = {}
 
     def begin(self, result, nonce, trace, *_):
         """Take in where to tell, and what."""
         self.descriptor, self.process = int(result), os.getpid()
-        self.nonce, self.trace = int(nonce), trace
+        self.nonce, self.trace = int(nonce), tuple(filter(None, trace.split(":")))
         os.set_inheritable(self.descriptor, False)  # what tests start has nothing to tell
 
     def tell(self, *fields):
@@ -146,12 +146,12 @@ def formatted(error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
 
 
-def sources_below(directory):
-    """Return the files of modules that were imported from below a directory."""
+def sources_below(directories):
+    """Return the files of modules that were imported from below directories."""
     kind = type(sys)
     modules = [module for module in list(sys.modules.values()) if isinstance(module, kind)]
     files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
-    return [file for file in files if type(file) is str and file.startswith(directory) and file.endswith(".py")]
+    return [file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")]
 
 
 def loaded(name):

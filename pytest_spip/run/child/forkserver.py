@@ -8,22 +8,22 @@ parts. The first part is JSON, what follows it bytes.
 
     worker: {setup}                 see sandbox.py; also "closures", the file that closures.py wrote, or nothing
     server: {"warm": bool}          it can fork warm children;  or {"error": TEXT}, and the server ends
-    worker: {request}               "layers", "scripts"    of the environment, see Sandbox.compose
+    worker: {request}               "layers", "trees", "scripts"    of the environment, see Sandbox.lay
                                     "cwd", "site"          where the child works; its site-packages
                                     "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
-                                    "modules"              to import; "trace", a directory: tell what was imported of it
+                                    "modules"              to import; "trace", directories: tell what was imported of them
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
                                     "stems"                to fork for the command, the first that can be had, see stems.py:
-                                                           "key", "layers", "command", "environment" of each
+                                                           "key", "layers", "trees", "command", "environment" of each
                                     "sources"              to compile instead of all that, see bytecode.py; if it
                                                            "rewrites", also as tests, by the pytest in "site"
                                     "streams"              the result counts as far as it came, and the nonce ends it
                                     "apart"                stderr is the result; "stdin", a text, is the command's stdin
                                     "stays"                work in the environment that stays, instead of a new one
-            {"stay": ...}           {"layers", "scripts", "fresh"} of the environment that stays, see Sandbox.stay; null
-                                    to leave it, as any request does that works in another
+            {"stay": ...}           {"layers", "trees", "scripts", "cwd", "fresh"} of the environment that stays, see
+                                    Sandbox.stay; null to leave it, as any request does that works in another
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
             check says why in error. "proven" tells that the nonce came, "warm" that no program was started for it. RESULT is

@@ -29,7 +29,7 @@ def be_child(sandbox, shelf, request, descriptors):
         os.close(null)
         os.close(output)
         if sandbox.level >= 3 and not request["stays"]:
-            sandbox.compose(request["layers"], request["scripts"])
+            sandbox.compose(request)
         os.chdir(request["cwd"])
         sandbox.confine()
         SANDBOX.limit(request["memory"], request["file_size"])
@@ -69,13 +69,13 @@ def start_program(request, names):
     os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
 
 
-def sources_below(directory):
-    """Return the files of modules that were imported from below a directory, one a line; none for no directory."""
+def sources_below(directories):
+    """Return the files of modules that were imported from below directories, one a line."""
     kind = type(sys)
-    modules = [module for module in list(sys.modules.values()) if directory and isinstance(module, kind)]
+    modules = [module for module in list(sys.modules.values()) if directories and isinstance(module, kind)]
     files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
     return "\n".join(
-        file for file in files if type(file) is str and file.startswith(directory) and file.endswith(".py")
+        file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")
     )
 
 
@@ -99,7 +99,7 @@ def run_warm(shelf, request, result, nonce):
     enter_site(request["site"])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # what was said before a crash counts
-    trace = request["trace"]
+    trace = tuple(request["trace"])
     CHECK.run(result, nonce, request["modules"], lambda: (sources_below(trace), "\n".join(shelf.missed())))
     leave()
 

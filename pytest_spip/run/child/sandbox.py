@@ -9,6 +9,7 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. 
     write     paths that can be written as well
     prefix    the environment's directory, or nothing
     layers    the directory of the layers that environments are composed of, or nothing
+    own       below level 3, the directory that a combination has to itself, or nothing
     stranger  the uid and gid that package code gets where we are root, whose files it must not own; 0 elsewhere
     network   whether it may use the network
     size      bytes that an environment may hold
@@ -54,8 +55,9 @@ NETWORK = ("resolv.conf", "hosts")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 HIDDEN = "/.spip"
 """Holds layers and upper layers. Nobody without capabilities enters it, and on a read-only root nobody can change that."""
-HOUSE = ("home", "tmp", "work")
-SCRATCH = (("/tmp", "ram/tmp"), ("/dev/shm", "ram/shm"))
+HOME, SOURCES = "/home/user", "/src"
+SCRATCH = (("/tmp", "ram/tmp"), ("/dev/shm", "ram/shm"), (HOME, "ram/home"))
+"""Directories that every child has to itself, and where they lie. So is ``SOURCES``, where trees may lie below."""
 INODES_PER_MIB = 256
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -176,7 +178,7 @@ class Sandbox:
     def furnish(self, view):
         """Add what a system has and no user's: /proc of this namespace, a few devices, one user."""
         kernel = self.kernel
-        for name in ("proc", "dev/pts", "dev/shm", "etc", "tmp", "var", "run", "root"):
+        for name in ("proc", "dev/pts", "dev/shm", "etc", "tmp", "var", "run", "root", HOME[1:], SOURCES[1:]):
             os.makedirs(os.path.join(view, name), exist_ok=True)
         kernel.mount("proc", view + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
         for name in DEVICES:
@@ -194,8 +196,7 @@ class Sandbox:
             os.symlink(target, view + "/dev/" + name)
         os.symlink("/tmp", view + "/var/tmp")
         user = self.stranger or os.getuid()
-        home = self.setup["prefix"] + "/home" if self.setup["prefix"] else "/tmp"
-        self.write(view + "/etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:%d:%d::%s:/bin/sh\n" % (user, user, home))
+        self.write(view + "/etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:%d:%d::%s:/bin/sh\n" % (user, user, HOME))
         self.write(view + "/etc/group", "root:x:0:\nuser:x:%d:\n" % (self.stranger or os.getgid()))
         if not self.setup["network"]:
             self.write(view + "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
@@ -211,35 +212,54 @@ class Sandbox:
 
     # -- for every child -------------------------------------------------------------------------------------------------
 
-    def compose(self, layers, scripts):
+    def compose(self, wanted):
         """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
         self.kernel.unshare(self.kernel.CLONE_NEWNS | self.kernel.CLONE_NEWIPC)
-        self.lay(layers, scripts)
+        self.lay(wanted)
 
-    def lay(self, layers, scripts):
+    def lay(self, wanted):
         """Lay an environment over the worktree, in the mount namespace where we are.
 
-        ``layers`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and text.
+        ``layers`` and ``trees`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and
+        text; ``cwd`` is made where it lies in ``SOURCES``.
         """
         kernel, prefix = self.kernel, self.setup["prefix"]
         size = self.setup["size"]
         room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
         os.chdir(HIDDEN)
         kernel.mount("tmpfs", "ram", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, room)
-        for name in ("w", "tmp", "shm", *(("u", *("u/" + name for name in HOUSE)) if prefix else ())):
+        for name in ("w", "u", "tmp", "shm", "home", "s", "sw"):
             os.mkdir("ram/" + name, 0o700)
             self.hand_over("ram/" + name)
         covered = [(path, os.open(path, os.O_PATH)) for path in self.shown_in_scratch()]
         for target, source in SCRATCH:
             kernel.mount(source, target, None, kernel.MS_BIND)
-            if prefix.startswith(target + "/"):  # which is now out of sight
-                os.makedirs(source + prefix[len(target) :])
+        self.lay_sources(wanted["trees"], wanted["cwd"])
+        if prefix.startswith(tuple(target + "/" for target in self.places())):  # which is now out of sight
+            os.makedirs(prefix)
         for path, descriptor in covered:
             self.show_again(path, descriptor)
         if prefix:
-            for path, text in scripts:
+            for path, text in wanted["scripts"]:
                 self.add_script("ram/u/" + path, text)
-            self.lay_over(layers)
+            self.lay_over(wanted["layers"])
+
+    def lay_sources(self, trees, cwd):
+        """Mount the layers of trees, and what is written over them, where sources are. The working directory is ``HIDDEN``."""
+        if trees:
+            lower = ":".join("l/" + name for name in trees)
+            self.kernel.mount(
+                "overlay", SOURCES, "overlay", 0, "userxattr,upperdir=ram/s,workdir=ram/sw,lowerdir=" + lower
+            )
+        else:
+            self.kernel.mount("ram/s", SOURCES, None, self.kernel.MS_BIND)
+        if cwd.startswith(SOURCES + "/") and not os.path.isdir(cwd):
+            self.make_directories(cwd)
+
+    @staticmethod
+    def places():
+        """Return the directories that every child has to itself."""
+        return (*(target for target, _ in SCRATCH), SOURCES)
 
     def lay_over(self, layers):
         """Mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
@@ -247,27 +267,27 @@ class Sandbox:
         options = "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower
         self.kernel.mount("overlay", self.setup["prefix"], "overlay", 0, options)
 
-    def stay(self, layers, scripts, fresh):
+    def stay(self, wanted):
         """Compose an environment that several children work in; where it is not ``fresh``, add layers to the one that stays.
 
         Nothing runs in it meanwhile, so its upper layer can be laid over others (overlayfs, "Changes to underlying filesystems").
         Added scripts lie in a layer below that one: package code may have laid links where we would write.
         """
-        if fresh:
+        if wanted["fresh"]:
             self.leave()
             self.bare = os.open("/proc/self/ns/mnt", os.O_RDONLY)
             self.stays = True
-            self.compose(layers, scripts)
+            self.compose(wanted)
         else:
             os.chdir(HIDDEN)
             place = "ram/s%d" % len(self.added)
             os.mkdir(place, 0o755)
             self.hand_over(place)
-            for path, text in scripts:
+            for path, text in wanted["scripts"]:
                 self.add_script(place + "/" + path, text)
             self.added.insert(0, place)
             self.kernel.umount(self.setup["prefix"])
-            self.lay_over(layers)
+            self.lay_over(wanted["layers"])
         os.chdir("/")
 
     def leave(self):
@@ -279,13 +299,14 @@ class Sandbox:
 
     def lift(self):
         """Take away what :meth:`lay` laid."""
-        for target in (self.setup["prefix"], *(target for target, _ in SCRATCH), HIDDEN + "/ram"):
+        for target in (self.setup["prefix"], *self.places(), HIDDEN + "/ram"):
             self.kernel.umount(target)
 
     def shown_in_scratch(self):
         """Return what can be read and written of the places that a child's own scratch directories cover."""
         shown = self.setup["read"] + self.setup["write"]
-        return [path for path in shown if path.startswith(("/tmp/", "/dev/shm/")) and os.path.exists(path)]
+        covering = tuple(place + "/" for place in self.places())
+        return [path for path in shown if path.startswith(covering) and os.path.exists(path)]
 
     def show_again(self, path, descriptor):
         """Let a path appear over the scratch directory that covers it, as writable as it was."""
@@ -300,18 +321,21 @@ class Sandbox:
 
     def add_script(self, path, text):
         """Write a script, and the directories above it, into the upper layer."""
-        above = os.path.dirname(path)
-        missing = []
-        while not os.path.isdir(above):
-            missing.append(above)
-            above = os.path.dirname(above)
-        for directory in reversed(missing):
-            os.mkdir(directory, 0o755)
-            self.hand_over(directory)
+        self.make_directories(os.path.dirname(path))
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(text)
         os.chmod(path, 0o755)
         self.hand_over(path)
+
+    def make_directories(self, path):
+        """Make a directory of the child's, and those above it that are missing."""
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o755)
+            self.hand_over(directory)
 
     def hand_over(self, path):
         """Give a path to the one that package code runs as."""
@@ -401,7 +425,8 @@ def landlock_ruleset(kernel, setup):
     names = [*CONFIGURATION, "passwd", "group", *(NETWORK if setup["network"] else ())]
     for path in [*SYSTEM, "/proc", *("/etc/" + name for name in names), *setup["read"]]:
         allow(kernel, ruleset, path, READ)
-    writable = ["/dev/" + name for name in DEVICES] + setup["write"] + [one for one in [setup["prefix"]] if one]
+    writable = ["/dev/" + name for name in DEVICES] + setup["write"]
+    writable += [path for path in (setup["prefix"], setup["own"]) if path]
     for path in writable:
         allow(kernel, ruleset, path, rights)
     return ruleset

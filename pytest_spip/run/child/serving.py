@@ -96,7 +96,7 @@ def settle(channel, sandbox, wanted):
     """Compose the environment that stays, or leave it where none is wanted."""
     try:
         if wanted:
-            sandbox.stay(wanted["layers"], wanted["scripts"], wanted["fresh"])
+            sandbox.stay(wanted)
         else:
             sandbox.leave()
     except OSError as error:

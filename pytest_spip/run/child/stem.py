@@ -26,17 +26,6 @@ NEVER = {"cacheprovider", "stepwise"}
 """Plugins that check_suite.py keeps out: without the first there is no second."""
 PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
 """Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
-SETTINGS = (
-    "conftest.py",
-    "pytest.toml",
-    ".pytest.toml",
-    "pytest.ini",
-    ".pytest.ini",
-    "pyproject.toml",
-    "tox.ini",
-    "setup.cfg",
-)
-"""What a session might look for above a tree without settings. An environment has such a file if a wheel brings it."""
 IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """Variables without which the code of .pth files that name them does nothing."""
 
@@ -180,9 +169,8 @@ def stale(site, known, session):
     sys.path_importer_cache.clear()
     sys.modules["importlib"].invalidate_caches()
     sys.modules["site"].addsitedir(site)
-    settings = (os.path.join(sys.prefix, name) for name in SETTINGS)
-    if session and (plugins_below(known.roots) != known.plugins or any(map(os.path.exists, settings))):
-        return "other plugins or settings"
+    if session and plugins_below(known.roots) != known.plugins:
+        return "other plugins"
     return known.change()
 
 

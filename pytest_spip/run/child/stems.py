@@ -58,7 +58,7 @@ class Stem:
     def lay(self, request):
         """Lay an environment where the stem is."""
         self.laid = True
-        self.within(self.sandbox.lay, request["layers"], request["scripts"])
+        self.within(self.sandbox.lay, request)
 
     def lift(self):
         """Take the environment away; nobody is left in it."""
