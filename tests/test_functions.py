@@ -199,7 +199,8 @@ def test_lasts(spip_env):
         pathlib.Path("/tmp/left" if os.access("/tmp/left", os.F_OK) else os.environ["TMPDIR"] + "/left").write_text("there")
         pathlib.Path(sys.prefix, "lib", "left").write_text("below")
     ''')
-    code = "import os, sys; print(open('left').read(), 'left' in os.listdir(os.environ['TMPDIR']), open(sys.prefix + '/lib/left').read())"
+    shown = "open('left').read(), 'left' in os.listdir(os.environ['TMPDIR']), open(sys.prefix + '/lib/left').read()"
+    code = f"import os, sys; print({shown})"
     assert spip_env.python(code).stdout == "here True below\\n"
 
 @pytest.mark.parametrize("turn", [1, 2])
