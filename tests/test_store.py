@@ -369,3 +369,16 @@ def test_fault_of_the_machine() -> None:
     finally:
         os.seteuid(mine)
         remove_tree(place)
+
+
+def test_wheel_under_another_name(tmp_path: Path, cache: Cache) -> None:
+    """Whether a wheel fits the name that it is filed under depends on that name, not on who filed it before."""
+    made = wheel(tmp_path, "demo", "1.0", GOOD)
+    content, store = sha256(made), WheelStore(cache)
+    for name, good in (("demo-2.0", False), ("demo-1.0", True), ("demo-2.0", False), ("demo-1.0.0", True)):
+        filename = f"{name}-py3-none-any.whl"
+        if good:
+            store.file(content, filename, bring(made))
+        else:
+            with pytest.raises(BadWheel, match=r"demo-2\.0-py3-none-any\.whl: its metadata name demo 1\.0"):
+                store.file(content, filename, bring(made))

@@ -6,69 +6,152 @@ the sandbox has that, for backends write beside themselves; elsewhere they may o
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from pytest_spip.disk import Cache
-from pytest_spip.errors import HarnessProblem
-from pytest_spip.model import Interpreter, digest
+from pytest_spip.disk import Cache, replace_text
+from pytest_spip.errors import HarnessProblem, NetworkProblem
+from pytest_spip.model import Interpreter, digest, verdict_from_plain, verdict_to_plain
+from pytest_spip.provision.chain import RING
+from pytest_spip.provision.locks import selected
 from pytest_spip.provision.resolver import Resolver, Work
 from pytest_spip.provision.sdists import BuildSystem, build_failed
 from pytest_spip.provision.uv import Failure, Uv
 
-__all__ = ["Backends", "asks_for_more"]
+__all__ = ["Backends", "Requirements", "asks_for_more"]
 
 WITHOUT_WHEEL = Version("70.1")
 """The first setuptools that builds wheels without the project wheel; until then it asks for that at every build."""
 UNDATED_KEPT = 86400.0
-"""Seconds an environment serves when no date pins the index: backends have new releases."""
+"""Seconds a resolution of build requirements counts when no date pins the index: backends have new releases."""
 COMPILING = 300.0
 """Seconds that it may take to compile an environment."""
+FORM = 1
+"""Raise it when resolutions of build requirements are written in another form."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Requirements:
+    """Build requirements as they resolve for an interpreter: the lock's text, or the failure.
+
+    ``identity`` is equal for equal files, so for equal build environments. ``needs`` are wheels built here that the lock names.
+    """
+
+    identity: str
+    lock: str = ""
+    failure: Failure | None = None
+    needs: tuple[str, ...] = ()
 
 
 class Backends:
-    """The kept environments of a run's interpreters."""
+    """The kept environments of a run's interpreters. ``level`` is that of the sandboxes in which requirements are built."""
 
-    def __init__(self, cache: Cache, uv: Uv, resolver: Resolver, exclude_newer: str) -> None:
+    def __init__(
+        self, cache: Cache, uv: Uv, resolver: Resolver, circumstances: Sequence[object], *, ages: bool
+    ) -> None:
         self._cache = cache
         self._uv = uv
         self._resolver = resolver
-        self._exclude_newer = exclude_newer
+        self._circumstances = digest(FORM, *circumstances)
+        self._oldest = time.time() - UNDATED_KEPT if ages else 0.0
+        self._lock = threading.Lock()
+        self._known: dict[str, Requirements] = {}
 
-    def environment(self, requires: tuple[str, ...], interpreter: Interpreter) -> Path:
-        """Return an environment that holds build requirements.
+    def requirements(self, requires: Sequence[str], interpreter: Interpreter) -> Requirements:
+        """Return what build requirements resolve to, the same for the whole run.
 
-        Raises ``Failure`` where these cannot be had, and what resolving raises for reasons of the network or the machine.
+        Raises what resolving raises for reasons of the network or the machine, and ``Failure`` for one that holds only now.
         """
         wanted = sorted({_requirement(text) for text in requires})
-        period = "" if self._exclude_newer else str(int(time.time() // UNDATED_KEPT))
-        key = digest("copied", interpreter.id, interpreter.path, wanted, self._exclude_newer, period, self._uv.places)[
-            :40
-        ]
+        key = digest(interpreter.id, interpreter.path, wanted, self._circumstances)[:40]
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            found = self._kept(key, self._oldest) or self._resolved_or_old(key, wanted, interpreter)
+            with self._lock:  # whoever was first decides for all
+                known = self._known.setdefault(key, found)
+        return known
+
+    def environment(self, requirements: Requirements, interpreter: Interpreter) -> Path:
+        """Return an environment that holds build requirements; raises ``Failure`` where these cannot be had."""
+        if requirements.failure:
+            failure = requirements.failure
+            raise Failure(failure.verdict, failure.output)
+        key = digest("copied", interpreter.id, interpreter.path, requirements.identity)[:40]
         place = self._cache.builds / "environments" / key
-        if not place.exists():
-            with self._cache.workshop() as workshop:
-                lock = self._locked(wanted, interpreter, workshop / "pylock.toml")
-                self._cache.file(place, lambda aside: self._make(interpreter, lock, aside))
+        self._cache.file(place, lambda aside: self._make(interpreter, requirements.lock, aside))
         return place
 
-    def _locked(self, requires: list[str], interpreter: Interpreter, lock: Path) -> Path | None:
-        """Resolve before anything is locked: what the requirements need may have to be built, and need others."""
-        if not requires:
-            return None
-        try:
-            self._resolver.resolve(requires, interpreter, lock, Work())
-        except Failure as failure:
-            detail = f"its build requirements cannot be had: {failure.verdict.detail}"
-            raise build_failed(detail, failure.output) from failure
-        return lock
+    def _place(self, key: str) -> Path:
+        return self._cache.builds / "requirements" / f"{key}.json"
 
-    def _make(self, interpreter: Interpreter, lock: Path | None, place: Path) -> None:
-        self._uv.make_environment(interpreter, lock, place)
+    def _kept(self, key: str, oldest: float) -> Requirements | None:
+        try:
+            if self._place(key).stat().st_mtime < oldest:
+                return None
+            plain = json.loads(self._place(key).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not all(Path(path).exists() for path in plain["needs"]):
+            return None  # somebody cleared away what was built
+        failure = Failure(verdict_from_plain(plain["verdict"]), plain["output"]) if plain["verdict"] else None
+        return Requirements(plain["identity"], plain["lock"], failure, tuple(plain["needs"]))
+
+    def _resolved_or_old(self, key: str, wanted: Sequence[str], interpreter: Interpreter) -> Requirements:
+        try:
+            return self._resolved(key, wanted, interpreter)
+        except NetworkProblem:
+            if old := self._kept(key, 0.0):
+                return old  # better than none
+            raise
+
+    def _resolved(self, key: str, wanted: Sequence[str], interpreter: Interpreter) -> Requirements:
+        """Resolve while nothing is locked: what the requirements need may have to be built, and need others."""
+        found = self._resolve(wanted, interpreter)
+        failure = found.failure
+        if failure and not failure.lasting:
+            raise failure
+        plain = {
+            "identity": found.identity,
+            "lock": found.lock,
+            "needs": found.needs,
+            "verdict": verdict_to_plain(failure.verdict) if failure else None,
+            "output": failure.output if failure else "",
+        }
+        replace_text(self._place(key), json.dumps(plain))
+        return found
+
+    def _resolve(self, wanted: Sequence[str], interpreter: Interpreter) -> Requirements:
+        if not wanted:
+            return Requirements(digest("nothing"))
+        work = Work()
+        with self._cache.workshop() as workshop:
+            lock = workshop / "pylock.toml"
+            try:
+                self._resolver.resolve(wanted, interpreter, lock, work)
+            except Failure as failure:
+                told = failure.verdict.detail
+                detail = told if told.startswith(RING) else f"its build requirements cannot be had: {told}"
+                refused = build_failed(detail, failure.output, lasting=failure.lasting)
+                return Requirements(digest(detail), failure=refused)
+            text = lock.read_text("utf-8")
+        files = sorted((one.name, one.file.filename, one.file.sha256) for one in selected(text, interpreter))
+        return Requirements(
+            digest(files), text, needs=tuple(str(path) for path in work.offered if path.as_uri() in text)
+        )
+
+    def _make(self, interpreter: Interpreter, lock: str, place: Path) -> None:
+        path = place.parent / "pylock.toml"
+        path.write_text(lock, "utf-8")
+        self._uv.make_environment(interpreter, path if lock else None, place)
         if lock:
             _compile(interpreter, place)
 

@@ -1,4 +1,9 @@
-"""Wheels built from sdists: once per interpreter, or once for all where that is sound. Failures are kept with their log."""
+"""Wheels built from sdists, by each interpreter for itself. Failures are kept with their log.
+
+A universal wheel that another interpreter built is no proof that this one can: the newest backend that an interpreter can use
+differs, and with it what is refused and what is written. So nobody's verdict comes from somebody else's build, nor from one
+made with other build requirements, by other tools or with other variables.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from pytest_spip.disk import Cache
+from pytest_spip.disk import Cache, owner_tag
 from pytest_spip.errors import BadWheel, IndexProblem, NetworkProblem
 from pytest_spip.model import (
     DistFile,
@@ -30,11 +35,10 @@ from pytest_spip.model import (
     verdict_from_plain,
     verdict_to_plain,
 )
-from pytest_spip.provision.backends import Backends, asks_for_more
+from pytest_spip.provision.backends import Backends, Requirements, asks_for_more
 from pytest_spip.provision.chain import Chain
 from pytest_spip.provision.confined import Confine
-from pytest_spip.provision.hooks import LIMITS, Hooks, Yard
-from pytest_spip.provision.plain import is_plain
+from pytest_spip.provision.hooks import KEEPS, LIMITS, Hooks, Yard
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
 from pytest_spip.provision.store import check_wheel
@@ -45,20 +49,13 @@ __all__ = ["Builder", "refuse_unchecked", "sha256_of"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may mend it."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _FailedBuild:
-    """A build that failed on the interpreter whose id is ``builder``."""
-
-    builder: str
-    verdict: Verdict
-    output: str
-    fresh: bool
-
-
-WAY = 2
-"""Raise it when builds find other surroundings than they did: what failed then may succeed now."""
+FORM = 3
+"""Raise it when builds find other surroundings than they did, or what is kept of them is written in another form."""
+TOOLS = tuple(f"{root}/{name}" for root in ("/usr", "/usr/local") for name in ("bin", "include", "lib", "lib64"))
+STATES = ("/var/lib/dpkg/status", "/var/lib/rpm", "/lib/apk/db")
+"""Paths that change when the system gets another compiler, header or library, which a build that failed may have lacked."""
+PRIVATE_BELOW = 2
+"""The first level of sandboxes in which a build cannot change the environment that it shares with others."""
 
 
 class Builder:
@@ -84,8 +81,10 @@ class Builder:
         self._environ = environ
         self._limits = limits
         self.resolver = Resolver(uv, releases, self.wheel)
-        self._backends = Backends(cache, uv, self.resolver, exclude_newer)
-        self._exclude_newer = exclude_newer
+        self._surroundings = FORM, exclude_newer, uv.places, confine.level, _variables(environ)
+        self._backends = Backends(cache, uv, self.resolver, self._surroundings, ages=not exclude_newer)
+        self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
+        self._tools = _tools()
         self._slots = threading.BoundedSemaphore(slots)
         self._chain = Chain()
 
@@ -93,13 +92,7 @@ class Builder:
         """Return the sdist's wheel for an interpreter; raises ``Failure``, also a remembered one, and ``NetworkProblem``."""
         sdist, archive = self.fetch(sdist)
         with self._chain.waiting_for(sdist.sha256, sdist.filename):
-            for scope in ("any", interpreter.id) if is_plain(archive) else (interpreter.id,):
-                match self._built(project, archive, sdist, interpreter, scope):
-                    case BuiltWheel() as built if built.serves(interpreter):
-                        return built
-                    case _FailedBuild(builder=interpreter.id) as failed:
-                        raise Failure(failed.verdict, failed.output, fresh=failed.fresh)
-        raise AssertionError("what an interpreter built itself serves it, or failed on it")
+            return self._built(project, archive, sdist, interpreter)
 
     def fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
         """Return the file where we keep it; one of this machine that nobody gave a hash is known by what it holds."""
@@ -110,51 +103,80 @@ class Builder:
         self._cache.file(place, lambda aside: self._web.download(sdist.url, aside, sdist.sha256))
         return sdist, place
 
-    def _built(
-        self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, scope: str
-    ) -> BuiltWheel | _FailedBuild:
-        place = self._cache.builds / digest(WAY, sdist.sha256, scope, self._exclude_newer, self._confine.level)[:40]
+    def _place(self, project: str, sdist: DistFile, interpreter: Interpreter) -> Path:
+        what = project, sdist.filename, sdist.version, sdist.sha256
+        return self._cache.builds / digest(what, interpreter.id, interpreter.path, self._surroundings)[:40]
+
+    def _built(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter) -> BuiltWheel:
+        place = self._place(project, sdist, interpreter)
         fresh = self._cache.file(
-            place, lambda aside: self._make(project, archive, sdist, interpreter, aside), stale=self._is_stale
+            place,
+            lambda aside: self._make(project, archive, sdist, interpreter, aside),
+            stale=lambda place: self._is_stale(place, interpreter),
         )
         plain = self._cache.read(place, _outcome)
         if "verdict" in plain:
-            return _FailedBuild(plain["builder"], verdict_from_plain(plain["verdict"]), plain["output"], fresh)
-        return BuiltWheel(place / plain["wheel"], plain["sha256"], plain["builder"], fresh)
+            raise Failure(verdict_from_plain(plain["verdict"]), plain["output"], fresh=fresh, lasting=plain["lasting"])
+        return BuiltWheel(place / plain["wheel"], plain["sha256"], interpreter.id, fresh)
 
-    def _is_stale(self, place: Path) -> bool:
-        """A failure counts for a while, and for the indexes that the build requirements were looked for on."""
-        with contextlib.suppress(FileNotFoundError):
-            age = time.time() - (place / "build.log").stat().st_mtime
-            return _outcome(place).get("places") != self._uv.places or (not self._exclude_newer and age > FAILURE_KEPT)
-        return False
+    def _is_stale(self, place: Path, interpreter: Interpreter) -> bool:
+        """Tell whether a build could come out otherwise today: its requirements resolve to others, or the machine has changed."""
+        try:
+            plain = _outcome(place)
+            if "verdict" in plain and self._is_past(place, plain):
+                return True
+            found = (self._backends.requirements(requires, interpreter) for requires, _ in plain["requirements"])
+            return [one.identity for one in found] != [identity for _, identity in plain["requirements"]]
+        except FileNotFoundError:
+            return False
+        except NetworkProblem:
+            return False  # an old answer is better than none
+
+    def _is_past(self, place: Path, plain: Mapping[str, Any]) -> bool:
+        """Tell whether a failure is too old to count, or came of what may have passed."""
+        if not plain["lasting"]:
+            return bool((plain["process"], plain["limits"]) != (owner_tag(), [*dataclasses.astuple(self._limits)]))
+        return bool(plain["tools"] != self._tools or (place / "build.log").stat().st_mtime < self._oldest)
 
     def _make(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, place: Path) -> None:
         """Build aside; a failure is a result too. Raises only what says nothing about the sdist."""
         place.mkdir()
-        outcome: dict[str, object] = {"builder": interpreter.id, "places": self._uv.places}
+        used: list[tuple[Sequence[str], str]] = []
+        outcome: dict[str, object] = {"builder": interpreter.id, "requirements": used, "tools": self._tools}
         try:
-            wheel = self._build(archive, interpreter, place)
+            wheel = self._build(archive, interpreter, place, used)
             _check_identity(wheel.name, project, sdist, interpreter)
             _check_wheel(wheel, sdist)
             outcome |= {"wheel": wheel.name, "sha256": sha256_of(wheel)}
         except Failure as failure:
             (place / "build.log").write_text(failure.output, "utf-8")
             outcome |= {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
+            outcome |= {"lasting": failure.lasting, "process": owner_tag(), "limits": dataclasses.astuple(self._limits)}
         (place / "build.json").write_text(json.dumps(outcome), "utf-8")
 
-    def _build(self, archive: Path, interpreter: Interpreter, target: Path) -> Path:
-        """Build a wheel into a directory, with a yard beside it that goes with the workshop."""
+    def _build(
+        self, archive: Path, interpreter: Interpreter, target: Path, used: list[tuple[Sequence[str], str]]
+    ) -> Path:
+        """Build a wheel into a directory, with a yard beside it that goes with the workshop.
+
+        What the build requires goes to ``used``, with the identity of what that resolved to.
+        """
+
+        def environment_of(*requires: str) -> Path:
+            found: Requirements = self._backends.requirements(requires, interpreter)
+            used.append((requires, found.identity))
+            return self._backends.environment(found, interpreter)
+
         yard = Yard(target.parent / "yard")
         source = unpack_sdist(archive, yard.tree / "source")
         system = build_system(source)
-        environment = self._backends.environment(system.requires, interpreter)
+        environment = environment_of(*system.requires)
         if asks_for_more(source, system, environment):
             with self._hooks(source, system, yard, environment, interpreter) as hooks:
                 more = hooks.requires()
                 if not more:
                     return hooks.wheel(target)
-            environment = self._backends.environment((*system.requires, *more), interpreter)
+            environment = environment_of(*system.requires, *more)
         with self._hooks(source, system, yard, environment, interpreter) as hooks:
             return hooks.wheel(target)
 
@@ -164,6 +186,8 @@ class Builder:
     ) -> Iterator[Hooks]:
         """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
         place = environment.resolve()
+        if self._confine.level < PRIVATE_BELOW:
+            place = yard.own(place)
         with self._slots, self._confine(interpreter.path, environment=str(place), write=yard.writable) as run:
             yield Hooks(
                 source, system, yard, str(place / "bin" / "python"), run, environ=self._environ, limits=self._limits
@@ -174,6 +198,16 @@ def refuse_unchecked(file: DistFile) -> None:
     """Raise ``IndexProblem`` for a file from elsewhere that nobody gave a hash: what cannot be checked is not opened."""
     if not file.sha256 and not file.url.startswith("file:"):
         raise IndexProblem(redact(file.url), "no sha256 is listed, and what cannot be checked is not opened")
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's variables that can change what is built."""
+    return {name: environ[name] for name in KEEPS if name in environ and name != "TERM"}
+
+
+def _tools() -> str:
+    """Return a digest that changes with the system's compilers, headers and libraries."""
+    return digest([os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in (*TOOLS, *STATES)])[:16]
 
 
 def _outcome(place: Path) -> dict[str, Any]:

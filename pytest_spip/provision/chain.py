@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 from pytest_spip.provision.sdists import build_failed
 
-__all__ = ["Chain"]
+__all__ = ["RING", "Chain"]
+
+RING = "its build requirements lead back to it or to each other: "
+"""Begins the detail of a ring, which reads the same for each of its members and for all that need one of them."""
 
 
 class Chain:
@@ -17,6 +20,7 @@ class Chain:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._names: dict[str, str] = {}
         self._waits: Counter[tuple[str, str]] = Counter()
         self._here = threading.local()
 
@@ -25,8 +29,10 @@ class Chain:
         """Say that what this thread builds needs the wheel of another sdist; raises ``Failure`` where that needs ours."""
         needing: str = getattr(self._here, "key", "")
         with self._lock:
-            if needing and needing in self._reached(key):
-                raise build_failed(f"{name} must be built before it can be built")
+            self._names[key] = name
+            if needing and needing in (reached := self._reached(key)):
+                members = sorted(self._names[one] for one in reached if needing in self._reached(one))
+                raise build_failed(RING + ", ".join(members))
             self._waits[needing, key] += 1
         self._here.key = key
         try:

@@ -39,6 +39,12 @@ class Yard:
         for directory in (self.tree, self.out, self.control, self.home, self.tmp):
             directory.mkdir(parents=True)
 
+    def own(self, environment: Path) -> Path:
+        """Return a copy of an environment, for a build that nothing keeps from changing it."""
+        place = self.tree.parent / f"environment-{len(list(self.tree.parent.iterdir()))}"
+        shutil.copytree(environment, place, symlinks=True)
+        return place
+
     @property
     def writable(self) -> tuple[str, ...]:
         """What a sandbox must let its programs write."""

@@ -10,18 +10,28 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from packaging.pylock import PackageSdist, PackageWheel, Pylock, PylockSelectError, PylockValidationError
+from packaging.pylock import (
+    PackageArchive,
+    PackageSdist,
+    PackageWheel,
+    Pylock,
+    PylockSelectError,
+    PylockValidationError,
+)
 
 from pytest_spip.compat import tags_among
-from pytest_spip.disk import Cache
+from pytest_spip.disk import Cache, owner_tag
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
-from pytest_spip.model import DistFile, Indexes, Interpreter, Phase, digest, verdict_from_plain, verdict_to_plain
+from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
 from pytest_spip.provision.uv import Failure, Uv
 
 __all__ = ["Lock", "Locked", "Locker", "selected"]
 
+FORM = 2
+"""Raise it when requirements could resolve otherwise than they did."""
 OFFERED = "built.txt"
 """Beside a lock that names wheels built here: where they are."""
 UNDATED_KEPT = 86400.0
@@ -62,6 +72,7 @@ class Locker:
         self._indexes = indexes
         self._exclude_newer = exclude_newer
         self._level = level
+        self._oldest = time.time() - UNDATED_KEPT
 
     def lock(
         self,
@@ -93,7 +104,7 @@ class Locker:
         self, requirements: Sequence[str], interpreter: Interpreter, own: Sequence[BuiltWheel], resolution: str
     ) -> str:
         """Credentials do not count: a token of today resolves as yesterday's did."""
-        where = interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer
+        where = FORM, interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer, self._level
         return digest(requirements, *where, [wheel.sha256 for wheel in own], resolution or "highest")[:40]
 
     def _is_stale(self, place: Path) -> bool:
@@ -101,12 +112,12 @@ class Locker:
             return True  # somebody cleared away what was built
         with contextlib.suppress(FileNotFoundError):
             plain = json.loads((place / "failure.json").read_text("utf-8"))
-            if verdict_from_plain(plain["verdict"]).phase is Phase.BUILD and plain["level"] != self._level:
-                return True  # what failed in one sandbox may do in another
+            if plain["process"] not in ("", owner_tag()):
+                return True
         if self._exclude_newer or self._indexes.offline:
             return False
         with contextlib.suppress(FileNotFoundError):
-            return time.time() - place.stat().st_mtime > UNDATED_KEPT
+            return place.stat().st_mtime < self._oldest
         return False
 
     def _resolve(
@@ -125,7 +136,8 @@ class Locker:
             if built := [str(path) for path in work.offered if path.as_uri() in text]:
                 (place / OFFERED).write_text("\n".join(built), "utf-8")
         except Failure as failure:
-            plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output, "level": self._level}
+            plain = {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
+            plain |= {"process": "" if failure.lasting else owner_tag()}
             (place / "failure.json").write_text(json.dumps(plain), "utf-8")
 
 
@@ -163,10 +175,11 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
 
 
 def _file(name: str, version: str, source: object) -> DistFile:
-    if not isinstance(source, PackageWheel | PackageSdist):
+    if not isinstance(source, PackageWheel | PackageSdist | PackageArchive):
         raise HarnessProblem(f"{name}: the lock names neither a wheel nor an sdist")
     sha256 = source.hashes.get("sha256", "")
     if not sha256:
         raise IndexProblem("of the lock", f"{name}: no sha256")
     url = source.url or Path(source.path or "").absolute().as_uri()
-    return DistFile(source.filename, url, "wheel" if isinstance(source, PackageWheel) else "sdist", version, sha256)
+    filename = unquote(urlsplit(url).path.rpartition("/")[2]) if isinstance(source, PackageArchive) else source.filename
+    return DistFile(filename, url, "wheel" if filename.endswith(".whl") else "sdist", version, sha256)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_spip.compat import best_wheel, is_new_enough
 from pytest_spip.errors import HarnessProblem, UnknownPackage
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Span, Verdict
+from pytest_spip.provision.chain import RING
 from pytest_spip.provision.uv import Failure, Uv
 
 __all__ = ["BuiltWheel", "Releases", "Resolver", "Work", "accepts", "of_dependency"]
@@ -39,11 +39,6 @@ class BuiltWheel:
     builder: str
     fresh: bool
 
-    def serves(self, interpreter: Interpreter) -> bool:
-        """Tell whether the wheel is good for an interpreter, built by it or by another."""
-        universal = self.path.name.endswith("-none-any.whl")
-        return accepts(self.path.name, interpreter) and (universal or self.builder == interpreter.id)
-
 
 def accepts(filename: str, interpreter: Interpreter) -> bool:
     """Tell whether an interpreter can use a wheel, by its tags."""
@@ -60,14 +55,16 @@ class Work:
 
 
 class Resolver:
-    """Resolves with wheels that ``build`` makes of sdists: those of one resolution are offered to the next as well."""
+    """Resolves with wheels that ``build`` makes of sdists.
+
+    Each resolution begins with none: what another one had built would be offered to it by chance of the order.
+    """
 
     def __init__(self, uv: Uv, releases: Releases, build: Callable[[str, DistFile, Interpreter], BuiltWheel]) -> None:
         self._uv = uv
         self._releases = releases
         self._build = build
         self._listed: dict[str, Sequence[Release]] = {}
-        self._known: defaultdict[str, dict[tuple[str, str], BuiltWheel]] = defaultdict(dict)
 
     def resolve(
         self,
@@ -82,7 +79,7 @@ class Resolver:
 
         Raises ``Failure``, also of a build that the resolution needs, and what ``build`` raises.
         """
-        known, refused = self._known[interpreter.id], set[tuple[str, str]]()
+        known: dict[tuple[str, str], BuiltWheel] = {}
         for _ in range(ROUNDS):
             offered = tuple(wheel.path for wheel in known.values())
             alone = tuple(wheel.path for wheel in own)
@@ -93,8 +90,7 @@ class Resolver:
             )
             if attempt.problem and not isinstance(attempt.problem, Failure):
                 raise attempt.problem
-            refused |= known.keys()
-            wanted = self._buildable(attempt.passed_over, interpreter, refused)
+            wanted = self._buildable(attempt.passed_over, interpreter, known)
             if wanted is None:
                 if attempt.problem:
                     raise attempt.problem
@@ -137,9 +133,10 @@ class Resolver:
 
 def of_dependency(failure: Failure, name: str, version: str) -> Failure:
     """Return the failure of a dependency's build as that of the one who needs it."""
-    detail = f"{canonicalize_name(name)} {version}: {failure.verdict.detail}"
+    told = failure.verdict.detail
+    detail = told if told.startswith(RING) else f"{canonicalize_name(name)} {version}: {told}"
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail)
-    return Failure(verdict, failure.output, fresh=failure.fresh)
+    return Failure(verdict, failure.output, fresh=failure.fresh, lasting=failure.lasting)
 
 
 def _equal(one: str, other: str) -> bool:

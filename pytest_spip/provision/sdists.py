@@ -49,9 +49,10 @@ class BuildSystem:
     path: tuple[str, ...] = ()
 
 
-def build_failed(detail: str, output: str = "") -> Failure:
+def build_failed(detail: str, output: str = "", *, lasting: bool = True) -> Failure:
     """Return the failure of a build."""
-    return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, detail), output or detail)
+    verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, detail)
+    return Failure(verdict, output or detail, lasting=lasting)
 
 
 def _bad(archive: Path, what: str) -> Failure:

@@ -79,7 +79,7 @@ class WheelStore:
         """
 
         def make(target: Path) -> None:
-            refused = self._cache.wheels / "refused" / digest(sha256, installer.__version__, FORM)[:40]
+            refused = self._cache.wheels / "refused" / digest(filename, sha256, installer.__version__, FORM)[:40]
             if refused.exists():
                 raise BadWheel(refused.read_text("utf-8"))
             wheel = target.parent / filename
@@ -92,7 +92,18 @@ class WheelStore:
                 replace_text(refused, str(error))
                 raise
 
-        return self._cache.file(self.root(sha256), make)
+        fresh = self._cache.file(self.root(sha256), make)
+        self._check_name(sha256, filename)
+        return fresh
+
+    def _check_name(self, sha256: str, filename: str) -> None:
+        """Raise ``BadWheel`` for a filed wheel under another name or version than it was filed by, which must be its own."""
+        known = json.loads((self.root(sha256) / MARK).read_text("utf-8"))
+        if known["filename"] == filename:
+            return
+        name, version, *_ = parse_wheel_filename(filename)
+        if (name, version) != (known["name"], Version(known["version"])):
+            raise BadWheel(f"{filename}: its metadata name {known['name']} {known['version']}")
 
 
 def _sha256(path: Path) -> str:

@@ -81,13 +81,15 @@ class Attempt:
 class Failure(Exception):
     """uv said no: ``verdict`` says what that means, ``output`` is the tail of what it printed.
 
-    ``fresh`` tells whether it said so just now, and is not remembered.
+    ``fresh`` tells whether it said so just now, and is not remembered. One that is not ``lasting`` may come from what else the
+    machine did then, such as a build that took too long, and is remembered for this process alone.
     """
 
-    def __init__(self, verdict: Verdict, output: str, *, fresh: bool = False) -> None:
+    def __init__(self, verdict: Verdict, output: str, *, fresh: bool = False, lasting: bool = True) -> None:
         self.verdict = verdict
         self.output = output
         self.fresh = fresh
+        self.lasting = lasting
         super().__init__(verdict.detail)
 
 

@@ -136,6 +136,7 @@ def scripted(
     more: str = "",
     *,
     name: str = "demo",
+    version: str = "1.0",
     requires: Sequence[str] = (),
     files: Mapping[str, Content] = NONE,
 ) -> Path:
@@ -143,7 +144,7 @@ def scripted(
     code = f"import os, sys\n\n{more}\ndef build_wheel(directory, settings=None, metadata=None):\n    pass\n"
     code += "".join(f"    {line}\n" for line in body.splitlines())
     pyproject = PYPROJECT.replace("[]", json.dumps(list(requires)))
-    return sdist(directory, name, "1.0", {**files, "backend.py": code}, pyproject=pyproject)
+    return sdist(directory, name, version, {**files, "backend.py": code}, pyproject=pyproject)
 
 
 def project(
