@@ -100,6 +100,7 @@ version = "1.0"
 def serve_backend(supply: Supply, name: str, module: str, version: str = "99.0") -> None:
     """List a build backend under a known name: ours, which does what ``backend.json`` says, and then runs ``hook.py``."""
     code = Path(backend.__file__).read_text().replace("Path(__file__).absolute().parent", "Path.cwd()")
+    code += f"\nVERSION = {version!r}"
     code += "\nif Path('hook.py').exists():\n    exec(Path('hook.py').read_text())\n"
     package = module.partition(".")[0]
     wheel(supply.files, name, version, {f"{package}/__init__.py": "", module.replace(".", "/") + ".py": code})
@@ -180,6 +181,25 @@ def test_failure_is_kept(supply: Supply, counter: Path) -> None:
     (log,) = supply.cache.builds.glob("*/build.log")
     assert "RuntimeError: no compiler" in log.read_text()
     assert len(builds(counter)) == 1
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_newer_backend(supply: Supply, counter: Path, good: bool) -> None:
+    """What was built is built again when the build requirements resolve to others, whether it had come to a wheel or not."""
+    file = declared(supply, counter, hook="" if good else "if VERSION == '99.0': raise RuntimeError('old')")
+    if good:
+        assert built(supply, file).fresh
+    else:
+        assert failure(supply, file).verdict.detail == "RuntimeError: old"
+    serve_backend(supply, "flit-core", "flit_core.buildapi", "100.0")
+    if good:
+        assert not built(supply, file).fresh
+    else:
+        assert not failure(supply, file).fresh
+    for kept in (supply.cache.builds / "requirements").iterdir():
+        os.utime(kept, (time.time() - 86400 - 60,) * 2)
+    again = supply.builder()
+    assert [built(supply, file, builder=again).fresh for _ in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize(("date", "times"), [("", 2), ("2030-01-01T00:00:00Z", 1)])

@@ -25,7 +25,8 @@ from tests.support.provisions import planned, provisioner
 from tests.support.supply import Supply, steady
 
 GOOD = {"demo.py": ""}
-BACKEND = '[build-system]\nrequires = ["flit-core"]\nbuild-backend = "flit_core.buildapi"\n[project]\nname = "demo"\nversion = "{version}"\n'
+BACKEND = '[build-system]\nrequires = ["flit-core"]\nbuild-backend = "flit_core.buildapi"\n'
+BACKEND += '[project]\nname = "demo"\nversion = "{version}"\n'
 RING = '[build-system]\nrequires = ["{other}"]\nbuild-backend = "{other}"\n'
 STAIN = "import sysconfig\npath = os.path.join(sysconfig.get_path('purelib'), 'stain.py')\n"
 COPY = "import shutil\nreturn os.path.basename(shutil.copy('demo-{version}-py3-none-any.whl', directory))"
