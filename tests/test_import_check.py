@@ -397,6 +397,7 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
         ({"demo_pkg-1.0.dist-info": "Name: Demo.Pkg\nVersion: 1.0\n"}, ""),
         ({"Demo.Pkg-1.dist-info": "Name: demo-pkg\nVersion: 1.0.0\n\nText"}, ""),
         ({"demo_pkg-1.0.dist-info": "Name: demo-pkg\nVersion: v1.0\n", "other-2.dist-info": "", "demo_pkg.py": ""}, ""),
+        ({"demo_pkg.dist-info": "Name: demo-pkg\nVersion: 1.0\n"}, ""),
         ({}, "0 installed projects are named demo-pkg"),
         ({"demo_pkg-1.0.dist-info": "", "demo.pkg-2.dist-info": ""}, "2 installed projects are named demo-pkg"),
         (
@@ -413,7 +414,18 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
             "installed metadata name demo-pkg \N{REPLACEMENT CHARACTER}[2J, not demo-pkg 1.0",
         ),
     ],
-    ids=["same", "spelled otherwise", "beside others", "none", "two", "version", "name", "nothing", "escapes"],
+    ids=[
+        "same",
+        "spelled otherwise",
+        "beside others",
+        "unversioned",
+        "none",
+        "two",
+        "version",
+        "name",
+        "nothing",
+        "escapes",
+    ],
 )
 def test_metadata_problem(tmp_path: Path, installed: dict[str, str], problem: str) -> None:
     """Installed metadata must name the project and the version once, however they are spelled."""

@@ -19,6 +19,7 @@ from tests.conftest import MakeMachine
 from tests.support.distributions import Content, builds, simple_sdist, wheel
 from tests.support.interpreters import pythons
 from tests.support.machine import LABEL, VERSION, Cell, Done, Machine, eventually
+from tests.support.odd_wheels import REFUSED, TAKEN, odd_wheel
 
 OUTCOMES = ("passed", "failed", "skipped", "killed", "crashed", "error")
 PASSED: Cell = ("passed", "import", None)
@@ -81,6 +82,16 @@ open(os.path.join(sys.prefix, "bin", "python"), "w").close()
 """
 
 
+FILES = """\
+import importlib.metadata, os
+files = importlib.metadata.files("files")
+assert len(files) == 9, files
+missing = [str(file) for file in files if not os.path.exists(file.locate())]
+assert not missing, missing
+"""
+FILES_DATA = {"headers/deep/x.h": "", "headers/y.h": "", "data/share/x": ""}
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A package, how it is made in the index's directory, and what the report says of it."""
@@ -105,6 +116,12 @@ def tree(contents: Mapping[str, Content], **how: Any) -> Callable[[Path, str], o
 def source(text: str = "", **how: Any) -> Callable[[Path, str], object]:
     """Make an sdist of one module, named like the project."""
     return lambda files, name: simple_sdist(files, name, "1.0", {f"{name}.py": text}, **how)
+
+
+def odd(name: str) -> Callable[[Path, str], object]:
+    """Make a wheel that breaks the specification in the way of that name."""
+    spoil, _ = {**TAKEN, **REFUSED}[name]
+    return lambda files, name: odd_wheel(files, name, spoil)
 
 
 CASES = (
@@ -145,6 +162,22 @@ CASES = (
         ("failed", "build", "dependency-build-failed"),
         module("", requires=["build_fails"]),
         "build-fails",
+    ),
+    Case("unlisted", PASSED, odd("unlisted")),
+    Case("scripttwice", PASSED, odd("scripttwice")),
+    Case("wronghash", BAD_WHEEL, odd("wronghash"), "didn't match RECORD"),
+    Case("files", PASSED, tree({"files.py": FILES}, data=FILES_DATA, scripts={"tool": "#!python\n"})),
+    Case(
+        "as_data", IMPORT_ERROR, tree({}, data={f"data/lib/python{VERSION}/site-packages/as_data.py": "1 / 0"}), "Zero"
+    ),
+    Case(
+        "as_data64",
+        IMPORT_ERROR,
+        tree({}, data={f"data/lib64/python{VERSION}/site-packages/as_data64.py": "1/0"}),
+        "Zero",
+    ),
+    Case(
+        "elsewhere_data", PASSED, tree({}, data={"data/lib/python2.7/site-packages/x.py": "1 / 0"}), "no public module"
     ),
     Case("other_name", BAD_WHEEL, module("", metadata_name="another"), "another"),
     Case("other_version", BAD_WHEEL, module("", metadata_version="2.0"), "2.0"),
@@ -265,11 +298,19 @@ def test_output_is_kept(done: Done) -> None:
     assert done.combinations[f"hangs[1.0-{LABEL}]"]["output"] == "before\n"
 
 
+def test_warnings_are_told(done: Done) -> None:
+    """What installers overlook in a wheel is a warning on its combination, in the report and below the grid."""
+    told = {name.partition("[")[0]: one["warnings"] for name, one in done.combinations.items() if one["warnings"]}
+    assert set(told) == {"unlisted", "scripttwice"}
+    assert told["unlisted"] == ["unlisted-1.0-py3-none-any.whl: unlisted/__init__.py is not mentioned in RECORD"]
+    assert f"spip: warning: {told['unlisted'][0]}  (unlisted[1.0-{LABEL}])" in done.stdout
+
+
 def test_terminal_groups_failures(done: Done) -> None:
     """The terminal shows the reason of a failure once, with how many combinations share it."""
-    assert "    2 x import-error: ZeroDivisionError: division by zero\n" in done.stdout
+    assert "    4 x import-error: ZeroDivisionError: division by zero\n" in done.stdout
     (group,) = [one for one in done.report["groups"] if "ZeroDivisionError" in one["signature"]]
-    assert (group["count"], len(group["examples"])) == (2, 2)
+    assert (group["count"], len(group["examples"])) == (4, 4)
 
 
 def test_nothing_is_left(machine: Machine, done: Done) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_spip.compose.worktree import library, shebang
+from pytest_spip.compose.worktree import headers, library, own_record, shebang
 from pytest_spip.disk import Cache, give_tree
 from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
 
@@ -19,7 +19,7 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 COMPILED, REWRITTEN = "c", "r"
 """End the names of layers with bytecode: beside its sources, and of a tree's tests alone."""
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when what a layer holds changes."""
 TREE_LAYOUT = 2
 """The same for what the layer of a tree holds."""
@@ -165,7 +165,10 @@ def _lay_wheel(wheel: StoredWheel, lib: str, target: Path) -> None:
     for scheme in ("purelib", "platlib"):
         _link_tree(root / scheme, site)
     _link_tree(root / "data", target)
-    _link_tree(root / "headers", target / "include" / "site" / lib / wheel.name)
+    _link_tree(root / "headers", target / headers(lib) / wheel.name)
+    if own := own_record(wheel, lib):
+        (site / own[0]).unlink()  # a link into the store
+        (site / own[0]).write_text(own[1], "utf-8")
     texts = {name for name, _ in _python_scripts(root / "scripts")}
     for script in (root / "scripts").iterdir():
         if script.name not in texts:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+import string
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
 
-__all__ = ["PLACE", "Worktree", "composed_at", "library", "shebang"]
+__all__ = ["PLACE", "Worktree", "composed_at", "headers", "library", "own_record", "shebang"]
 
 PLACE = "work"
 """Name of the working directory of what is no project's."""
@@ -91,7 +93,9 @@ class Worktree:
         self._copy_tree(root / "purelib", self._site)
         self._copy_tree(root / "platlib", self._site)
         self._copy_tree(root / "data", self.path)
-        self._copy_tree(root / "headers", self.path / "include" / "site" / self._library.name / wheel.name)
+        self._copy_tree(root / "headers", self.path / headers(self._library.name) / wheel.name)
+        if own := own_record(wheel, self._library.name):
+            (self._site / own[0]).write_text(own[1], "utf-8")
         for script in sorted((root / "scripts").iterdir()):
             self._install_script(script)
 
@@ -184,9 +188,27 @@ def _state(path: Path) -> _State:
 
 def library(interpreter: Interpreter) -> str:
     """Return the name of an interpreter's library directory below ``lib``."""
-    folder = "pypy" if interpreter.implementation == "pypy" else "python"
-    threads = "t" if interpreter.label.rstrip("d").endswith("t") else ""
-    return f"{folder}{interpreter.python}{threads}"
+    return interpreter.library
+
+
+def headers(lib: str) -> str:
+    """Return where pip puts headers for a library directory's name, below the prefix: ``include/site/python3.12``."""
+    return f"include/site/python{lib.strip(string.ascii_letters)}"
+
+
+def own_record(wheel: StoredWheel, lib: str) -> tuple[Path, str] | None:
+    """Return path, below site-packages, and text of a wheel's RECORD where that depends on the Python; None where it does not."""
+    root = Path(wheel.root)
+    if not (any((root / "headers").iterdir()) or (root / "data" / "lib" / lib / "site-packages").is_dir()):
+        return None
+    for scheme in ("purelib", "platlib"):
+        for path in (root / scheme).glob("*.dist-info/RECORD"):
+            text = re.sub(
+                r'(?m)^("?\.\./\.\./\.\./)include/site/any/', rf"\g<1>{headers(lib)}/", path.read_text("utf-8")
+            )
+            text = re.sub(rf'(?m)^("?)\.\./\.\./\.\./lib/{re.escape(lib)}/site-packages/', r"\g<1>", text)
+            return path.relative_to(root / scheme), text
+    return None
 
 
 def shebang(python: Path) -> bytes:

@@ -18,7 +18,8 @@ PYTHON_PLACEHOLDER = "/spip-python"
 class StoredWheel:
     """An unpacked wheel in the store. ``modules`` are its importable top-level modules, ``root`` its directory.
 
-    ``warnings`` say what is wrong with it that installers overlook.
+    ``warnings`` say what is wrong with it that installers overlook. Where it installs modules as data, into the library of
+    some Python, ``libraries`` are pairs of that directory's name and all modules that are seen with it.
     """
 
     sha256: str
@@ -27,6 +28,12 @@ class StoredWheel:
     root: str
     modules: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    libraries: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def within(self, library: str) -> StoredWheel:
+        """Return the wheel as environments with a library directory of that name have it: ``modules`` are those that they see."""
+        modules = dict(self.libraries).get(library, self.modules)
+        return dataclasses.replace(self, modules=modules, libraries=()) if self.libraries else self
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

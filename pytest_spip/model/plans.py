@@ -68,6 +68,13 @@ class Interpreter:
         """Major and minor version as text: ``3.12``."""
         return "{}.{}".format(*self.minor)
 
+    @property
+    def library(self) -> str:
+        """Name of the library directory below ``lib`` of its environments: ``python3.12``, ``python3.13t``, ``pypy3.9``."""
+        folder = "pypy" if self.implementation == "pypy" else "python"
+        threads = "t" if self.label.rstrip("d").endswith("t") else ""
+        return f"{folder}{self.python}{threads}"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DistFile:

@@ -196,11 +196,12 @@ class Provisioner:
 
     def _filled(self, combo: Combo, it: Remembered) -> Environment:
         """Return the environment that a lock's wheels fill, beside a tree."""
-        hashes = sorted(wheel.sha256 for wheel in it.wheels)
+        wheels = tuple(wheel.within(self._interpreters[combo.interpreter].library) for wheel in it.wheels)
+        hashes = sorted(wheel.sha256 for wheel in wheels)
         tree = [Path(it.tree).name] if it.tree else []
         told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite)
-        warnings = dict.fromkeys((*it.warnings, *(text for wheel in it.wheels for text in wheel.warnings)))
-        return Environment(it.wheels, told, it.lock, it.tree, it.suite, tuple(warnings))
+        warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
+        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings))
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import os
 import stat
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import installer
 from installer import install
@@ -24,16 +26,15 @@ from packaging.version import InvalidVersion, Version
 from pytest_spip.disk import Cache, remove_tree, replace_text
 from pytest_spip.errors import BadWheel, HashMismatch
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel, digest
+from pytest_spip.provision.archive import SCHEMES, check_ends, members_of, place
 from pytest_spip.provision.modules import public_modules
+from pytest_spip.provision.record import check_record
+from pytest_spip.provision.scripts import check_script, script_entries, wheel_file_warnings
 
 __all__ = ["WheelStore", "check_wheel", "unpack"]
 
-SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
 UNPACKED_LIMIT = 8 << 30
 """Bytes a wheel may unpack to; the largest wheels people install unpack to about half of it."""
-_SITE = "lib/any/site-packages"
-_SHARED = (_SITE, "bin", "include")
-"""Directories of every environment."""
 METADATA_LIMIT = 256 << 20
 """Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
@@ -62,13 +63,10 @@ class WheelStore:
                 plain = json.loads((self.root(sha256) / MARK).read_text("utf-8"))
             except OSError:
                 return None
+            libraries = tuple((name, tuple(modules)) for name, modules in plain["libraries"].items())
+            told = plain["name"], plain["version"], str(self.root(sha256))
             self._known[sha256] = StoredWheel(
-                sha256,
-                plain["name"],
-                plain["version"],
-                str(self.root(sha256)),
-                tuple(plain["modules"]),
-                tuple(plain["warnings"]),
+                sha256, *told, tuple(plain["modules"]), tuple(plain["warnings"]), libraries
             )
         return self._known[sha256]
 
@@ -119,28 +117,35 @@ def unpack(wheel: Path, target: Path) -> None:
     """
     try:
         with _blamed_on(wheel, target):
-            name, version = _unpack(wheel, target)
+            facts = _unpack(wheel, target)
     except BaseException:
         remove_tree(target)
         raise
-    modules = public_modules(_relative_files(target, ("purelib", "platlib")))
-    told = {"name": name, "version": version, "filename": wheel.name, "modules": modules, "warnings": []}
-    (target / MARK).write_text(json.dumps(told), "utf-8")
+    site = _relative_files(target, ("purelib", "platlib"))
+    modules = {"modules": public_modules(site), "libraries": dict(_libraries(target, site))}
+    (target / MARK).write_text(json.dumps({**facts, "filename": wheel.name, **modules}), "utf-8")
+
+
+def _libraries(target: Path, site: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield, for each Python whose library a wheel's data go to, the directory's name and the modules that are seen there."""
+    for path in sorted((target / "data" / "lib").glob("*/site-packages")):
+        scheme = str(path.relative_to(target))
+        yield path.parent.name, public_modules([*site, *_relative_files(target, (scheme,))])
 
 
 def check_wheel(wheel: Path) -> None:
     """Raise ``BadWheel`` for one that would not be unpacked; nothing is written."""
-    with _blamed_on(wheel, wheel.parent), _Wheel.open(wheel) as source:
-        _check(wheel, source)
+    with _blamed_on(wheel, wheel.parent), zipfile.ZipFile(wheel) as archive:
+        _Wheel(archive).check()
 
 
 @contextlib.contextmanager
 def _blamed_on(wheel: Path, directory: Path) -> Iterator[None]:
-    """Make of whatever is the wheel's fault one error, whose words name no place of ours."""
+    """Make of whatever is the wheel's fault one error, whose words name the wheel and no place of ours."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, BadWheel) or not _is_the_wheels(error):
+        if not _is_the_wheels(error):
             raise
         words = _words(error).replace(str(wheel), wheel.name).replace(f"{directory}/", "")
         raise BadWheel(f"{wheel.name}: {words}") from error
@@ -151,35 +156,104 @@ def _is_the_wheels(error: Exception) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    return "; ".join(getattr(error, "issues", ())) or str(error) or type(error).__name__
+    return str(error) or type(error).__name__
 
 
-def _unpack(wheel: Path, target: Path) -> tuple[str, str]:
+def _unpack(wheel: Path, target: Path) -> dict[str, object]:
+    """Unpack, and return name, version and warnings."""
     for scheme in SCHEMES:
         (target / scheme).mkdir(parents=True)
-    with _Wheel.open(wheel) as source:
-        name, version = _check(wheel, source)
+    with zipfile.ZipFile(wheel) as archive:
+        source = _Wheel(archive)
+        facts = source.check()
         folders = {scheme: str(target / scheme) for scheme in SCHEMES}
-        destination = _StoreDestination(folders, PYTHON_PLACEHOLDER, "posix")
+        destination = _StoreDestination(folders, PYTHON_PLACEHOLDER, "posix", overwrite_existing=True)
+        destination.project = str(facts["name"])
         install(source, destination, additional_metadata={"INSTALLER": b"pytest-spip\n"})
-    return name, version
-
-
-def _check(wheel: Path, source: WheelFile) -> tuple[str, str]:
-    """Return name and version of a wheel in which nothing is wrong."""
-    _check_members(wheel)
-    told = _identity(wheel.name, source)
-    source.validate_record()
-    return told
+    return facts
 
 
 class _Wheel(WheelFile):
-    """Leaves bytecode out: installers do not take it from wheels."""
+    """A wheel as pip and uv see it, which take more than the specification allows. Bytecode is left out."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        super().__init__(archive)
+        self._archive = archive
+        self._name = Path(archive.filename or "").name
+        self._members: dict[str, zipfile.ZipInfo] = {}
+
+    @functools.cached_property
+    def dist_info_dir(self) -> str:
+        """The one whose name begins with the project's, with whatever version."""
+        tops = {member.split("/")[0] for member in self._archive.namelist()}
+        found = [top for top in tops if top.endswith(".dist-info")]
+        if len(found) != 1:
+            raise BadWheel(f"Wheel doesn't contain exactly one .dist-info directory ({', '.join(sorted(found))})")
+        if not canonicalize_name(found[0]).startswith(canonicalize_name(self.distribution)):
+            raise BadWheel(f"Wheel .dist-info directory doesn't match wheel filename ({found[0]})")
+        return found[0]
+
+    @property
+    def data_dir(self) -> str:
+        """The one that is named as ``.dist-info`` is."""
+        return f"{self.dist_info_dir.removesuffix('.dist-info')}.data"
+
+    def check(self) -> dict[str, object]:
+        """Return name, version and warnings of a wheel that can be installed; raises ``BadWheel`` for another."""
+        check_ends(Path(self._archive.filename or ""), self._archive)
+        self._check_size()
+        self._members, odd = members_of(self._archive, self.dist_info_dir)
+        name, version = _identity(self._name, self)
+        self._check_scripts()
+        listed = check_record(self._archive, self._members, self.dist_info_dir)
+        texts = (*odd, *listed, *wheel_file_warnings(self.read_dist_info("WHEEL")), *self._overlaid())
+        return {"name": name, "version": version, "warnings": [f"{self._name}: {text}" for text in texts]}
+
+    def _check_size(self) -> None:
+        members = self._archive.infolist()
+        texts = sum(member.file_size for member in members if ".dist-info/" in member.filename)
+        size = sum(member.file_size for member in members)
+        for what, bytes_, limit in (("metadata are", texts, METADATA_LIMIT), ("files unpack to", size, UNPACKED_LIMIT)):
+            if bytes_ > limit:
+                raise BadWheel(f"its {what} {bytes_ >> 20} MiB, the limit is {limit >> 20} MiB")
+
+    def _check_scripts(self) -> None:
+        """Raise ``BadWheel`` for entry points that pip or uv makes no scripts of; they are parsed as the scripts will be."""
+        for name, reference in self._scripts().items():
+            check_script(name, reference)
+
+    def _scripts(self) -> dict[str, str]:
+        if "entry_points.txt" not in self.dist_info_filenames:
+            return {}
+        return script_entries(self.read_dist_info("entry_points.txt"))
+
+    def _places(self) -> dict[str, str]:
+        """Return by place the file that ends there: the last one, what lies in ``.data`` after all others."""
+        data = f"{self.data_dir}/"
+        ordered = sorted(self._members, key=lambda path: path.startswith(data))
+        places = {place(path, self.dist_info_dir): path for path in ordered}
+        return {
+            where: path for where, path in places.items() if where not in {f"bin/{name}" for name in self._scripts()}
+        }
+
+    def _overlaid(self) -> Iterator[str]:
+        """Yield what is not installed, because something else is at the same place."""
+        places = self._places()
+        for path in self._members:
+            where = place(path, self.dist_info_dir)
+            if where not in places:
+                yield f"{path} is an entry point too, whose script counts"
+            elif places[where] != path:
+                yield f"{path} is hidden by {places[where]}"
 
     def get_contents(self) -> Iterator[WheelContentElement]:
-        for record, stream, is_executable in super().get_contents():
-            if "__pycache__" not in record[0].split("/")[:-1]:
-                yield record, stream, is_executable
+        """Yield what is to be installed, by the path that it is unpacked to."""
+        for path in self._places().values():
+            if "__pycache__" not in path.split("/")[:-1]:
+                mode = self._members[path].external_attr >> 16
+                with self._archive.open(self._members[path]) as stream:
+                    executable = stat.S_ISREG(mode) and bool(mode & 0o111)
+                    yield (path, "", ""), cast("BinaryIO", stream), executable
 
 
 def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
@@ -192,53 +266,8 @@ def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
     except InvalidVersion:
         agree = False
     if not agree:
-        raise BadWheel(f"{filename}: its metadata name {told[0]} {told[1]}")
+        raise BadWheel(f"its metadata name {told[0]} {told[1]}")
     return name, str(version)
-
-
-def _check_members(wheel: Path) -> None:
-    """Refuse what unpacking would not notice, or notice too late. A zip archive's stated sizes are binding when it is read."""
-    with zipfile.ZipFile(wheel) as archive:
-        members = archive.infolist()
-    (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
-    if times > 1:
-        raise BadWheel(f"{wheel.name}: holds {name} twice")
-    if outside := [member.filename for member in members if _leads_outside(member.filename)]:
-        raise BadWheel(f"{wheel.name}: {outside[0]} lies outside of it")
-    if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
-        raise BadWheel(f"{wheel.name}: {links[0]} is a symbolic link")
-    if clash := _clash([member.filename for member in members if not member.is_dir()]):
-        raise BadWheel(f"{wheel.name}: {clash} is where a directory must be")
-    texts = sum(member.file_size for member in members if ".dist-info/" in member.filename)
-    size = sum(member.file_size for member in members)
-    for what, bytes_, limit in (("metadata are", texts, METADATA_LIMIT), ("files unpack to", size, UNPACKED_LIMIT)):
-        if bytes_ > limit:
-            raise BadWheel(f"{wheel.name}: its {what} {bytes_ >> 20} MiB, the limit is {limit >> 20} MiB")
-
-
-def _leads_outside(path: str) -> bool:
-    return path.startswith("/") or ".." in path.split("/")
-
-
-def _clash(members: Sequence[str]) -> str:
-    """Return a file that an environment would hold where it holds a directory; nothing if there is none."""
-    places = {_place(member): member for member in members}
-    folders = {folder for place in (*places, *(f"{other}/any" for other in _SHARED)) for folder in _above(place)}
-    return next((member for place, member in places.items() if place in folders), "")
-
-
-def _place(member: str) -> str:
-    """Return where an environment holds a member of a wheel, as far as that can be said for all interpreters."""
-    top, _, rest = member.partition("/")
-    scheme, _, path = rest.partition("/")
-    if not top.endswith(".data") or not path:
-        return f"{_SITE}/{member}"
-    return {"data": "", "scripts": "bin/", "headers": "include/site/any/"}.get(scheme, f"{_SITE}/") + path
-
-
-def _above(place: str) -> Iterator[str]:
-    while place := place.rpartition("/")[0]:
-        yield place
 
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:
@@ -251,13 +280,37 @@ def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:
 
 
 class _StoreDestination(SchemeDictionaryDestination):
-    """Writes RECORD as it must read in an environment: three levels down in ``lib/pythonX.Y/site-packages``."""
+    """Writes RECORD as it must read in an environment: three levels down in ``lib/pythonX.Y/site-packages``.
+
+    Headers lie in a directory of the ``project``'s; that of the Python's above it is filled in by who lays an environment.
+    """
+
+    project = ""
+
+    def write_file(
+        self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO, is_executable: bool
+    ) -> RecordEntry:
+        """Write a file; ``lib64`` is a link to ``lib`` in every environment."""
+        place = os.fspath(path)
+        if scheme == "data" and place.startswith("lib64/"):
+            place = place.replace("lib64", "lib", 1)
+        return super().write_file(scheme, place, stream, is_executable)
 
     def finalize_installation(
         self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
     ) -> None:
-        places = {"scripts": "../../../bin/", "data": "../../../", "headers": "../../../include/site/"}
+        places = {
+            "scripts": "../../../bin/",
+            "data": "../../../",
+            "headers": f"../../../include/site/any/{self.project}/",
+        }
+        last = {(_root(other), entry.path): (other, entry) for other, entry in records}
         with construct_record_file(
-            list(records), lambda other: None if other in ("purelib", "platlib") else places[other]
+            list(last.values()), lambda other: None if other in ("purelib", "platlib") else places[other]
         ) as record:
             self.write_to_fs(scheme, record_file_path, record, is_executable=False)
+
+
+def _root(scheme: str) -> str:
+    """Return what tells the directories apart that schemes are installed to."""
+    return "site" if scheme in ("purelib", "platlib") else scheme

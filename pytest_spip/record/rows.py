@@ -140,7 +140,8 @@ def _environment(plain: Mapping[str, Any]) -> Environment:
 
 def _wheel(plain: Mapping[str, Any]) -> StoredWheel:
     lists = {name: tuple(plain.get(name, ())) for name in ("modules", "warnings")}
-    return StoredWheel(**{**plain, **lists})
+    libraries = tuple((name, tuple(modules)) for name, modules in plain.get("libraries", ()))
+    return StoredWheel(**{**plain, **lists, "libraries": libraries})
 
 
 def ledger_row(result: Result) -> tuple[Any, ...]:

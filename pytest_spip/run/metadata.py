@@ -21,7 +21,8 @@ def metadata_problem(wheel: str, package: str, version: str) -> str:
         Path(wheel, scheme, name)
         for scheme in ("purelib", "platlib")
         for name in os.listdir(Path(wheel, scheme))
-        if name.endswith(".dist-info") and canonicalize_name(name.partition("-")[0]) == wanted
+        if name.endswith(".dist-info")
+        and canonicalize_name(name.removesuffix(".dist-info").partition("-")[0]) == wanted
     ]
     if len(found) != 1:
         return f"{len(found)} installed projects are named {package}"
