@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pytest_spip.disk import remove_tree
 from tests.conftest import MakeMachine
 from tests.support.distributions import installed, project, sdist, suite_metadata, wheel
-from tests.support.machine import LABEL, Machine, eventually
+from tests.support.machine import LABEL, Done, Machine, eventually
 from tests.support.ways import must_work
 
 PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
@@ -20,7 +21,7 @@ import dep, mine, six
 
 def test_installed():
     assert mine.__file__.startswith(sys.prefix)
-    assert not pathlib.Path("mine/__init__.py").exists()
+    assert pathlib.Path("mine/__init__.py").exists()
 
 def test_dep():
     assert mine.answer() == 42
@@ -113,20 +114,109 @@ def test_own_suites(machine: Machine) -> None:
 
 
 def test_suites_that_are_installed(machine: Machine) -> None:
-    """A suite that lies in its package is run as it is installed, unless the sdist brings tests beside it."""
-    for version, beside in (("1.0", {}), ("2.0", {"tests/test_beside.py": "def test_beside(): pass\n"})):
-        inside = {
-            "deep/__init__.py": "",
-            "deep/tests/test_in.py": "import deep\n\ndef test_it(): assert deep.__file__\n",
-        }
-        wheel(machine.files, "deep", version, inside)
-        sdist(machine.files, "deep", version, {"PKG-INFO": suite_metadata("deep", version), **inside, **beside})
+    """The tests of an sdist are run, beside the package and in it; where there are none, those that the wheel installs."""
+    test = {"deep/tests/test_in.py": "import deep\n\ndef test_it(): assert deep.__file__\n"}
+    brought: dict[str, dict[str, str]] = {
+        "1.0": {},
+        "2.0": test,
+        "3.0": {**test, "tests/test_beside.py": "def test_beside(): pass\n"},
+    }
+    for version, more in brought.items():
+        package = {"deep/__init__.py": ""}
+        wheel(machine.files, "deep", version, {**package, **test})
+        sdist(machine.files, "deep", version, {"PKG-INFO": suite_metadata("deep", version), **package, **more})
     done = machine.run("--spip-matrix=deep", "--spip-check=suite", "-n0", project="deep")
     again = machine.run("--spip-matrix=deep", "--spip-check=suite", "-n2", project="deep")
     tests = [[test["id"] for test in one["tests"]] for one in done.combinations.values()]
-    assert tests == [["tests/test_in.py::test_it"], ["tests/test_beside.py::test_beside"]], done.stdout
+    inside = "deep/tests/test_in.py::test_it"
+    assert tests == [["tests/test_in.py::test_it"], [inside], [inside, "tests/test_beside.py::test_beside"]], (
+        done.stdout
+    )
     assert done.cells == again.cells
     assert {*done.cells.values()} == {("passed", "test", None)}
+
+
+WHOLE = {
+    "pytest.ini": """
+        [pytest]
+        addopts = --doctest-modules
+        testpaths = src tests
+        python_files = check_*.py
+    """,
+    "src/whole/__init__.py": """
+        from whole._made import BUILT
+        def double(x):
+            '''
+            >>> double(2)
+            4
+            '''
+            return 2 * x
+    """,
+    "src/whole/_made.py": "raise ImportError('not built')",
+    "src/whole/test_tools.py": "def test_helper(): raise SystemExit",
+    "src/whole/data/a.txt": "a",
+    "src/whole/tests/__init__.py": "",
+    "src/whole/tests/check_in.py": """
+        import whole._made, whole._generated
+        def test_in(): assert whole._made.BUILT and whole._generated.MADE
+    """,
+    "tests/check_out.py": """
+        import pathlib, sys
+        HERE = pathlib.Path(__file__).parent
+        def test_sources(): assert "double" in (HERE.parent / "src/whole/__init__.py").read_text()
+        def test_data(): assert (HERE / "../src/whole/data/a.txt").read_text() == "a"
+        def test_docs(): assert (HERE / "../docs/index.md").read_text() == "docs"
+    """,
+    "docs/index.md": "docs",
+}
+ABOVE = {
+    "pytest.ini": "[pytest]\nxfail_strict = true\n",
+    "conftest.py": "import pytest\n@pytest.fixture\ndef shared(): return 42\n",
+    "docs/index.md": "docs",
+}
+BELOW = """
+    import os, pathlib, pytest
+    def test_shared(shared): assert shared == 42
+    @pytest.mark.xfail
+    def test_strict(): pass
+    def test_docs(): assert pathlib.Path("../docs/index.md").read_text() == "docs"
+    def test_place(): assert os.getcwd().endswith("/mono/pkg")
+"""
+
+
+def tests_of(done: Done) -> dict[str, str]:
+    """Return the outcomes of the tests of the only combination."""
+    (one,) = done.combinations.values()
+    return {test["id"]: test["outcome"] for test in one.get("tests", ())}
+
+
+def test_whole_checkout(machine: Machine) -> None:
+    """Tests and doctests in packages and beside them are run, read the sources, and import what the wheel built."""
+    sources = ["src/whole/__init__.py", "src/whole/_made.py", "src/whole/test_tools.py"]
+    built = {"whole/_made.py": "BUILT = True\n", "whole/_generated.py": "MADE = True\n"}
+    files = {path: textwrap.dedent(text) for path, text in WHOLE.items()}
+    root = machine.root / "projects" / "whole"
+    project(root, "whole", "1.0", files, installs=sources, strips="src/", generates=built)
+    done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project="whole")
+    inside, outside = "src/whole/tests/check_in.py::test_in", "tests/check_out.py::test_"
+    wanted = [f"{outside}{name}" for name in ("sources", "data", "docs")]
+    wanted += ["src/whole/__init__.py::whole.double", inside]
+    assert tests_of(done) == dict.fromkeys(wanted, "passed"), done.stdout
+
+
+def test_below_its_repository(machine: Machine) -> None:
+    """Settings, conftests and files above a project apply as in a whole checkout, and node ids begin at its root."""
+    root = machine.root / "projects" / "mono"
+    files = {"below.py": "", "tests/test_it.py": textwrap.dedent(BELOW)}
+    project(root / "pkg", "below", "1.0", files, installs=["below.py"])
+    for path, text in ABOVE.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(text)
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project="mono/pkg")
+    wanted = {"shared": "passed", "strict": "failed", "docs": "passed", "place": "passed"}
+    found = {f"pkg/tests/test_it.py::test_{name}": outcome for name, outcome in wanted.items()}
+    assert tests_of(done) == found, done.stdout
 
 
 def test_what_the_user_adds(machine: Machine) -> None:

@@ -88,7 +88,7 @@ def test_project_beside_each_release(supply: Supply, tmp_path: Path) -> None:
         locked = made_of(done).locked
         assert {"mine": "1.0", "six": "2.0", "toml": "1.0"}.items() <= locked.items()
         assert "pytest" in locked
-        assert seen(done) == {"pyproject.toml", "backend.py", "backend.json", "tests/test_mine.py"}
+        assert seen(done) == {"pyproject.toml", "backend.py", "backend.json", *FILES}
     assert builds(counter) == [HERE]
 
 
@@ -159,7 +159,7 @@ def test_lost_tree(supply: Supply) -> None:
     first = provisioned(supply, wanted=SUITE, project=opened)
     for done in first.values():
         remove_tree(Path(made_of(done).tree))
-    again = provisioned(supply, wanted=SUITE, project=opened)
+    again = provisioned(supply, wanted=SUITE, project=mine(supply))
     assert environments(first) == environments(again)
     assert all(seen(done) for done in again.values())
 
@@ -224,7 +224,8 @@ def test_own_suite(supply: Supply) -> None:
     done = list(provisioned(supply, wanted=SUITE).values())[-1]
     assert {"demo": "3.0", "six": "2.0", "toml": "2.0"}.items() <= made_of(done).locked.items()
     assert "pytest" in made_of(done).locked
-    assert seen(done) == {"PKG-INFO", "pyproject.toml", "test_demo.py"}
+    assert seen(done) == {"PKG-INFO", "pyproject.toml", "src/demo.py", "test_demo.py"}
+    assert made_of(done).place == "demo-3.0"
 
 
 def test_release_without_sdist(supply: Supply) -> None:

@@ -6,8 +6,9 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["DEBRIS", "SOURCES", "hides_wheel", "project_files"]
+__all__ = ["DEBRIS", "SOURCES", "Checkout", "checkout_of"]
 
 DEBRIS = frozenset(
     {
@@ -32,31 +33,71 @@ METADATA = (".egg-info", ".dist-info")
 """Endings of directories, beside sources, in which Python would find a distribution that is not the one installed."""
 
 
-def project_files(project: Path) -> list[str]:
-    """Return the paths of a project's files and links, relative to it, sorted.
+class Checkout(NamedTuple):
+    """A project's files and links, by sorted paths below ``top``, and the project's own path below it, which may be empty."""
 
-    Of a git checkout these are the files that are tracked, and those that are not and are not ignored either.
+    top: Path
+    below: str
+    files: list[str]
+
+
+def checkout_of(project: Path) -> Checkout:
+    """Return the files of the repository that a project belongs to: its tests may read files above it, and pytest does.
+
+    Of a git checkout these are the files that are tracked, and those that are not and are not ignored either. A directory that
+    the repository around it does not track is no part of it: people keep their home directories in git.
     """
-    known = _listed(project) or [path for path in _walked(project, "") if path.partition("/")[0] not in BUILT]
-    kept = [path for path in known if DEBRIS.isdisjoint(path.split("/")) and not hides_wheel(path)]
-    environments = {os.path.dirname(path) for path in kept if _marks_environment(project, path)}
-    return sorted({path for path in kept if not _is_below(path, environments) and _is_file(project / path)})
+    project = project.resolve()
+    top, below = _repository(project)
+    known = _listed(top) or [path for path in _walked(top, "") if path.partition("/")[0] not in BUILT]
+    hidden = f"{below}/" if below else ""
+    kept = [path for path in known if DEBRIS.isdisjoint(path.split("/")) and not _hides_wheel(path, hidden)]
+    environments = {os.path.dirname(path) for path in kept if _marks_environment(top, path)}
+    files = sorted({path for path in kept if not _is_below(path, environments) and _is_file(top / path)})
+    return Checkout(top, below, files)
 
 
-def hides_wheel(path: str) -> bool:
+def _repository(project: Path) -> tuple[Path, str]:
+    """Return the top directory of the repository that holds a project, and the project's path below it."""
+    done = _git(project, "rev-parse", "--show-toplevel")
+    top = Path(os.fsdecode(done.stdout.removesuffix(b"\n"))) if done.returncode == 0 else _mercurial(project)
+    if not project.is_relative_to(top):
+        return project, ""
+    below = project.relative_to(top).as_posix().removeprefix(".")
+    if below and done.returncode == 0:
+        tracked = [_git(place, "ls-files", "-z", "--cached", ".").stdout for place in (project, top)]
+        if tracked[1] and not tracked[0]:
+            return project, ""
+        if not tracked[1] and not _listed(project):  # it ignores the project
+            return project, ""
+    return top, below
+
+
+def _mercurial(project: Path) -> Path:
+    return next((folder for folder in (project, *project.parents) if (folder / ".hg").is_dir()), project)
+
+
+def _hides_wheel(path: str, project: str) -> bool:
     """Tell whether a path belongs to metadata that would be found before those of the wheel that is installed."""
+    if not path.startswith(project):
+        return False
+    path = path.removeprefix(project)
     tops = (path.removeprefix(folder).partition("/")[0] for folder in SOURCES if path.startswith(folder))
     return any(top.endswith(METADATA) for top in tops)
 
 
 def _listed(project: Path) -> list[str]:
     """Return what git lists; nothing where it knows nothing of the directory. Of a submodule it names the directory alone."""
-    command = ["git", "-C", str(project), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    # GIT_DIR and its like, which git sets for the hooks that it runs, would have it speak of another repository.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(command, capture_output=True, check=False, env=environment, stdin=subprocess.DEVNULL)
+    done = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = [os.fsdecode(name).rstrip("/") for name in done.stdout.split(b"\0") if name]
     return list(_files_of(project, names)) if done.returncode == 0 else []
+
+
+def _git(place: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    # GIT_DIR and its like, which git sets for the hooks that it runs, would have it speak of another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(place), *words]
+    return subprocess.run(command, capture_output=True, check=False, env=environment, stdin=subprocess.DEVNULL)
 
 
 def _files_of(project: Path, names: Iterable[str]) -> Iterator[str]:

@@ -17,20 +17,21 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
-FORM = 4
+FORM = 5
 """Raise it when entries are written in another form."""
 
 
 class Remembered(NamedTuple):
     """A lock, the wheels that it selects, in the store, the tree beside them and the words for a suite, if there are any.
 
-    ``warnings`` are those of the whole; each wheel has its own.
+    ``place`` is where in the tree the suite is run. ``warnings`` are those of the whole; each wheel has its own.
     """
 
     lock: str
     wheels: tuple[StoredWheel, ...]
     tree: str = ""
     suite: tuple[str, ...] = ()
+    place: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -58,7 +59,7 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs, tree, suite, warnings = entry
+        told, made, lock, hashes, needs, tree, suite, place, warnings = entry
         if (
             told != self._all_told(releases)
             or made < self._oldest
@@ -66,7 +67,7 @@ class Memory:
         ):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
-        known = Remembered(lock, wheels, tree, tuple(suite), tuple(warnings))
+        known = Remembered(lock, wheels, tree, tuple(suite), place, tuple(warnings))
         return known if len(wheels) == len(hashes) else None
 
     def learn(
@@ -83,6 +84,7 @@ class Memory:
                 list(needs),
                 it.tree,
                 it.suite,
+                it.place,
                 it.warnings,
             ]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry

@@ -28,18 +28,22 @@ OPTION = "--spip-project"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Project:
-    """A project at one instant: its sdist, what its tests need, and ``source``, the tree of its files."""
+    """A project at one instant: its sdist, what its tests need, and ``source``, the tree of its checkout's files.
+
+    ``place`` is where in it the suite is run, see :class:`~pytest_spip.provision.trees.Source`.
+    """
 
     name: str
     version: str
     sdist: DistFile
     needs: Needs
     source: Path
+    place: str
 
     @property
     def identity(self) -> str:
         """Equal for equal files: of the sdist, and of the tree."""
-        return digest(self.name, self.version, self.sdist.sha256, self.source.name)[:40]
+        return digest(self.name, self.version, self.sdist.sha256, self.source.name, self.place)[:40]
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON carries; :meth:`from_plain` is the way back."""
@@ -52,7 +56,7 @@ class Project:
         if gone := [path for path in (source, file_url_to_path(sdist.url)) if not path.exists()]:
             raise FileNotFoundError(errno.ENOENT, "it is no longer in the cache", str(gone[0]))
         needs = Needs(**{name: tuple(values) for name, values in plain["needs"].items()})
-        return cls(plain["name"], plain["version"], sdist, needs, source)
+        return cls(plain["name"], plain["version"], sdist, needs, source, plain["place"])
 
 
 def open_project(directory: Path, wanted: Wanted, interpreter: Interpreter, cache: Cache, uv: Uv) -> Project:
@@ -76,7 +80,7 @@ def open_project(directory: Path, wanted: Wanted, interpreter: Interpreter, cach
     except Lacking as lacking:
         mend = "name those that are there" if lacking.option else "mend it"
         raise UsageProblem(lacking.option or OPTION, lacking.what, mend) from lacking
-    return Project(canonicalize_name(name), version, file, needs, Trees(cache).snapshot(directory))
+    return Project(canonicalize_name(name), version, file, needs, *Trees(cache).snapshot(directory))
 
 
 def _built(directory: Path, interpreter: Interpreter, cache: Cache, uv: Uv) -> tuple[Path, str, str]:

@@ -198,10 +198,10 @@ class Provisioner:
         """Return the environment that a lock's wheels fill, beside a tree."""
         wheels = tuple(wheel.within(self._interpreters[combo.interpreter].library) for wheel in it.wheels)
         hashes = sorted(wheel.sha256 for wheel in wheels)
-        tree = [Path(it.tree).name] if it.tree else []
+        tree = [Path(it.tree).name, it.place] if it.tree else []
         told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite)
         warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
-        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings))
+        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place)
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = _Job(combo)
@@ -244,14 +244,14 @@ class Provisioner:
         chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
         return tuple(self._wheel(job, item, interpreter) for item in chosen)
 
-    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...]]:
-        """Return the tree that a suite sees, and the words for one that is installed."""
+    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
+        """Return the tree that a suite sees, the words for one that is installed, and where it is run."""
         if recipe.source is None:
-            return "", ()
+            return "", (), ""
         with job.timed(Phase.INSTALL):
             self._recipes.check(recipe, wheels)
             tree, suite = self._recipes.tree(recipe, wheels)
-            return str(tree), suite
+            return str(tree), suite, recipe.source.place
 
     def _recipe(self, job: _Job, interpreter: Interpreter) -> Recipe:
         """Return what the environment is to be made of; its project, where it has one, is built."""

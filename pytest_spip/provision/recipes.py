@@ -13,7 +13,7 @@ from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_re
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
-from pytest_spip.provision.trees import Trees, installed_suite
+from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv import Failure
 
 __all__ = ["Recipe", "Recipes"]
@@ -30,7 +30,7 @@ class Recipe:
     own: tuple[BuiltWheel, ...]
     subject: str
     extras: tuple[str, ...] = ()
-    source: Path | None = None
+    source: Source | None = None
 
 
 class Recipes:
@@ -81,11 +81,14 @@ class Recipes:
         return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
 
     def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:
-        """Return the tree that a suite sees, and the words by which pytest finds it where it is installed."""
+        """Return the tree that a suite sees, and the words by which pytest finds it where it is installed.
+
+        Those are for a release's own suite alone: a project's is what pytest finds in its checkout.
+        """
         assert recipe.source is not None, "asked for where there is a suite"
         wheel = next(one for one in wheels if one.name == recipe.subject)
-        tree = self._trees.beside(recipe.source, wheel)
-        return tree, installed_suite(tree, wheel)
+        tree = self._trees.overlaid(recipe.source.tree, recipe.source.below, wheel)
+        return tree, () if self._project else installed_suite(tree, wheel)
 
     def check(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> None:
         """Raise ``HarnessProblem`` for a resolution that took a project from an index instead of what was built here."""
@@ -109,9 +112,9 @@ class Recipes:
         needs = project.needs
         own = pinned(project.name, needs.extras, project.version)
         asked = (*combo.requirements, own, *needs.requirements, *always)
-        return Recipe(asked, (*wheels, built), project.name, needs.extras, project.source)
+        return Recipe(asked, (*wheels, built), project.name, needs.extras, Source(project.source, project.place))
 
-    def _suite(self, release: Release) -> tuple[Needs, Path]:
+    def _suite(self, release: Release) -> tuple[Needs, Source]:
         """Return what a release's tests need, and its sdist unpacked."""
         sdists = sorted((file for file in release.files if file.kind == "sdist"), key=lambda file: file.yanked)
         if not sdists:
@@ -120,10 +123,16 @@ class Recipes:
         sdist, archive = self._builder.fetch(sdists[0])
         source = self._trees.unpacked(archive, sdist.sha256)
         try:
-            return Offer(_text(source / "PKG-INFO"), _text(source / "pyproject.toml")).leniently(self._wanted), source
+            needs = Offer(_text(source / "PKG-INFO"), _text(source / "pyproject.toml")).leniently(self._wanted)
+            return needs, Source(source, _stem(sdist.filename))
         except Lacking as lacking:
             what = f"{sdist.filename}: {lacking.what}"
             raise Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, what), "") from lacking
+
+
+def _stem(filename: str) -> str:
+    """Return the name of an sdist's top directory."""
+    return filename.removesuffix(".zip").removesuffix(".tar.gz")
 
 
 def _text(path: Path) -> str:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import functools
+import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import StoredWheel, digest
-from pytest_spip.provision.checkout import SOURCES, hides_wheel, project_files
+from pytest_spip.provision.checkout import checkout_of
+from pytest_spip.provision.overlaying import files_below, installed_files, is_test, laid_files
 from pytest_spip.provision.sdists import unpack_sdist
 
-__all__ = ["Trees", "installed_suite"]
+__all__ = ["Source", "Trees", "installed_suite"]
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when other files of a source are left out: names of trees are made of it."""
-TESTS = ("test/", "tests/", "conftest.py")
-"""What stays even where a wheel installs it, as many do by mistake: it is what is to be run."""
+
+
+class Source(NamedTuple):
+    """A tree, and where its suite is run: the name that the tree's top goes by, and the path below it."""
+
+    tree: Path
+    place: str
+
+    @property
+    def below(self) -> str:
+        """The project's path below the tree's top."""
+        return self.place.partition("/")[2]
 
 
 class Trees:
@@ -29,16 +41,16 @@ class Trees:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
-    def snapshot(self, project: Path) -> Path:
-        """Return a copy of a project's files. Raises ``UsageProblem`` for one that cannot be read."""
+    def snapshot(self, project: Path) -> Source:
+        """Return a copy of the files of a project's checkout. Raises ``UsageProblem`` for one that cannot be read."""
         try:
-            files = project_files(project)
-            name = _content(project, files)
-            self._cache.file(place := self._cache.trees / name, lambda aside: _copy(project, files, aside, name))
+            top, below, files = checkout_of(project)
+            name = _content(top, files)
+            self._cache.file(tree := self._cache.trees / name, lambda aside: _copy(top, files, aside, name))
         except OSError as error:
             what = f"cannot read {error.filename or project} ({error.strerror})"
             raise UsageProblem("--spip-project", what, "see to its permissions") from error
-        return place
+        return Source(tree, "/".join(filter(None, (top.name or "project", below))))
 
     def unpacked(self, archive: Path, sha256: str) -> Path:
         """Return the content of an sdist's top directory; raises ``Failure``."""
@@ -46,26 +58,27 @@ class Trees:
         self._cache.file(place, lambda aside: _unpack(archive, aside))
         return place
 
-    def beside(self, source: Path, wheel: StoredWheel) -> Path:
-        """Return a tree without the files that a wheel installs, and without metadata of its project: both are found installed."""
-        hidden = [path for path in _files(source) if _is_hidden(path, _installed(wheel.root))]
-        place = self._cache.trees / digest(LAYOUT, source.name, hidden)[:40]
-        self._cache.file(place, lambda aside: _link(source, frozenset(hidden), aside))
+    def overlaid(self, source: Path, below: str, wheel: StoredWheel) -> Path:
+        """Return a tree with all files of another, in which a wheel's lie over those of the project ``below`` its top."""
+        if not source.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "it left the cache", str(source))
+        laid = {os.path.join(below, path): file for path, file in laid_files(source / below, wheel.root).items()}
+        if not laid:
+            return source
+        place = (
+            self._cache.trees
+            / digest(LAYOUT, source.name, [(path, *_state(file)) for path, file in sorted(laid.items())])[:40]
+        )
+        self._cache.file(place, lambda aside: _link(source, laid, aside))
         return place
 
 
 def installed_suite(tree: Path, wheel: StoredWheel) -> tuple[str, ...]:
     """Return the words by which pytest finds the tests of a wheel's packages; none where the tree beside it has tests."""
-    if any(map(_is_test, _files(tree))):
+    if any(map(is_test, files_below(tree))):
         return ()
-    tops = {path.partition("/")[0].removesuffix(".py") for path in _installed(wheel.root) if _is_test(path)}
+    tops = {path.partition("/")[0].removesuffix(".py") for path in installed_files(wheel.root) if is_test(path)}
     return ("--pyargs", *sorted(tops)) if tops else ()
-
-
-def _is_test(path: str) -> bool:
-    """Tell whether a file is one that pytest collects unless it is told otherwise."""
-    name = path.rpartition("/")[2]
-    return name.endswith("_test.py") or (name.startswith("test_") and name.endswith(".py"))
 
 
 def _unpack(archive: Path, target: Path) -> None:
@@ -96,10 +109,10 @@ def _copy(project: Path, files: Sequence[str], target: Path, name: str) -> None:
         raise UsageProblem("--spip-project", f"the files of {project} change while they are read", "try again")
 
 
-def _link(source: Path, hidden: frozenset[str], target: Path) -> None:
+def _link(source: Path, laid: Mapping[str, Path], target: Path) -> None:
     target.mkdir()
-    for path in _files(source):
-        if path not in hidden:
+    for path in files_below(source):
+        if path not in laid:
             aim = target / path
             aim.parent.mkdir(parents=True, exist_ok=True)
             if (source / path).is_symlink():
@@ -107,27 +120,8 @@ def _link(source: Path, hidden: frozenset[str], target: Path) -> None:
             else:
                 share_file(str(source / path), str(aim))
                 shutil.copymode(source / path, aim)  # a copy where links cannot be
-
-
-@functools.lru_cache(maxsize=64)
-def _files(tree: Path) -> tuple[str, ...]:
-    """Return the paths of a tree's files and links; it never changes."""
-    found = []
-    for top, folders, files in os.walk(tree):
-        links = [name for name in folders if os.path.islink(os.path.join(top, name))]
-        found += [os.path.relpath(os.path.join(top, name), tree) for name in (*files, *links)]
-    return tuple(sorted(found))
-
-
-@functools.lru_cache(maxsize=64)
-def _installed(root: str) -> frozenset[str]:
-    """Return the paths below site-packages of a stored wheel's files."""
-    return frozenset(path for scheme in ("purelib", "platlib") for path in _files(Path(root, scheme)))
-
-
-def _is_hidden(path: str, installed: frozenset[str]) -> bool:
-    if hides_wheel(path):
-        return True
-    if path.startswith(TESTS):
-        return False
-    return any(path.startswith(folder) and path.removeprefix(folder) in installed for folder in SOURCES)
+    for path, file in laid.items():
+        aim = target / path
+        aim.parent.mkdir(parents=True, exist_ok=True)
+        share_file(str(file), str(aim))
+        shutil.copymode(file, aim)

@@ -7,7 +7,7 @@ import email.parser
 import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -86,19 +86,20 @@ def stems_of(
     plain = stem("", ())
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
         return (plain,)
-    code = _has_conftests(environment.tree) or mentions(PYARGS, plain.command, environment.tree)
+    code = _has_conftests(environment.tree) or mentions(PYARGS, plain.command, environment)
     return stem(CONFTESTS if code else COLLECTION, composed.trees[-1:]), plain
 
 
-def mentions(option: str, words: Iterable[str], tree: str) -> bool:
+def mentions(option: str, words: Iterable[str], environment: Environment) -> bool:
     """Tell whether the words for a suite's pytest have an option in them, or the settings in its tree."""
-    return any(option in text for text in (*words, *_settings(tree)))
+    return any(option in text for text in (*words, *_settings(environment.tree, environment.place)))
 
 
 @functools.lru_cache(maxsize=64)  # a tree never changes
-def _settings(tree: str) -> tuple[str, ...]:
-    """Return the texts in which a session looks for options."""
-    paths = (Path(tree, name) for name in SETTINGS)
+def _settings(tree: str, place: str) -> tuple[str, ...]:
+    """Return the texts in which a session looks for options, where it is run and above."""
+    own = PurePosixPath(*PurePosixPath(place).parts[1:])
+    paths = (Path(tree, folder, name) for folder in (own, *own.parents) for name in SETTINGS if tree)
     return tuple(path.read_text("utf-8", "replace") for path in paths if path.is_file())
 
 

@@ -207,7 +207,7 @@ class _Suite(_Program):
         return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)
 
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
-        if mentions(REWRITES_OTHERWISE, self._words, environment.tree):
+        if mentions(REWRITES_OTHERWISE, self._words, environment):
             return ()
         stems = self.stems(combo, environment, composed, limits, NONE)
         return stems[-1].layers if stems else ()

@@ -9,6 +9,8 @@ Runs inside foreign interpreters: stdlib only, syntax of Python 3.7. ``backend.j
     fails     message to fail with; empty to succeed
     counter   file that gets one line for each build, the version of the building Python; empty for none
     fails_on  version of Python, such as 3.12, on which no wheel can be built; missing for none
+    strips    directory, with a slash, that paths lose on their way into the wheel; missing for none
+    generates files that the build makes: path in the wheel -> text; missing for none
     packs     paths of files that go into the sdist
     unpacked  message with which packing the sdist fails; missing to succeed
 """
@@ -55,7 +57,9 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
     tag = options["tag"] or running_tag()
     filename = "{}-{}.whl".format(options["stem"], tag)
     info = options["stem"] + ".dist-info"
-    members = {path: (HERE / path).read_bytes() for path in options["files"]}
+    strips = len(options.get("strips", ""))
+    members = {path[strips:]: (HERE / path).read_bytes() for path in options["files"]}
+    members.update((path, text.encode()) for path, text in options.get("generates", {}).items())
     members[info + "/METADATA"] = options["metadata"].encode()
     members[info + "/WHEEL"] = wheel_text(tag).encode()
     write_wheel(Path(wheel_directory, filename), info, members)
