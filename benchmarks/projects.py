@@ -35,7 +35,8 @@ __all__ = ["main"]
 
 PYTHONS = "3.11,3.13"
 VERSIONS = "4"
-NOBODY = 65534
+UNPRIVILEGED = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+"""Starts a program as another user than root who may reach what root owns, such as interpreters in its home."""
 SIMPLE_API = "application/vnd.pypi.simple.v1+json"
 RECORDER = Path(__file__).with_name("recorder.py")
 SUITE_SECONDS = 600.0
@@ -99,8 +100,8 @@ class Judged:
     @property
     def differences(self) -> list[str]:
         """One line for each test that did not end alike."""
-        theirs = {name: outcome for name, outcome in self.there}
-        ours = {name: outcome for name, outcome in self.here}
+        theirs = dict(self.there)
+        ours = dict(self.here)
         names = dict.fromkeys((*ours, *theirs))
         return [
             f"{self.plain['id']}: {name}: {ours.get(name, 'not there')} here, {theirs.get(name, 'not there')} as by tox"
@@ -241,8 +242,7 @@ def cold(
     installed(place, (UV, "build", "-q", "--wheel", "--python", python, "-o", "dist", "source"), env)
     (wheel,) = (place / "dist").glob("*.whl")
     pinned = f"{plain['package']}=={plain['version']}"
-    runner = () if "pytest" in plain["locked"] else ("pytest",)
-    wanted = (f"{wheel}{extras}", pinned, *needs["requirements"], *runner)
+    wanted = (f"{wheel}{extras}", pinned, *needs["requirements"], "pytest")
     installed(place, (UV, "pip", "install", "-q", "--python", "venv", *wanted), env)
     shutil.copy(RECORDER, next((place / "venv").glob("lib/*/site-packages")) / RECORDER.name)
     done = recorded(place, work)
@@ -263,12 +263,6 @@ def recorded(place: Path, work: Path) -> Ended:
     """Run pytest in a copy of the checkout, as nobody in particular."""
     home = place / "home"
     home.mkdir()
-    user = NOBODY if os.getuid() == 0 else None
-    if user:
-        subprocess.run(["chown", "-R", str(user), str(home), str(work)], check=True)
-        for above in (place, *place.parents):
-            if above.stat().st_uid == 0 and len(above.parts) > 2:
-                above.chmod(above.stat().st_mode | 0o055)
     bare = {
         "PATH": f"{place / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
@@ -277,9 +271,14 @@ def recorded(place: Path, work: Path) -> Ended:
         "RECORD_TESTS_IN": str(home / "tests.json"),
     }
     with (place / "pytest.log").open("w+", encoding="utf-8") as log:
-        command = [str(place / "venv" / "bin" / "pytest"), "-p", "recorder"]
+        command = [
+            *(UNPRIVILEGED if os.getuid() == 0 else ()),
+            str(place / "venv" / "bin" / "pytest"),
+            "-p",
+            "recorder",
+        ]
         done = subprocess.run(
-            command, cwd=work, env=bare, stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=user, check=False,
+            command, cwd=work, env=bare, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
             timeout=SUITE_SECONDS,
         )  # fmt: skip  # one call
         log.seek(0)

@@ -1,4 +1,4 @@
-"""A plugin for pytest, copied into environments of ``benchmarks.projects``: writes each test's id and outcome. Imports nothing of ours."""
+"""A plugin for pytest that writes each test's id and outcome; ``benchmarks.projects`` copies it into environments."""
 
 import json
 import os
