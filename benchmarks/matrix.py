@@ -176,7 +176,7 @@ def one_package(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
 def matrix_of(arguments: argparse.Namespace) -> Matrix:
     """Return the matrix that the options ask for."""
     return Matrix(
-        packages=tuple(arguments.packages),
+        packages=tuple(f"@{Path(one[1:]).absolute()}" if one.startswith("@") else one for one in arguments.packages),
         python=arguments.python,
         versions=arguments.versions,
         exclude_newer=arguments.exclude_newer,
