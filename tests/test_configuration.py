@@ -112,6 +112,8 @@ def done(make_machine: MakeMachine) -> dict[str, Done]:
 @pytest.mark.parametrize("name", CASES)
 def test_configuration_is_left_to_the_suites(done: dict[str, Done], name: str) -> None:
     """A project's settings and conftests neither break nor change a matrix, unless its own tests run in the same session."""
+    if name == "run-minversion" and pytest.version_tuple < (9,):
+        pytest.skip("pytest 8 reads minversion from the file alone")
     case, ended = CASES[name], done[name]
     assert ended.status == case.status, ended.stdout + ended.stderr
     assert case.printed in ended.stdout + ended.stderr
