@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--projects", type=int, default=150)
     parser.add_argument("--releases", type=int, default=4, help="of each project, at most")
+    parser.add_argument("--builds", type=float, default=0.1, help="the share of releases that offer no wheel (0.1)")
     parser.add_argument("--largest", type=int, default=3 << 20, metavar="BYTES", help="of any file of a release")
     parser.add_argument("--index-url", default=PYPI, metavar="URL")
     arguments = parser.parse_args(argv)
@@ -44,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw = random.Random(arguments.seed)
     draw.shuffle(names)
     for name in names:
-        releases = sorted(small_releases(name, arguments.index_url, arguments.largest))
-        chosen = sorted(draw.sample(releases, min(arguments.releases, len(releases))))
+        built, wheels = small_releases(name, arguments.index_url, arguments.largest)
+        count = sum(draw.random() < arguments.builds for _ in range(arguments.releases))
+        chosen = sorted([*some(draw, built, count), *some(draw, wheels, arguments.releases - count)])
         for version in chosen:
             print(f"{name}=={version}")
         drawn += bool(chosen)
@@ -55,18 +57,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def small_releases(name: str, index_url: str, largest: int) -> set[Version]:
-    """Return a project's final releases all of whose files are small; none where the index does not list it."""
+def some(draw: random.Random, releases: set[Version], count: int) -> list[Version]:
+    """Return so many releases, or all of fewer."""
+    return draw.sample(sorted(releases), min(count, len(releases)))
+
+
+def small_releases(name: str, index_url: str, largest: int) -> tuple[set[Version], set[Version]]:
+    """Return a project's final releases whose files are small: those that offer no wheel, and all others."""
     request = urllib.request.Request(f"{index_url.rstrip('/')}/{name}/", headers={"Accept": SIMPLE_API})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             files = json.load(answer)["files"]
     except (urllib.error.URLError, ValueError) as problem:
         say(f"{name}: {problem}")
-        return set()
-    sizes = [(version, file.get("size") or 0) for file in files if not file.get("yanked") for version in versions(file)]
-    large = {version for version, size in sizes if size > largest}
-    return {version for version, _ in sizes if not version.is_prerelease} - large
+        return set(), set()
+    files = [(version, file) for file in files if not file.get("yanked") for version in versions(file)]
+    large = {version for version, file in files if (file.get("size") or 0) > largest}
+    wheels = {version for version, file in files if file["filename"].endswith(".whl")}
+    small = {version for version, _ in files if not version.is_prerelease} - large
+    return small - wheels, small & wheels
 
 
 def versions(file: dict[str, str]) -> Iterator[Version]:
