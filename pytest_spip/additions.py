@@ -43,6 +43,7 @@ class Additions:
             check="",
             locks=Path(spec.room),
             on_ready=lambda _: None,
+            policy=spec.builds,
         )
 
     def wheels(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:

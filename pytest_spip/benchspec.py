@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_spip.model import Check, Limits, Sandbox
+from pytest_spip.model import BuildPolicy, Check, Limits, Sandbox
 
 __all__ = ["BenchSpec"]
 
@@ -39,6 +39,7 @@ class BenchSpec:
     session: int = 1
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     own: str = ""
+    builds: BuildPolicy = dataclasses.field(default_factory=BuildPolicy)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -54,6 +55,7 @@ class BenchSpec:
                 **plain,
                 "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
                 "limits": Limits(**plain["limits"]),
+                "builds": BuildPolicy(**plain["builds"]),
                 "beside": tuple(plain["beside"]),
                 "cpus": tuple(plain["cpus"]),
                 "sandbox": Sandbox(**{**sandbox, "passed": passed}),

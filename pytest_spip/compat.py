@@ -10,9 +10,18 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, generic_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pytest_spip.model import DistFile, Interpreter
+from pytest_spip.model import DistFile, Interpreter, Release
 
-__all__ = ["accepts_python", "best_wheel", "is_new_enough", "pick_file", "supported_tags", "tags_among", "usable_files"]
+__all__ = [
+    "accepts_python",
+    "best_wheel",
+    "is_new_enough",
+    "needs_build",
+    "pick_file",
+    "supported_tags",
+    "tags_among",
+    "usable_files",
+]
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,6 +79,13 @@ def pick_file(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile |
     """Return what an installer would take: the best wheel, else an sdist, else None."""
     sdists = (file for file in files if file.kind == "sdist")
     return best_wheel(files, interpreter) or next(sdists, None)
+
+
+def needs_build(release: Release, interpreter: Interpreter) -> bool:
+    """Tell whether a release must be built for an interpreter, which offers it no wheel."""
+    if not any(file.kind == "sdist" for file in release.files):
+        return False
+    return best_wheel(usable_files(release.files, interpreter), interpreter) is None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -88,6 +88,11 @@ OPTIONS = (
     Option("timeout", "text", "S", "seconds for one combination (default: 60, and 600 for suites and commands)"),
     Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
     Option("inactivity", "text", "S", "seconds without output and work after which one is given up (default: never)"),
+    Option(
+        "build", "text", "HOW", "auto, or never: wheels only, and what has none is skipped as no-wheel (default: auto)"
+    ),
+    Option("build-timeout", "text", "S", "seconds for the build of one sdist (default: 1800)"),
+    Option("build-memory", "text", "SIZE", "memory for the build of one sdist (default: 8GiB)"),
     Option("runner", "text", "HOW", "auto, warm or cold (default: auto, warm with failures confirmed cold)"),
     Option("sandbox", "text", "HOW", "auto, strict or off (default: auto, the strongest that works here)"),
     Option("network", "flag", "", "let package code use the network"),
@@ -144,6 +149,9 @@ class Settings:
     timeout: float = 60.0
     memory: int = 2 << 30
     inactivity: float = 0.0
+    build: str = "auto"
+    build_timeout: float = 1800.0
+    build_memory: int = 8 << 30
     runner: str = "auto"
     sandbox: str = "auto"
     network: bool = False
@@ -290,13 +298,11 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _size(text: object) -> int:
+def _size(option: str, text: object) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", str(text).strip(), re.IGNORECASE | re.ASCII)
     size = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
     if not 16 << 20 <= size < 1 << 60:  # what setrlimit(2) takes, with room to spare
-        raise UsageProblem(
-            "--spip-memory", f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB"
-        )
+        raise UsageProblem(option, f"{text!r} is no usable size", "write it like 512MiB or 2GiB, at least 16MiB")
     return int(size)
 
 
@@ -371,7 +377,10 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "with_": _beside,
     "extras": _words,
     "groups": _words,
-    "memory": _size,
+    "memory": functools.partial(_size, "--spip-memory"),
+    "build": _one_of("--spip-build", "auto", "never"),
+    "build_timeout": functools.partial(_seconds, "--spip-build-timeout"),
+    "build_memory": functools.partial(_size, "--spip-build-memory"),
     "exclude_newer": _instant,
     "profile": _one_of("--spip-profile", "conservative", "balanced", "max"),
     "slots": _slots,

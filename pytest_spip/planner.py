@@ -78,6 +78,7 @@ class Planner:
             resolutions=["" if way == "highest" else way for way in self.settings.resolution],
             cross=self.settings.cross,
             sampled=self._policy == "pairwise",
+            wheels_only=self.settings.build == "never",
             exclude_newer=self.settings.exclude_newer,
             notes=self._notes,
         )

@@ -16,6 +16,7 @@ from pytest_spip.model import DistFile, Indexes, Outcome, Phase, Reason
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.uv import Failure
+from pytest_spip.run.levels import choose_sandbox
 from tests.support.distributions import PYPROJECT, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.supply import Supply
@@ -194,18 +195,39 @@ def test_build_without_room(supply: Supply) -> None:
     ("body", "limits", "reason"),
     [
         ("import time\nwhile True: time.sleep(60)", {"timeout": 1.0}, Reason.TIMEOUT),
-        ("while True: print('x' * 999)", {"output": 1 << 16}, Reason.LOG_LIMIT),
         ("keep = ['x' * (64 << 20) for _ in range(99)]", {"memory": 256 << 20}, None),
     ],
 )
 def test_limits(supply: Supply, body: str, limits: Mapping[str, float], reason: Reason | None) -> None:
-    """A build that takes too long or says too much is killed; one that takes too much memory fails, or is killed."""
+    """A build that takes too long is killed; one that takes too much memory fails, or is killed. The verdict names the option."""
     bounds = dataclasses.replace(LIMITS, **limits)  # type: ignore[arg-type]  # each has its field's type
     verdict = failure(supply, scripted(supply.root, body), supply.builder(limits=bounds)).verdict
     if reason:
         assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.KILLED, Phase.BUILD, reason)
+        assert "--spip-build-timeout" in verdict.detail
     else:
         assert verdict.reason in (Reason.BUILD_FAILED, Reason.OUT_OF_MEMORY)
+        assert "--spip-build-memory" in verdict.detail
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_much_output(supply: Supply, level: int) -> None:
+    """However much a build says, it is not killed for it; of a failed one the beginning and the end are kept."""
+    body = "print('the beginning')\nfor _ in range(70): sys.stdout.write((chr(10) + 'x' * 99) * 10486)\n"
+    body += "print()\nraise RuntimeError('the end')"
+    level = level if choose_sandbox("auto").level >= level else 1
+    caught = failure(supply, scripted(supply.root, body), supply.builder(confine=supply.confine(level)))
+    assert (caught.verdict.reason, caught.verdict.detail) == (Reason.BUILD_FAILED, "RuntimeError: the end")
+    assert "the beginning" in caught.output.splitlines()[0]
+    assert "left out" in caught.output
+    assert len(caught.output) < 1 << 17
+
+
+def test_killed_build_is_tried_again(supply: Supply) -> None:
+    """A build that a limit killed is tried again with another limit, not with the same: the others would wait for it anew."""
+    source = scripted(supply.root, "import time\nwhile True: time.sleep(60)")
+    limits = [dataclasses.replace(LIMITS, timeout=seconds) for seconds in (1.0, 1.0, 1.5)]
+    assert [failure(supply, source, supply.builder(limits=one)).fresh for one in limits] == [True, False, True]
 
 
 def test_uv_that_cannot_begin(supply: Supply) -> None:

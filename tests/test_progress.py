@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_spip.model import Builds
 from pytest_spip.report.progress import Progress
 
 
@@ -23,6 +24,16 @@ from pytest_spip.report.progress import Progress
         (Progress(planned=10, provisioned=0, done=5, began=0), 5, "5/10 done, 0 provisioned, 1.0/s, ETA 5 s"),
         (Progress(planned=10, provisioned=10, done=10, began=0), 10, "10/10 done, 1.0/s, ETA 0 s"),
         (Progress(planned=1, provisioned=1, done=1, began=7), 7, "1/1 done, 1000000.0/s, ETA 0 s"),
+        (
+            Progress(planned=9, provisioned=7, built=1, began=0, builds=lambda: Builds((("demo 1.0 py313", 2.0),), 1)),
+            9,
+            "0/9 done, 7 provisioned, 1 built, building demo 1.0 py313 for 7 s, 1 waits for a build",
+        ),
+        (
+            Progress(planned=9, provisioned=5, began=0, builds=lambda: Builds((("one", 1), ("two", 2), ("x", 3)), 4)),
+            9,
+            "0/9 done, 5 provisioned, building one for 8 s and 2 more, 4 wait for a build",
+        ),
     ],
 )
 def test_line(progress: Progress, now: float, line: str) -> None:

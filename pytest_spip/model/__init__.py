@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pytest_spip.model.environments import (
     PYTHON_PLACEHOLDER,
+    BuildPolicy,
+    Builds,
     Composed,
     Environment,
     Limits,
@@ -47,6 +49,8 @@ __all__ = [
     "NO_CHECK",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
+    "BuildPolicy",
+    "Builds",
     "Check",
     "Combo",
     "Composed",

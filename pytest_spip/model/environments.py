@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pytest_spip.model.measures import Span, seconds_by_phase
 from pytest_spip.model.verdicts import Verdict
 
-__all__ = ["PYTHON_PLACEHOLDER", "Composed", "Environment", "Limits", "Provisioned", "Sandbox", "StoredWheel"]
+__all__ = [
+    "PYTHON_PLACEHOLDER",
+    "BuildPolicy",
+    "Builds",
+    "Composed",
+    "Environment",
+    "Limits",
+    "Provisioned",
+    "Sandbox",
+    "StoredWheel",
+]
 
 PYTHON_PLACEHOLDER = "/spip-python"
 """Stands for the interpreter in stored scripts until an environment is composed."""
@@ -113,12 +124,20 @@ class Provisioned:
         return seconds_by_phase(self.spans)
 
 
+class Builds(NamedTuple):
+    """What is being built: a text for each and the ``time.monotonic()`` of its begin, the longest first; and how many are left."""
+
+    running: tuple[tuple[str, float], ...] = ()
+    left: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one combination: seconds, bytes of memory, bytes a single file and all files may have, bytes of output.
 
     ``inactivity`` are the seconds without output and work after which it is given up; 0 waits for the timeout.
-    ``processes`` bounds processes and threads together.
+    ``processes`` bounds processes and threads together. ``head`` are bytes of output that are kept of its beginning, beside
+    its end.
     """
 
     timeout: float = 60.0
@@ -128,6 +147,16 @@ class Limits:
     output: int = 16 << 20
     inactivity: float = 0.0
     processes: int = 512
+    head: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuildPolicy:
+    """Whether sdists are built, and the bounds of one build: seconds, and bytes of memory."""
+
+    never: bool = False
+    timeout: float = 1800.0
+    memory: int = 8 << 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -78,7 +78,10 @@ class Interpreter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DistFile:
-    """One file of a release, as the index lists it. ``upload_time`` is ISO 8601 in UTC, or empty."""
+    """One file of a release, as the index lists it.
+
+    ``upload_time`` is ISO 8601 in UTC, or empty; ``size`` is in bytes, or 0 where it is not known.
+    """
 
     filename: str
     url: str
@@ -88,6 +91,7 @@ class DistFile:
     requires_python: str = ""
     upload_time: str = ""
     yanked: bool = False
+    size: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class _Entry:
     requires_python: str = ""
     upload_time: str = ""
     yanked: bool = False
+    size: int = 0
 
 
 def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> Listing:
@@ -152,7 +153,10 @@ def _links(place: str, offline: bool, web: Web, cache: Cache, notes: list[str]) 
             raise IndexProblem(redact(place), "there is no such page of links")
         return entries
     try:
-        return [_Entry(filename=path.name, url=path.resolve().as_uri()) for path in sorted(local.iterdir())]
+        return [
+            _Entry(filename=path.name, url=path.resolve().as_uri(), size=path.stat().st_size)
+            for path in sorted(local.iterdir())
+        ]
     except OSError as error:
         raise IndexProblem(place, f"cannot be read as find-links ({error.strerror})") from error
 
@@ -188,6 +192,7 @@ def _json_entry(file: dict[str, object], url: str) -> _Entry:
         requires_python=str(file.get("requires-python") or ""),
         upload_time=str(file.get("upload-time") or ""),
         yanked=bool(file.get("yanked")),
+        size=size if isinstance(size := file.get("size"), int) else 0,
     )
 
 
@@ -274,6 +279,7 @@ def _dist_file(entry: _Entry, kind: str, version: str) -> DistFile:
         requires_python=entry.requires_python,
         upload_time=entry.upload_time,
         yanked=entry.yanked,
+        size=entry.size,
     )
 
 

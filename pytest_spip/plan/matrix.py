@@ -54,6 +54,7 @@ def make_plan(
     resolutions: Sequence[str] = ("",),
     cross: bool = False,
     sampled: bool = False,
+    wheels_only: bool = False,
     exclude_newer: str = "",
     notes: Sequence[str] = (),
 ) -> Plan:
@@ -62,12 +63,13 @@ def make_plan(
     ``releases`` maps a requirement's text to the releases chosen for it, or to the verdict that stands for a project which
     the index would not list. ``resolutions`` are those of ``Combo.resolution``. In a ``cross`` the releases of each project
     meet those of all others; ``sampled``, as few do as hold all pairs of releases, and of a release and an interpreter.
+    With ``wheels_only`` a release without a wheel for an interpreter is skipped.
     Raises ``UsageProblem`` for two requirements whose combinations could not be told apart, and for a cross of too many.
     """
     combos = (
-        _crossed(_axes(requirements, releases), interpreters, resolutions, sampled=sampled)
+        _crossed(_axes(requirements, releases), interpreters, resolutions, sampled=sampled, wheels_only=wheels_only)
         if cross
-        else _listed(requirements, releases, interpreters, resolutions)
+        else _listed(requirements, releases, interpreters, resolutions, wheels_only=wheels_only)
     )
     ordered = tuple(numbered(_unique(combos)))
     known = {
@@ -124,6 +126,8 @@ def _listed(
     releases: Releases,
     interpreters: Sequence[Interpreter],
     resolutions: Sequence[str],
+    *,
+    wheels_only: bool,
 ) -> Iterator[Combo]:
     ordinals = itertools.count()
     for requirement in requirements:
@@ -135,7 +139,7 @@ def _listed(
             continue
         for release in group:
             for interpreter in interpreters:
-                verdict = _prejudge(requirement, release, interpreter)
+                verdict = _prejudge(requirement, release, interpreter, wheels_only=wheels_only)
                 for resolution in resolutions:
                     yield Combo(
                         ordinal=next(ordinals),
@@ -169,13 +173,14 @@ def _crossed(
     resolutions: Sequence[str],
     *,
     sampled: bool,
+    wheels_only: bool,
 ) -> Iterator[Combo]:
     sizes = [*map(len, axes), len(interpreters)]
     _refuse_too_many(axes, sizes, len(resolutions), sampled=sampled)
 
     @functools.cache
     def verdict(axis: int, place: int, python: int) -> Verdict | None:
-        return _prejudge(*axes[axis][place], interpreters[python], whose=axes[axis][place][1])
+        return _prejudge(*axes[axis][place], interpreters[python], whose=axes[axis][place][1], wheels_only=wheels_only)
 
     def fits(axis: int, place: int, python: int) -> bool:
         return verdict(axis, place, python) is None
@@ -225,7 +230,12 @@ def _refuse_too_many(
 
 
 def _prejudge(
-    requirement: Requirement, release: Release, interpreter: Interpreter, whose: Release | None = None
+    requirement: Requirement,
+    release: Release,
+    interpreter: Interpreter,
+    whose: Release | None = None,
+    *,
+    wheels_only: bool,
 ) -> Verdict | None:
     """Return the verdict that metadata alone decide, before any work; it names the release that is to blame among several."""
     blamed = f"{whose.package} {whose.version}: " if whose else ""
@@ -237,7 +247,10 @@ def _prejudge(
     if not usable:
         demanded = sorted({file.requires_python for file in release.files})
         return _skip(Reason.REQUIRES_PYTHON, f"{blamed}Requires-Python {' or '.join(demanded)}")
-    if pick_file(usable, interpreter) is None:
+    file = pick_file(usable, interpreter)
+    if wheels_only and file and file.kind == "sdist":
+        return _skip(Reason.NO_WHEEL, f"{blamed}no wheel for {interpreter.label}, and --spip-build=never builds none")
+    if file is None:
         what = f"{blamed}no wheel for {interpreter.label} and no sdist among {len(usable)} files"
         return _skip(Reason.NO_WHEEL, what)
     return None

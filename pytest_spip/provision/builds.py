@@ -39,6 +39,7 @@ from pytest_spip.provision.backends import Backends, Requirements, asks_for_more
 from pytest_spip.provision.chain import Chain
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import KEEPS, LIMITS, Hooks, Yard
+from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
 from pytest_spip.provision.store import check_wheel
@@ -71,6 +72,7 @@ class Builder:
         *,
         exclude_newer: str,
         slots: int,
+        wheels_only: bool = False,
         environ: Mapping[str, str] = os.environ,
         limits: Limits = LIMITS,
     ) -> None:
@@ -80,16 +82,36 @@ class Builder:
         self._confine = confine
         self._environ = environ
         self._limits = limits
-        self.resolver = Resolver(uv, releases, self.wheel)
+        self.resolver = Resolver(uv, releases, self.wheel, wheels_only=wheels_only)
         self._surroundings = FORM, exclude_newer, uv.places, confine.level, _variables(environ)
         self._backends = Backends(cache, uv, self.resolver, self._surroundings, ages=not exclude_newer)
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
         self._tools = _tools()
         self._slots = threading.BoundedSemaphore(slots)
         self._chain = Chain()
+        self._here = threading.local()
+        self._running: dict[Path, tuple[str, float]] = {}
+
+    @property
+    def running(self) -> tuple[tuple[str, float], ...]:
+        """What is being built, and since when by ``time.monotonic()``, the longest first."""
+        return tuple(sorted(self._running.copy().values(), key=lambda one: one[1]))
+
+    @contextlib.contextmanager
+    def without_building(self) -> Iterator[None]:
+        """Have this thread meet ``BuildNeeded`` where it would begin a build."""
+        self._here.waits = True
+        try:
+            yield
+        finally:
+            self._here.waits = False
 
     def wheel(self, project: str, sdist: DistFile, interpreter: Interpreter) -> BuiltWheel:
         """Return the sdist's wheel for an interpreter; raises ``Failure``, also a remembered one, and ``NetworkProblem``."""
+        if getattr(self._here, "waits", False) and sdist.sha256:
+            place = self._place(project, sdist, interpreter)
+            if not place.exists() or self._is_stale(place, interpreter):
+                raise BuildNeeded(place.name, sdist.size)
         sdist, archive = self.fetch(sdist)
         with self._chain.waiting_for(sdist.sha256, sdist.filename):
             return self._built(project, archive, sdist, interpreter)
@@ -141,6 +163,13 @@ class Builder:
     def _make(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, place: Path) -> None:
         """Build aside; a failure is a result too. Raises only what says nothing about the sdist."""
         place.mkdir()
+        self._running[place] = f"{project} {sdist.version} {interpreter.label}", time.monotonic()
+        try:
+            self._make_wheel(project, archive, sdist, interpreter, place)
+        finally:
+            del self._running[place]
+
+    def _make_wheel(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, place: Path) -> None:
         used: list[tuple[Sequence[str], str]] = []
         outcome: dict[str, object] = {"builder": interpreter.id, "requirements": used, "tools": self._tools}
         try:

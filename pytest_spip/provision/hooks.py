@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +23,17 @@ from pytest_spip.provision.uv import Failure, build_error, is_without_room, last
 
 __all__ = ["LIMITS", "Hooks", "Yard"]
 
-LIMITS = Limits(timeout=600.0, memory=8 << 30, file_size=4 << 30, output=64 << 20)
-"""Bounds of one hook's program."""
+LIMITS = Limits(timeout=1800.0, memory=8 << 30, file_size=4 << 30, output=1 << 60, head=64 << 10)
+"""Bounds of one hook's program. Compilers may say as much as they like: of that the beginning and the end are kept."""
+PASSING = re.compile(
+    r"Killed signal terminated|(?:std::)?bad_alloc|[Oo]ut of memory|Cannot allocate memory|MemoryError"
+)
+"""Words of what failed for want of memory, which others may have had."""
 KEEPS = ("LANG", "LC_ALL", "TERM", "TZ", "CC", "CXX", "AR", "LD", "CFLAGS", "CXXFLAGS", "LDFLAGS")
 """What a build may see of the user's environment, beside PATH."""
 ANSWER_LIMIT = 1 << 20
+HEAD, TAIL = 20, 200
+"""Lines of a failed build's output that are kept, of its beginning and of its end."""
 
 
 class Yard:
@@ -160,18 +167,31 @@ def _environment(environ: Mapping[str, str], yard: Yard, programs: Path) -> dict
 
 def _failure(ended: End, hook: str, limits: Limits) -> Exception:
     """Return what the end of a hook's program says: of the machine where it has no room, of the sdist elsewhere."""
-    output = last_words(ended.output)
+    output = _ends(ended.output)
+    lasting = not (PASSING.search(ended.output) or ended.status == -signal.SIGKILL)
     if ended.cut == Reason.TIMEOUT:
-        detail = f"the build did not end within {limits.timeout:g} s"
-        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output)
+        detail = f"the build did not end within {limits.timeout:g} s (--spip-build-timeout)"
+        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason.TIMEOUT, detail), output, lasting=False)
     if ended.cut:
-        detail = f"the build was killed: {ended.evidence or ended.cut}"
-        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason(ended.cut), detail), output)
+        option = " (--spip-build-memory)" if ended.cut == Reason.OUT_OF_MEMORY else ""
+        detail = f"the build was killed: {ended.evidence or ended.cut}{option}"
+        return Failure(Verdict(Outcome.KILLED, Phase.BUILD, Reason(ended.cut), detail), output, lasting=False)
     if is_without_room(ended.output):
         return OSError(errno.ENOSPC, build_error(ended.output))
     if ended.status < 0:
-        return build_failed(f"{hook} ended with signal {_signal_name(-ended.status)}", output)
-    return build_failed(build_error(ended.output, f"{hook} ended with status {ended.status}"), output)
+        return build_failed(f"{hook} ended with signal {_signal_name(-ended.status)}", output, lasting=lasting)
+    detail = build_error(ended.output, f"{hook} ended with status {ended.status}")
+    if PASSING.search(detail):
+        detail += f" (the limit is {limits.memory >> 20} MiB, --spip-build-memory)"
+    return build_failed(detail, output, lasting=lasting)
+
+
+def _ends(output: str) -> str:
+    """Return the first and the last lines of an output."""
+    lines = output.rstrip().splitlines()
+    if len(lines) <= HEAD + TAIL:
+        return "\n".join(lines)
+    return "\n".join([*lines[:HEAD], f"[{len(lines) - HEAD - TAIL} lines left out]", *lines[-TAIL:]])
 
 
 def _signal_name(number: int) -> str:

@@ -61,17 +61,28 @@ class Locked:
 
 
 class Locker:
-    """Asks uv at most once for equal requirements, interpreters, indexes and dates; ``level`` is the sandboxes' of builds."""
+    """Asks uv at most once for equal requirements, interpreters, indexes and dates.
+
+    ``level`` is the sandboxes' of builds; with ``wheels_only`` there are none.
+    """
 
     def __init__(
-        self, cache: Cache, uv: Uv, resolver: Resolver, indexes: Indexes, exclude_newer: str, level: int
+        self,
+        cache: Cache,
+        uv: Uv,
+        resolver: Resolver,
+        indexes: Indexes,
+        exclude_newer: str,
+        level: int,
+        *,
+        wheels_only: bool = False,
     ) -> None:
         self._cache = cache
         self._uv = uv
         self._resolver = resolver
         self._indexes = indexes
         self._exclude_newer = exclude_newer
-        self._level = level
+        self._sort = level, wheels_only
         self._oldest = time.time() - UNDATED_KEPT
 
     def lock(
@@ -104,7 +115,7 @@ class Locker:
         self, requirements: Sequence[str], interpreter: Interpreter, own: Sequence[BuiltWheel], resolution: str
     ) -> str:
         """Credentials do not count: a token of today resolves as yesterday's did."""
-        where = FORM, interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer, self._level
+        where = FORM, interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer, self._sort
         return digest(requirements, *where, [wheel.sha256 for wheel in own], resolution or "highest")[:40]
 
     def _is_stale(self, place: Path) -> bool:

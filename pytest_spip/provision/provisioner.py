@@ -18,6 +18,8 @@ from pytest_spip.compat import best_wheel, pick_file, usable_files
 from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SandboxProblem, SpipError
 from pytest_spip.model import (
+    BuildPolicy,
+    Builds,
     Combo,
     DistFile,
     Environment,
@@ -36,6 +38,8 @@ from pytest_spip.model import (
 )
 from pytest_spip.provision.builds import Builder, refuse_unchecked, sha256_of
 from pytest_spip.provision.confined import Confine
+from pytest_spip.provision.hooks import LIMITS
+from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
 from pytest_spip.provision.locks import Lock, Locked, Locker, selected
 from pytest_spip.provision.memory import Memory, Remembered
 from pytest_spip.provision.needs import Wanted
@@ -56,6 +60,7 @@ HARNESS_VERSION = 2
 
 
 NOTHING_MORE = Wanted()
+USUAL = BuildPolicy()
 
 
 class Provisioner:
@@ -79,6 +84,7 @@ class Provisioner:
         on_ready: Callable[[Sequence[Provisioned]], None],
         wanted: Wanted = NOTHING_MORE,
         project: Project | None = None,
+        policy: BuildPolicy = USUAL,
     ) -> None:
         self._interpreters = {one.id: one for one in plan.interpreters}
         self._releases = {(one.package, one.version): one for one in plan.releases}
@@ -91,30 +97,58 @@ class Provisioner:
         self._store = WheelStore(cache)
         self._confine = confine
         self._builds = (cache.builds, cache.builds.resolve())
-        self._builder = Builder(cache, web, self._uv, confine, releases, exclude_newer=plan.exclude_newer, slots=cores)
-        self._locker = Locker(cache, self._uv, self._builder.resolver, indexes, plan.exclude_newer, confine.level)
+        limits = dataclasses.replace(LIMITS, timeout=policy.timeout, memory=policy.memory)
+        self._builder = Builder(
+            cache,
+            web,
+            self._uv,
+            confine,
+            releases,
+            exclude_newer=plan.exclude_newer,
+            slots=max(cores, 2),
+            wheels_only=policy.never,
+            limits=limits,
+        )
+        self._locker = Locker(
+            cache,
+            self._uv,
+            self._builder.resolver,
+            indexes,
+            plan.exclude_newer,
+            confine.level,
+            wheels_only=policy.never,
+        )
         self._project = project
         self._recipes = Recipes(wanted, project, self._builder, Trees(cache))
-        circumstances = self._uv.places, plan.exclude_newer, confine.level, self._recipes.circumstances
+        circumstances = self._uv.places, plan.exclude_newer, confine.level, self._recipes.circumstances, policy.never
         ages = not (plan.exclude_newer or indexes.offline)
         self._memory = Memory(cache, self._store, circumstances, ages=ages)
         self._threads = min(32, 8 + 2 * cores)
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="provision")
-        self._queue: Iterator[Combo | list[Provisioned]] = iter(())
-        self._taking = threading.Lock()
+        self._builders = max(cores, 2)
+        threads = self._threads + self._builders
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="provision")
+        self._lanes = Lanes(iter(()), 0)
         self._stopped = threading.Event()
 
     def start(self, combos: Iterable[Combo]) -> None:
-        """Begin, once. Wheels come before sdists, and the newest interpreter first, for its build backends are the strictest."""
+        """Begin, once. Wheels come before sdists, and builds, the smallest first, hold nothing else up."""
         waiting = tuple(combos)
-        self._queue = self._in_order(waiting)
+        self._lanes = Lanes(self._in_order(waiting), len(waiting))
         # Not a future for each combination: a hundred thousand of them take seconds to submit, and 1.5 KiB each.
         for _ in range(min(self._threads, len(waiting))):
             self._pool.submit(self._work)
+        for number in range(min(self._builders, len(waiting))):
+            self._pool.submit(self._build, small=number == 1)
+
+    @property
+    def builds(self) -> Builds:
+        """What is being built, and how many combinations wait for a build."""
+        return Builds(self._builder.running, self._lanes.waiting)
 
     def stop(self) -> None:
         """End: what has not begun is dropped, what runs is killed."""
         self._stopped.set()
+        self._lanes.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._web.stop()
         self._uv.stop()
@@ -124,16 +158,31 @@ class Provisioner:
             self._memory.save()
 
     def _work(self) -> None:
-        while not self._stopped.is_set() and (job := self._next()) is not None:
-            done = job if isinstance(job, list) else [self._provision(job)]
-            if not self._stopped.is_set():
-                self._on_ready(done)
+        while not self._stopped.is_set() and (job := self._lanes.next_quick()) is not None:
+            if isinstance(job, list):
+                self._finish(job)
+                continue
+            try:
+                with self._builder.without_building():
+                    done = self._provision(job)
+            except BuildNeeded as needed:
+                self._lanes.put_aside(job, needed)
+            else:
+                self._finish([done])
 
-    def _next(self) -> Combo | list[Provisioned] | None:
-        with self._taking:
-            return next(self._queue, None)
+    def _build(self, *, small: bool) -> None:
+        while not self._stopped.is_set() and (turn := self._lanes.next_build(small=small)) is not None:
+            key, combo = turn
+            done = self._provision(combo)
+            self._lanes.built(key)
+            self._finish([done])
 
-    def _in_order(self, combos: Iterable[Combo]) -> Iterator[Combo | list[Provisioned]]:
+    def _finish(self, done: Sequence[Provisioned]) -> None:
+        if not self._stopped.is_set():
+            self._on_ready(done)
+        self._lanes.done(len(done))
+
+    def _in_order(self, combos: Iterable[Combo]) -> Iterator[Work]:
         """Yield the most urgent first. Who looks at wheels only when it is their turn keeps nobody waiting for the first.
 
         Those that are remembered come in lists, short ones at first: their work can begin.
@@ -208,6 +257,8 @@ class Provisioner:
         try:
             environment = None if combo.prejudged else self._environment(job)
             return job.done(environment=environment, verdict=combo.prejudged)
+        except BuildNeeded:
+            raise
         except Failure as failure:
             job.work["built" if job.phase is Phase.BUILD else "resolved"] += failure.fresh
             return job.done(verdict=failure.verdict, output=failure.output)

@@ -8,6 +8,7 @@ was second best. So that one is built, and uv asked again, until it passes over 
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["BuiltWheel", "Releases", "Resolver", "Work", "accepts", "of_dependen
 ROUNDS = 64
 """Attempts at one resolution: one more than there may be sdists in it that nobody has met before."""
 
+_WHEEL_WORDS = re.compile(r"no (?:usable )?wheels|building[^.]{0,40} is disabled|no source distribution")
+"""What uv says where a wheel is what lacks."""
 Releases = Callable[[str], Sequence[Release]]
 """Returns the releases of a project that are to be considered; raises ``UnknownPackage`` and ``IndexProblem``."""
 
@@ -60,8 +63,16 @@ class Resolver:
     Each resolution begins with none: what another one had built would be offered to it by chance of the order.
     """
 
-    def __init__(self, uv: Uv, releases: Releases, build: Callable[[str, DistFile, Interpreter], BuiltWheel]) -> None:
+    def __init__(
+        self,
+        uv: Uv,
+        releases: Releases,
+        build: Callable[[str, DistFile, Interpreter], BuiltWheel],
+        *,
+        wheels_only: bool = False,
+    ) -> None:
         self._uv = uv
+        self._wheels_only = wheels_only
         self._releases = releases
         self._build = build
         self._listed: dict[str, Sequence[Release]] = {}
@@ -91,6 +102,10 @@ class Resolver:
             if attempt.problem and not isinstance(attempt.problem, Failure):
                 raise attempt.problem
             wanted = self._buildable(attempt.passed_over, interpreter, known)
+            if wanted and self._wheels_only:
+                if isinstance(attempt.problem, Failure):
+                    raise _no_wheel(attempt.problem, wanted, interpreter)
+                return  # with the second best, as an installer that takes wheels alone
             if wanted is None:
                 if attempt.problem:
                     raise attempt.problem
@@ -129,6 +144,16 @@ class Resolver:
             work.spans.append(Span(Phase.BUILD.value, at, time.perf_counter() - start))
         work.built += built.fresh
         return built
+
+
+def _no_wheel(problem: Failure, wanted: tuple[str, DistFile], interpreter: Interpreter) -> Failure:
+    """Return what a resolution fails with that needs a wheel of what has none, where none is built."""
+    if problem.verdict.reason is not Reason.NO_SOLUTION or not _WHEEL_WORDS.search(problem.output):
+        return problem
+    name, sdist = wanted
+    what = f"{canonicalize_name(name)} {sdist.version} has no wheel for {interpreter.label}"
+    detail = f"{what}, and --spip-build=never builds none"
+    return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_WHEEL, detail), problem.output)
 
 
 def of_dependency(failure: Failure, name: str, version: str) -> Failure:

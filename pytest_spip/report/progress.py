@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Iterator
+
+from pytest_spip.model import Builds
 
 __all__ = ["Progress"]
 
@@ -12,7 +15,8 @@ __all__ = ["Progress"]
 class Progress:
     """Counts while a run goes on. What is told of them is a pure function of the counts and the time that has passed.
 
-    ``bad`` are all that a person has to look at, ``errors`` those among them that say nothing about a package.
+    ``bad`` are all that a person has to look at, ``errors`` those among them that say nothing about a package. ``builds``
+    returns what is being built just then.
     """
 
     planned: int = 0
@@ -22,6 +26,7 @@ class Progress:
     built: int = 0
     errors: int = 0
     began: float = dataclasses.field(default_factory=time.monotonic)
+    builds: Callable[[], Builds] = Builds
 
     def line(self, now: float) -> str:
         """Return ``120/329 done (4 failed), 200 provisioned, 31 built, 64.2/s, ETA 3 s``."""
@@ -30,6 +35,7 @@ class Progress:
             parts.append(f"{self.provisioned} provisioned")
         if self.built:
             parts.append(f"{self.built} built")
+        parts += _building(self.builds(), now)
         eta = self.eta(now)
         if eta is not None:
             parts += [f"{self.rate(now):.1f}/s", f"ETA {eta:.0f} s"]
@@ -50,3 +56,13 @@ class Progress:
     def seconds(self, now: float) -> float:
         """Return the seconds since the beginning, never quite 0."""
         return max(now - self.began, 1e-6)
+
+
+def _building(builds: Builds, now: float) -> Iterator[str]:
+    """Yield ``building numpy 2.0.2 py313 for 247 s and 1 more`` and ``12 wait for a build``."""
+    if builds.running:
+        (what, since), *others = builds.running
+        more = f" and {len(others)} more" if others else ""
+        yield f"building {what} for {max(now - since, 0):.0f} s{more}"
+    if builds.left:
+        yield f"{builds.left} {'waits' if builds.left == 1 else 'wait'} for a build"

@@ -78,18 +78,37 @@ class Program:
 def _watch(process: subprocess.Popen[bytes], limits: Limits, until: float) -> tuple[str, bytes]:
     """Read the output to its end, and return why it had to be cut short, if it had, and its tail."""
     assert process.stdout is not None, "it is a pipe"
-    descriptor, tail, said = process.stdout.fileno(), b"", 0
+    descriptor, kept, said = process.stdout.fileno(), _Kept(limits.head), 0
     while (left := until - time.monotonic()) > 0:
         if not select.select([descriptor], [], [], left)[0]:
             break
         data = os.read(descriptor, 1 << 16)
         if not data:
-            return _awaited(process, left), tail
+            return _awaited(process, left), kept.text()
         said += len(data)
-        tail = (tail + data)[-KEPT:]
+        kept.add(data)
         if said > limits.output:
-            return "log-limit", tail
-    return "timeout", tail
+            return "log-limit", kept.text()
+    return "timeout", kept.text()
+
+
+class _Kept:
+    """The beginning of an output, if any of it is wanted, and its end."""
+
+    def __init__(self, head: int) -> None:
+        self._wanted, self._head, self._tail, self._left_out = head, b"", b"", 0
+
+    def add(self, data: bytes) -> None:
+        """Take what comes next."""
+        room = self._wanted - len(self._head)
+        self._head, data = self._head + data[:room], data[room:]
+        self._left_out += max(len(self._tail) + len(data) - KEPT, 0)
+        self._tail = (self._tail + data)[-KEPT:]
+
+    def text(self) -> bytes:
+        """Return what is kept."""
+        note = b"\n[%d bytes left out]\n" % self._left_out if self._left_out and self._head else b""
+        return self._head + note + self._tail
 
 
 def _awaited(process: subprocess.Popen[bytes], seconds: float) -> str:

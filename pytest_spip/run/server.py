@@ -120,6 +120,7 @@ class Request:
             "memory": limits.memory,
             "file_size": limits.file_size,
             "output": limits.output,
+            "head": limits.head,
             "timeout": limits.timeout,
             "inactivity": limits.inactivity,
         }

@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.closing import sum_up
+from pytest_spip.compat import needs_build
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, short_directory, sweep
@@ -24,6 +25,8 @@ from pytest_spip.errors import SpipError
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
+    BuildPolicy,
+    Builds,
     Check,
     Combo,
     Indexes,
@@ -166,6 +169,7 @@ class Run:
             exclude_newer=self.settings.exclude_newer,
             index_options=_index_options(self._planner.indexes),
             slots=dict(self.settings.slots),
+            builds=self._build_policy,
             own=str(self._own) if self._planner.sandbox.level < 3 else "",
         )
 
@@ -205,8 +209,32 @@ class Run:
             on_ready=self._provisioned,
             wanted=self._planner.wanted,
             project=self._planner.project,
+            policy=self._build_policy,
         )
+        self.progress.builds = self._builds
         self._provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
+
+    def builds_line(self) -> list[str]:
+        """Return, for the header, how many combinations are built from sdists, if any are."""
+        interpreters = {one.id: one for one in self.plan.interpreters}
+        releases = {(one.package, one.version): one for one in self.plan.releases}
+        needed = sum(
+            any(needs_build(releases[name], interpreters[combo.interpreter]) for name in combo.releases)
+            for combo in self.missing
+            if not combo.prejudged
+        )
+        if not needed:
+            return []
+        what = f"{needed} of {len(self.missing)} have no wheel and are built from sdists, after all others"
+        return [f"{what}; --spip-build=never leaves them out"]
+
+    @property
+    def _build_policy(self) -> BuildPolicy:
+        settings = self.settings
+        return BuildPolicy(settings.build == "never", settings.build_timeout, settings.build_memory)
+
+    def _builds(self) -> Builds:
+        return self._provisioner.builds if self._provisioner else Builds()
 
     def needs(self) -> dict[str, int]:
         """Return the node ids of functions' items, as the workers that collected them say, and the ordinals that they need."""

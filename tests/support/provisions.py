@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from packaging.specifiers import SpecifierSet
 
-from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason
+from pytest_spip.model import BuildPolicy, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
@@ -20,10 +20,15 @@ __all__ = ["Made", "judged", "planned", "provisioned", "provisioner", "the"]
 
 Made = dict[str, Provisioned]
 NOTHING_MORE = Wanted()
+USUAL = BuildPolicy()
 
 
 def planned(
-    supply: Supply, *texts: str, interpreters: Sequence[Interpreter] = (), indexes: Indexes | None = None
+    supply: Supply,
+    *texts: str,
+    interpreters: Sequence[Interpreter] = (),
+    indexes: Indexes | None = None,
+    wheels_only: bool = False,
 ) -> Plan:
     """Plan every release of some projects, for the running interpreter if no others are named."""
     wanted = [parse_requirement(text) for text in texts or ("demo",)]
@@ -31,7 +36,7 @@ def planned(
     for one in wanted:
         listing = list_project(one.name, indexes or supply.indexes(), supply.web(), supply.cache)
         releases[str(one)] = choose(listing.releases, SpecifierSet(), "all", pre=False, yanked=False)
-    return make_plan(wanted, releases, interpreters or (supply.here(),))
+    return make_plan(wanted, releases, interpreters or (supply.here(),), wheels_only=wheels_only)
 
 
 def provisioner(
@@ -41,6 +46,7 @@ def provisioner(
     indexes: Indexes | None = None,
     wanted: Wanted = NOTHING_MORE,
     project: Project | None = None,
+    policy: BuildPolicy = USUAL,
     **web: object,
 ) -> Provisioner:
     """Make a provisioner that keeps the locks in ``kept``."""
@@ -59,6 +65,7 @@ def provisioner(
         on_ready=on_ready,
         wanted=wanted,
         project=project,
+        policy=policy,
     )
 
 

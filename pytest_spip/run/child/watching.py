@@ -29,6 +29,7 @@ class Child:
         self.result_limit = (
             BYTECODE_LIMIT if request["sources"] else STREAM_LIMIT if request["streams"] else RESULT_LIMIT
         )
+        self.head = b""
         self.said = 0
         self.cut = self.evidence = ""
         self.spent, self.active = 0.0, 0.0
@@ -71,6 +72,7 @@ class Child:
         if descriptor != self.output or apart:
             text += data[: self.result_limit - len(text)]
         else:
+            self.head += data[: self.request["head"] - len(self.head)]
             text += data
             if len(text) > 2 * KEPT:
                 del text[:-KEPT]
@@ -133,8 +135,15 @@ class Child:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
 
     def kept_output(self):
-        """Return what is to be told of the output."""
-        return bytes(self.texts[self.output] if self.request["apart"] else self.texts[self.output][-KEPT:])
+        """Return what is to be told of the output: all, or its end, or its beginning too where that was asked for."""
+        text = bytes(self.texts[self.output])
+        if self.request["apart"]:
+            return text
+        tail = text[-KEPT:]
+        missing = self.said - len(self.head) - len(tail)
+        if not self.head:
+            return tail
+        return text if missing <= 0 else self.head + b"\n[%d bytes left out]\n" % missing + tail
 
     def close(self):
         """Read what is left in the pipes, for their writers are dead, and close them."""
