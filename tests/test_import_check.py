@@ -85,6 +85,26 @@ def test_import_passes(attempt: Try, python: str) -> None:
     assert 1 << 20 < result.peak_rss < 1 << 30
 
 
+LIARS = """
+    import sys, types
+    class Liar:
+        __class__ = types.ModuleType
+    class Raiser:
+        def __getattribute__(self, name): raise BaseException(name)
+        __eq__ = __hash__ = __repr__ = __getattribute__
+    class Strange(types.ModuleType):
+        __dict__ = property(lambda self: 1 / 0)
+    bare = types.ModuleType.__new__(types.ModuleType)
+    sys.modules.update(liar=Liar(), raiser=Raiser(), strange=Strange("strange"), bare=bare, threading=Raiser())
+"""
+
+
+def test_liars_among_modules(attempt: Try) -> None:
+    """What a package puts among modules may lie about its class, and raise whatever it is asked; nobody asks it, at no run."""
+    for _ in range(3):
+        assert summary(attempt(LIARS)) == (Outcome.PASSED, None, "")
+
+
 @pytest.mark.parametrize("python", every_python())
 def test_failure_shows_no_frame_of_ours(attempt: Try, python: str) -> None:
     """A failing import's traceback begins in the package, on every Python."""

@@ -233,6 +233,122 @@ def test_ends_agree(attempt: Try, end: str) -> None:
     assert shown(warm) == shown(cold)
 
 
+LIARS = """\
+    import sys, types
+
+    class Liar:
+        __class__ = types.ModuleType
+    class Raiser:
+        def __getattribute__(self, name): raise BaseException(name)
+        __eq__ = __hash__ = __repr__ = __getattribute__
+    class Strange(types.ModuleType):
+        __dict__ = property(lambda self: 1 / 0)
+        def __getattribute__(self, name): raise BaseException(name)
+    def test_liars():
+        bare = types.ModuleType.__new__(types.ModuleType)
+        sys.modules.update(liar=Liar(), raiser=Raiser(), strange=Strange("strange"), bare=bare)
+    def test_library():
+        sys.modules.update(traceback=Raiser(), atexit=Raiser())
+"""
+
+
+def test_liars_among_modules(attempt: Try) -> None:
+    """What tests put among modules may lie about its class, and raise whatever it is asked; nobody asks it, at no run."""
+    for warm in (True, True, True, False, False):
+        result = attempt({"test_liars.py": LIARS}, warm=warm)
+        assert (result.verdict.outcome, len(result.tests)) == (Outcome.PASSED, 2), result.verdict
+
+
+AGAIN = """\
+import pytest
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    marker = item.get_closest_marker("again")
+    if marker is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for left in (2, 1, 0):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        failed = any(report.failed for report in reports)
+        for report in reports:
+            if report.failed and left:
+                report.outcome = marker.args[0]
+            item.ihook.pytest_runtest_logreport(report=report)
+            if report.outcome == marker.args[0] and len(marker.args) > 1:
+                break
+        if not failed:
+            break
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+def pytest_report_teststatus(report):
+    if report.outcome in ("rerun", "quarantined"):
+        return report.outcome, "R", report.outcome.upper()
+"""
+OUTCOMES = """\
+    import os, pytest, sys
+    from _pytest.reports import TestReport
+    COUNTS = {}
+    def count(name):
+        COUNTS[name] = COUNTS.get(name, 0) + 1
+        return COUNTS[name]
+    @pytest.mark.again("rerun")
+    def test_second(): assert count("second") == 2
+    @pytest.mark.again("rerun", "cut")
+    def test_third(): assert count("third") == 3
+    @pytest.mark.again("rerun")
+    def test_never(): assert count("never") == 0
+    @pytest.fixture
+    def late(): assert count("late") == 2
+    @pytest.mark.again("rerun", "cut")
+    def test_setup(late): pass
+    def test_plain(): pass
+    def test_cache(request, cache):
+        cache.set("spip/known", 1)
+        assert request.config.cache.get("spip/known", 0) == 1
+    @pytest.mark.dies
+    def test_dies(): os.abort()
+"""
+DYING = """\
+    import pytest
+    from _pytest.reports import TestReport
+
+    def pytest_runtest_protocol(item, nextitem):
+        if item.get_closest_marker("dies"):  # as pytest-forked, and the controller of pytest-xdist
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            report = TestReport(item.nodeid, item.location, {}, "failed", "it crashed", "???")
+            item.ihook.pytest_runtest_logreport(report=report)
+            return True
+"""
+STRICT = """\
+    [pytest]
+    addopts = --strict-config --strict-markers --ff -p no:randomly
+    cache_dir = .other
+    filterwarnings = error
+    markers =
+        again: run it again
+        dies: end the process
+"""
+
+
+def test_outcomes_of_plugins(attempt: Try, bases: Bases) -> None:
+    """The last attempt counts, reruns are counted, a report without a part fails its test, and the cache is there."""
+    again = filed(bases.cache, "again", "1.0", {"again.py": AGAIN}, entry_points="[pytest11]\nagain = again\n")
+    files = {"test_it.py": OUTCOMES, "conftest.py": DYING, "pytest.ini": STRICT}
+    for warm in (True, False):
+        result = attempt(files, again, warm=warm)
+        assert {test.id.partition("_it.py::test_")[2]: (test.outcome, test.reruns) for test in result.tests} == {
+            "second": ("passed", 1),
+            "third": ("passed", 2),
+            "never": ("failed", 2),
+            "setup": ("passed", 1),
+            "plain": ("passed", 0),
+            "cache": ("passed", 0),
+            "dies": ("failed", 0),
+        }, result.output
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_forked_suite_sees_a_fresh_process(attempt: Try, python: str) -> None:
     """Modules, arguments, flags, descriptors, rights, limits, files: tests see what they see in a program of their own."""

@@ -134,12 +134,16 @@ def verdict_from_plain(plain: Sequence[str | None]) -> Verdict:
 
 
 class Test(NamedTuple):
-    """One test of a suite. ``outcome`` is passed, failed, skipped, xfailed, xpassed or error; ``detail`` says why, if at all."""
+    """One test of a suite. ``outcome`` is passed, failed, skipped, xfailed, xpassed or error; ``detail`` says why, if at all.
+
+    It is that of the last attempt, after so many ``reruns``.
+    """
 
     id: str
     outcome: str
     seconds: float = 0.0
     detail: str = ""
+    reruns: int = 0
 
     @property
     def is_bad(self) -> bool:

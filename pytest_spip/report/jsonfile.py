@@ -82,7 +82,8 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
 
 
 def _test(test: Test) -> dict[str, Any]:
-    return {"id": test.id, "outcome": test.outcome, "seconds": round(test.seconds, 6), "detail": test.detail}
+    plain = {"id": test.id, "outcome": test.outcome, "seconds": round(test.seconds, 6), "detail": test.detail}
+    return {**plain, "reruns": test.reruns} if test.reruns else plain
 
 
 def _summary(summary: Summary) -> dict[str, Any]:

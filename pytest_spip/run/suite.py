@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,14 @@ NO_TESTS = 5
 """pytest's exit status of a session without tests."""
 MOST = 100_000
 """Tests of one suite that are kept."""
+LONGEST = 8192
+"""Characters of a test's id that are kept; of a longer one the rest is told by a digest."""
 REFUSED: Mapping[int, str] = {
     2: "pytest was interrupted",
     3: "pytest ended with an internal error",
     4: "pytest refused its arguments or its configuration",
 }
+NETWORK_HINT = "there is no network in the sandbox; --spip-network opens it"
 _OFFLINE = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|nodename nor servname"
     r"|getaddrinfo failed|No address associated with hostname|Failed to resolve"
@@ -32,7 +36,8 @@ _OFFLINE = re.compile(
 def suite_verdict(ended: Ended, limits: Limits, *, network: bool) -> tuple[Verdict, tuple[Test, ...], int]:
     """Return the verdict of a suite, its tests as far as they were told, and the child's own peak RSS in bytes."""
     told = _Told(ended.result)
-    return _verdict(ended, told, limits, network=network), tuple(told.tests.values()), told.peak_rss
+    tests = told.tests.values() if network else map(_hinted, told.tests.values())
+    return _verdict(ended, told, limits, network=network), tuple(tests), told.peak_rss
 
 
 def suite_sources(result: bytes) -> tuple[str, ...]:
@@ -44,7 +49,8 @@ class _Told:
     """What the child told, line by line: see check_suite.py."""
 
     def __init__(self, result: bytes) -> None:
-        self.tests: dict[str, Test] = {}
+        self.tests: dict[str, Test] = {}  # by what the suite calls them
+        self._ids: set[str] = set()
         self.running = self.problem = ""
         self.status: int | None = None
         self.peak_rss = 0
@@ -59,12 +65,21 @@ class _Told:
             (name,) = fields
             self.running = _text(name, 1000)
         elif kind == "test":
-            name, outcome, seconds, detail = fields
+            name, outcome, seconds, detail, reruns = fields
             if outcome not in OUTCOMES or len(self.tests) >= MOST:
                 raise ValueError
             # A floating point number, for JSON knows NaN and infinity, and a column of a database does not.
             lasted = min(max(float(str(seconds)), 0.0), 1e6)
-            self.tests[_text(name, 1000)] = Test(_text(name, 1000), str(outcome), lasted, _text(detail, 16384))
+            known = self.tests.get(str(name))
+            told = Test(
+                known.id if known else self._id(str(name)),
+                str(outcome),
+                lasted,
+                _text(detail, 16384),
+                min(max(int(str(reruns)), 0), 1 << 30),
+            )
+            if not (known and known.is_bad):  # told twice, by two workers of the suite's own
+                self.tests[str(name)] = told
             self.running = ""
         elif kind == "problem":
             (problem,) = fields
@@ -72,6 +87,14 @@ class _Told:
         elif kind == "end":
             status, peak_rss = fields
             self.status, self.peak_rss = int(str(status)), min(int(str(peak_rss)), 1 << 60)
+
+    def _id(self, name: str) -> str:
+        """Return a test's id, fit to be shown, and another one than those of all other tests."""
+        shown = harmless(name)
+        if len(shown) > LONGEST or shown in self._ids:
+            shown = f"{shown[:LONGEST]}...{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}"
+        self._ids.add(shown)
+        return shown
 
 
 def _records(result: bytes) -> Iterator[tuple[str, Sequence[object]]]:
@@ -107,7 +130,7 @@ def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Ver
 def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *, network: bool) -> Verdict:
     bad = [test for test in tests if test.is_bad]
     if status == 0 and not bad:
-        return Verdict(Outcome.PASSED, Phase.TEST, None, counted(tests))
+        return Verdict(Outcome.PASSED, Phase.TEST, None, _counted(tests))
     if not bad:
         detail = REFUSED.get(status, f"pytest ended with exit status {status}")
         said = [line for line in ended.output.splitlines() if line.strip()]
@@ -116,14 +139,35 @@ def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *,
             or (said or [""])[-1]
         )
         return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}: {why.strip()[:300]}")
-    detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id}: {bad[0].headline[:300]}"
+    detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id[:1000]}: {bad[0].headline[:300]}"
     reached = {exhausted(*_raised(test), limits) for test in bad}
     if len(reached) == 1 and (limit := reached.pop()):
         reason, told = limit
         return Verdict(Outcome.KILLED, Phase.TEST, reason, f"{detail} ({told})")
-    offline = not network and any(_OFFLINE.search(test.detail) for test in bad)
-    hint = " (there is no network in the sandbox; --spip-network opens it)" if offline else ""
-    return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{hint}")
+    return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{_hint(bad, network=network)}")
+
+
+def _hint(bad: Sequence[Test], *, network: bool) -> str:
+    """Return what to say of the first test that met no network; it is named where it is not the first that failed."""
+    offline = next((test for test in bad if not network and _OFFLINE.search(test.detail)), None)
+    if offline is None:
+        return ""
+    if offline is bad[0]:
+        return f" ({NETWORK_HINT})"
+    return f" ({offline.id[:1000]} met no network: {NETWORK_HINT})"
+
+
+def _hinted(test: Test) -> Test:
+    """Return a test that failed for want of a network with a hint in its detail."""
+    if not (test.is_bad and _OFFLINE.search(test.detail)):
+        return test
+    headline, gap, report = test.detail.partition("\n")
+    return test._replace(detail=f"{headline} ({NETWORK_HINT}){gap}{report}")
+
+
+def _counted(tests: Sequence[Test]) -> str:
+    reruns = sum(test.reruns for test in tests)
+    return f"{counted(tests)}, {reruns} rerun" if reruns else counted(tests)
 
 
 def _raised(test: Test) -> tuple[str, str]:

@@ -5,7 +5,7 @@
 or, as a process that is forked for that, as stem.py tells. TRACE are directories, joined by colons.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
-    ["test", ID, OUTCOME, SECONDS, DETAIL]   it is over; also for a module that could not be collected
+    ["test", ID, OUTCOME, SECONDS, DETAIL, RERUNS]   it is over; also for a module that could not be collected
     ["problem", TEXT]                        pytest cannot be had, or raised that
     ["sources", FILE...]                     what was imported from below one of TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
@@ -40,16 +40,18 @@ class Teller:
     """A plugin of pytest's that tells what becomes of each test."""
 
     def __init__(self):
-        self.descriptor = self.process = None
+        self.descriptor = self.process = self.config = None
         self.nonce, self.trace = "", ()
         self.left = ALL
-        self.parts = {}
+        self.tests = {}
+        self.status = None, ""
 
     def begin(self, result, nonce, trace, *_):
         """Take in where to tell, and what."""
         self.descriptor, self.process = int(result), os.getpid()
         self.nonce, self.trace = int(nonce), tuple(filter(None, trace.split(":")))
         os.set_inheritable(self.descriptor, False)  # what tests start has nothing to tell
+        become_script()
 
     def tell(self, *fields):
         """Write a line; what a test forked has nothing to tell."""
@@ -70,40 +72,129 @@ class Teller:
         for name in INI:
             parser.addini("spip_" + name, "for pytest-spip", default=None)
 
+    def pytest_configure(self, config):
+        """Keep the session's configuration."""
+        self.config = config
+
     def pytest_runtest_logstart(self, nodeid):
-        """A test begins."""
+        """A test begins; another attempt of the last one begins so, too."""
+        for key in [key for key in self.tests if key[0] != nodeid and key[1] == id(None)]:
+            self.finish(key)
         self.tell("start", nodeid)
 
+    def pytest_report_teststatus(self, report):
+        """Wrap what plugins make of a report, to take in their category."""
+        outcome = yield
+        try:
+            self.status = report, str(outcome.get_result()[0])
+        except BaseException:  # whoever asked gets it
+            self.status = None, ""
+
+    def category_of(self, report):
+        """Return the category that pytest counts a report in; empty for a part that it does not count."""
+        if self.status[0] is not report:  # nobody has asked: there is no terminal reporter, or another one
+            self.config.hook.pytest_report_teststatus(report=report, config=self.config)
+        return self.status[1] if self.status[0] is report else plain_category(report)
+
     def pytest_runtest_logreport(self, report):
-        """A part of a test is over; what its parts come to is told at the end of the last."""
-        parts = self.parts.setdefault(report.nodeid, [])
-        parts.append((outcome_of(report), report.duration, detail_of(report)))
-        if report.when == "teardown":
-            del self.parts[report.nodeid]
-            outcome, _, detail = max(parts, key=lambda part: RANKS.index(part[0]))
-            self.tell("test", report.nodeid, outcome, sum(part[1] for part in parts), self.cut(detail))
+        """Wrap the report of a part of a test: by then its category is known."""
+        yield
+        key = report.nodeid, id(getattr(report, "node", None))
+        attempts = self.tests.setdefault(key, Attempts())
+        attempts.add(Part(report, self.category_of(report)))
+        if attempts.are_over():
+            self.finish(key)
+
+    def pytest_runtest_logfinish(self, nodeid):
+        """A test is over, whatever its last report was, or an attempt of it is."""
+        key = nodeid, id(None)
+        if key in self.tests and not self.tests[key].may_go_on():
+            self.finish(key)
+
+    def pytest_sessionfinish(self):
+        """Tell of tests whose end nobody has reported."""
+        for key in list(self.tests):
+            self.finish(key)
+
+    def finish(self, key):
+        """Tell what a test's last attempt came to, if that is not yet told."""
+        attempts = self.tests.pop(key, None)
+        if attempts is not None:
+            seconds = sum(part.seconds for part in attempts.parts)
+            worst = max(attempts.parts, key=lambda part: (RANKS.index(part.outcome), part.odd))
+            self.tell("test", key[0], worst.outcome, seconds, self.cut(worst.detail), attempts.reruns)
 
     def pytest_collectreport(self, report):
         """Something could not be collected."""
         if report.failed:
-            self.tell("test", report.nodeid or "collection", "error", 0.0, self.cut(detail_of(report)))
+            self.tell("test", report.nodeid or "collection", "error", 0.0, self.cut(detail_of(report)), 0)
 
 
 RANKS = ("passed", "skipped", "xfailed", "xpassed", "failed", "error")
 """Of a test's parts the last of these counts."""
+WRAPPERS = ("pytest_report_teststatus", "pytest_runtest_logreport")
 
 
-def outcome_of(report):
-    """Return what a part of a test comes to."""
+class Part:
+    """A report on a part of a test. It is ``odd`` where a plugin has an outcome of its own for it, such as a rerun."""
+
+    def __init__(self, report, category):
+        self.when = report.when
+        self.seconds = getattr(report, "duration", 0.0)
+        known = [word for word in (category or "passed", category.rpartition(" ")[2]) if word in RANKS]
+        self.odd = not known  # of two words the last counts, as in "subtests failed"
+        self.outcome = known[0] if known else "failed" if report.failed else "skipped" if report.skipped else "passed"
+        self.detail = "" if self.outcome == "passed" and not self.odd else detail_of(report)
+        if self.odd:
+            self.detail = "%s\n%s" % (category, self.detail)
+
+
+class Attempts:
+    """What is known of a test: the parts of its last attempt, and how many there were before."""
+
+    def __init__(self):
+        self.parts = []
+        self.reruns = 0
+
+    def add(self, part):
+        """Take in a part. A setup begins a new attempt; so does a call after one with an outcome of its own, to which it leads."""
+        last = self.parts[-1] if self.parts else None
+        if last and part.when == "setup":
+            self.reruns += 1
+            self.parts = []
+        elif last and part.when == last.when == "call" and last.odd:
+            self.reruns += 1
+            self.parts = [one for one in self.parts if not one.odd]
+        self.parts.append(part)
+
+    def are_over(self):
+        """Tell whether nothing more can come: after a teardown, or a report on no part, of a process that died."""
+        return self.parts[-1].when not in ("setup", "call") and not self.may_go_on()
+
+    def may_go_on(self):
+        """Tell whether a plugin has an outcome of its own for the last attempt: there may be another one."""
+        return any(part.odd for part in self.parts)
+
+
+def plain_category(report):
+    """Return what a part of a test comes to where plugins do not say."""
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed" if report.passed else "failed"
-    if report.failed and report.when != "call":
+    if report.failed and report.when in ("setup", "teardown"):
         return "error"
-    return report.outcome
+    return "" if report.passed and report.when != "call" else report.outcome
 
 
 def detail_of(report):
     """Return why: a headline, and the report below it."""
+    try:
+        return text_of(report)
+    except Exception as error:  # of what a plugin or a test made the report
+        return "a report that cannot be shown (%s)" % type(error).__name__
+
+
+def text_of(report):
+    """Return a report's detail; raises what its parts raise."""
     if report.passed and not hasattr(report, "wasxfail"):
         return ""
     if hasattr(report, "wasxfail"):
@@ -126,6 +217,9 @@ def import_pytest(teller):
     except BaseException as error:
         teller.tell("problem", formatted(error))
         return None
+    for name in WRAPPERS:
+        pytest.hookimpl(hookwrapper=True, tryfirst=True)(vars(Teller)[name])
+    pytest.hookimpl(optionalhook=True)(Teller.pytest_runtest_logfinish)  # which there is from pytest 3.4 on
     return pytest
 
 
@@ -140,18 +234,30 @@ def run_session(pytest, arguments, plugins, teller):
 
 
 def formatted(error):
-    """Return an exception with the end of its traceback."""
-    import traceback
+    """Return an exception with the end of its traceback, as far as it lets itself be shown."""
+    try:
+        import traceback
 
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
+    except BaseException:
+        return type(error).__name__
+
+
+def module_files():
+    """Return the files of all modules. Whatever else tests have put among them is asked nothing: it may lie, or raise."""
+    kind, files = type(sys), []
+    for module in list(sys.modules.values()):
+        try:
+            if issubclass(type(module), kind):
+                files.append(vars(kind)["__dict__"].__get__(module).get("__file__"))
+        except BaseException:
+            continue
+    return [file for file in files if type(file) is str]
 
 
 def sources_below(directories):
     """Return the files of modules that were imported from below directories."""
-    kind = type(sys)
-    modules = [module for module in list(sys.modules.values()) if isinstance(module, kind)]
-    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
-    return [file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")]
+    return [file for file in module_files() if file.startswith(directories) and file.endswith(".py")]
 
 
 def loaded(name):
@@ -159,14 +265,33 @@ def loaded(name):
     path, defined = os.path.join(os.path.dirname(os.path.abspath(__file__)), name), {}
     with open(path, "rb") as stream:
         exec(compile(stream.read(), path, "exec"), defined)
+    defined["module_files"] = module_files
     return defined
+
+
+def become_script():
+    """Have the interpreter look as if it had started pytest's own script, which is what a person calls."""
+    path, own = sys.argv[0], sys.modules["__main__"]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = [sys.executable, *sys.argv]
+    if os.path.exists(path):  # processes that multiprocessing spawns read it
+        HELD.append(own)
+        main = type(sys)("__main__")
+        names = ("__loader__", "__builtins__", "__cached__")
+        vars(main).update((name, vars(own)[name]) for name in names if name in vars(own))
+        main.__file__ = path
+        sys.modules["__main__"] = main
+
+
+HELD = []
+"""This file's module, which is not to be torn down."""
 
 
 def main(result, nonce, trace, *arguments):
     """Be pytest, for a session."""
-    del sys.path[0]  # this file's directory
     teller, plugins, leave = Teller(), [], sys.exit
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
+    sys.path[0] = os.path.dirname(sys.argv[0])
     if nonce == "stem":
         defined = loaded("stem.py")
         stem, leave = defined["Stem"](int(result), bool(trace)), defined["leave"]
@@ -180,9 +305,10 @@ def main(result, nonce, trace, *arguments):
     pytest = import_pytest(teller)
     status = 1
     if pytest is not None:
-        status = run_session(pytest, ["-p", "no:cacheprovider", *arguments], [teller, *plugins], teller)
+        status = run_session(pytest, list(arguments), [teller, *plugins], teller)
         if teller.descriptor is None:
             stem.give_up("its session ended before it had begun")
+        teller.pytest_sessionfinish()
         if teller.trace:
             teller.tell("sources", *sources_below(teller.trace))
         teller.tell("end", status, peak_rss())

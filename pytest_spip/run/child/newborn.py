@@ -71,9 +71,13 @@ def start_program(request, names):
 
 def sources_below(directories):
     """Return the files of modules that were imported from below directories, one a line."""
-    kind = type(sys)
-    modules = [module for module in list(sys.modules.values()) if directories and isinstance(module, kind)]
-    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
+    kind, files = type(sys), []
+    for module in list(sys.modules.values()) if directories else ():
+        try:  # what is no module is asked nothing: it may lie, or raise
+            if issubclass(type(module), kind):
+                files.append(vars(kind)["__dict__"].__get__(module).get("__file__"))
+        except BaseException:
+            continue
     return "\n".join(
         file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")
     )
@@ -106,13 +110,16 @@ def run_warm(shelf, request, result, nonce):
 
 def leave():
     """End as an interpreter does: wait for threads, run exit functions, flush; but tear nothing down."""
+    for step in (end_threads, atexit._run_exitfuncs, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
+        try:
+            step()
+        except BaseException:  # packages may have put anything in their places, and an interpreter ends all the same
+            continue
+    EXIT(0)
+
+
+def end_threads():
+    """Wait for threads."""
     threading = sys.modules.get("threading")
     if threading is not None:
         threading._shutdown()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
-            continue
-    EXIT(0)

@@ -20,10 +20,11 @@ import json
 import os
 import sys
 
+module_files = None
+"""A function of check_suite.py, given by who loads this."""
 SPOILED = ("pkg_resources", "setuptools", "distutils")
 """Modules that look around in the environment when they are imported."""
-NEVER = {"cacheprovider", "stepwise"}
-"""Plugins that check_suite.py keeps out: without the first there is no second."""
+IMPORTABLE = (".py", ".pyc", ".so")
 PATH_CODE = (("distutils-precedence.pth", "_distutils_hack"), ("-nspkg.pth", "types"))
 """Ends of names of .pth files whose code has nothing to do with pytest, and a word of it."""
 IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -42,9 +43,10 @@ class Looked:
 
 
 def blocked(words):
-    """Return the plugins that arguments keep out, ``-p no:NAME`` or ``-pno:NAME``, and those that a suite has never."""
+    """Return the plugins that arguments keep out, ``-p no:NAME`` or ``-pno:NAME``."""
     joined = [word[2:] for word in words if word.startswith("-p")]
-    return NEVER | {word[3:] for word in (*joined, *words) if word.startswith("no:")}
+    names = {word[3:] for word in (*joined, *words) if word.startswith("no:")}
+    return names | ({"stepwise"} if "cacheprovider" in names else set())  # without the first there is no second
 
 
 def load_pytest(words):
@@ -94,7 +96,8 @@ class Known:
         origins = [origin for origin in self.names.values() if origin]
         self.states = {path: state_of(path) for path in (*origins, os.path.join(sys.prefix, "pyvenv.cfg"))}
         self.path = list(sys.path)
-        self.roots = [path for path in sys.path if path.startswith(top)]
+        self.scripts = top + "bin"
+        self.roots = [path for path in sys.path if path.startswith(top) and path != self.scripts]
         self.tops = {name.partition(".")[0] for name in self.names}
         self.packages = {os.path.dirname(origin) for origin in origins}.difference(self.roots)
         self.entries = self.found()
@@ -106,6 +109,11 @@ class Known:
             root: {name for name in os.listdir(root) if name.partition(".")[0] in self.tops} for root in self.roots
         }
         return {**found, **{place: {*os.listdir(place)} - {"__pycache__"} for place in self.packages}}
+
+    def shadows(self):
+        """Return the scripts, which come first where modules are looked for, that would be found instead of one."""
+        names = [name for name in os.listdir(self.scripts) if name.partition(".")[0] in self.tops]
+        return [name for name in names if name.endswith(IMPORTABLE) or os.path.isdir(os.path.join(self.scripts, name))]
 
     def change(self):
         """Say which file or module is another than it was."""
@@ -171,7 +179,7 @@ def stale(site, known, session):
     sys.modules["site"].addsitedir(site)
     if session and plugins_below(known.roots) != known.plugins:
         return "other plugins"
-    return known.change()
+    return known.change() or "".join(known.shadows()[:1])
 
 
 def borrowed(name):
@@ -251,23 +259,28 @@ def be_child(stem, known):
 
 def leave(status):
     """End as an interpreter does, but tear down only what might resist: code that is not Python's own."""
-    kind = type(sys)
-    modules = [module for module in list(sys.modules.values()) if isinstance(module, kind)]
-    files = [kind.__getattribute__(module, "__dict__").get("__file__") for module in modules]
-    foreign = [file for file in files if type(file) is str and file.startswith(sys.prefix) and not file.endswith(".py")]
+    foreign = [file for file in module_files() if file.startswith(sys.prefix) and not file.endswith(".py")]
     if foreign or "_ctypes" in sys.modules or os.getpid() != os.getsid(0):
         sys.exit(status)
-    import atexit
-
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for step in (end_threads, run_exit_functions, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
         try:
-            stream.flush()
-        except Exception:
+            step()
+        except BaseException:  # tests may have put anything in their places
             continue
     os._exit(status)
+
+
+def end_threads():
+    """Wait for threads."""
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+
+
+def run_exit_functions():
+    """Run what was registered for the end."""
+    import atexit
+
+    atexit._run_exitfuncs()
 
 
 class Stem:
