@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--releases", type=int, default=4, help="of each project, at most")
     parser.add_argument("--builds", type=float, default=0.1, help="the share of releases that offer no wheel (0.1)")
     parser.add_argument("--largest", type=int, default=3 << 20, metavar="BYTES", help="of any file of a release")
+    parser.add_argument(
+        "--without", nargs="+", default=(), metavar="NAME", help="projects that need gigabytes of others"
+    )
     parser.add_argument("--index-url", default=PYPI, metavar="URL")
     arguments = parser.parse_args(argv)
     used = {one.partition("<")[0].partition(">")[0] for one in PACKAGES}
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn = 0
     draw = random.Random(arguments.seed)
     draw.shuffle(names)
-    for name in names:
+    for name in (name for name in names if name not in arguments.without):
         built, wheels = small_releases(name, arguments.index_url, arguments.largest)
         count = sum(draw.random() < arguments.builds for _ in range(arguments.releases))
         chosen = sorted([*some(draw, built, count), *some(draw, wheels, arguments.releases - count)])
