@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import socket
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +194,25 @@ def test_own_directories(bases: Bases, way: Way, python: str) -> None:
             tried = combo(python=bases.pythons[python], package="owned", version=wheel.version)
             result = way.run(tried, chosen, composed, LIMITS)
         assert summary(result) == (Outcome.PASSED, None, ""), result.output
+
+
+def test_machine_is_like_others(attempt: Try) -> None:
+    """The machine and the user have names that can be looked up, as everywhere."""
+    code = """
+        import getpass, grp, locale, os, pathlib, pwd, socket
+        assert socket.gethostbyname("localhost") == "127.0.0.1"
+        assert not {resolves} or socket.gethostbyname(socket.gethostname())
+        assert pwd.getpwnam(getpass.getuser()).pw_uid == os.getuid() == pwd.getpwuid(os.getuid()).pw_uid
+        assert grp.getgrgid(os.getgid()).gr_name
+        assert pathlib.Path("/usr/bin/env").owner() and pathlib.Path("/usr/bin/env").group()
+        assert locale.setlocale(locale.LC_ALL, "") and locale.getpreferredencoding() == "UTF-8"
+        assert open("/etc/hosts").read()
+    """
+    try:
+        resolves = bool(socket.gethostbyname(socket.gethostname()))
+    except OSError:
+        resolves = False
+    assert summary(attempt(code.replace("{resolves}", str(resolves)))) == (Outcome.PASSED, None, "")
 
 
 # -- modules that do something --------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ CONFIGURATION = [
     "fonts",
     "gai.conf",
     "host.conf",
+    "inputrc",
+    "issue",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -42,16 +44,25 @@ CONFIGURATION = [
     "lsb-release",
     "magic",
     "mime.types",
+    "networks",
     "nsswitch.conf",
     "os-release",
     "pki",
     "protocols",
+    "rpc",
     "services",
+    "shells",
     "ssl",
+    "terminfo",
     "timezone",
 ]
 """What below /etc tells programs how the machine is set up and nothing of its users."""
 NETWORK = ("resolv.conf", "hosts")
+ACCOUNTS = (("daemon", 1), ("bin", 2), ("sys", 3), ("nobody", 65534))
+GROUPS = (("daemon", 1), ("bin", 2), ("sys", 3), ("adm", 4), ("tty", 5), ("users", 100), ("nogroup", 65534))
+"""Names that every system has, of owners of its files and of those whom a namespace does not know."""
+MACHINE_ID = "6f1d0c5e3b7a4c2d9e8f7a6b5c4d3e2f\n"
+"""Nobody's: the user's tells who it is."""
 DEVICES = ("null", "zero", "full", "random", "urandom")
 HIDDEN = "/.spip"
 """Holds layers and upper layers. Nobody without capabilities enters it, and on a read-only root nobody can change that."""
@@ -196,10 +207,19 @@ class Sandbox:
             os.symlink(target, view + "/dev/" + name)
         os.symlink("/tmp", view + "/var/tmp")
         user = self.stranger or os.getuid()
-        self.write(view + "/etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:%d:%d::%s:/bin/sh\n" % (user, user, HOME))
-        self.write(view + "/etc/group", "root:x:0:\nuser:x:%d:\n" % (self.stranger or os.getgid()))
+        group = self.stranger or os.getgid()
+        accounts = ["root:x:0:0:root:/root:/bin/sh", "user:x:%d:%d:user:%s:/bin/sh" % (user, group, HOME)]
+        accounts += ["%s:x:%d:%d:%s:/nonexistent:/usr/sbin/nologin" % (name, uid, uid, name) for name, uid in ACCOUNTS]
+        groups = ["root:x:0:", "user:x:%d:" % group, *("%s:x:%d:" % pair for pair in GROUPS)]
+        self.write(view + "/etc/passwd", "\n".join(accounts) + "\n")
+        self.write(view + "/etc/group", "\n".join(groups) + "\n")
+        host = os.uname().nodename
+        self.write(view + "/etc/hostname", host + "\n")
+        self.write(view + "/etc/machine-id", MACHINE_ID)
         if not self.setup["network"]:
-            self.write(view + "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+            own = " ".join(dict.fromkeys((host, host.partition(".")[0])))
+            local = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+            self.write(view + "/etc/hosts", "%s127.0.0.1 %s\n" % (local, own))
 
     @staticmethod
     def write(path, text):
@@ -422,7 +442,7 @@ def landlock_ruleset(kernel, setup):
     attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPES if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), size, 0)
-    names = [*CONFIGURATION, "passwd", "group", *(NETWORK if setup["network"] else ())]
+    names = [*CONFIGURATION, "passwd", "group", "hosts", "hostname", *(NETWORK if setup["network"] else ())]
     for path in [*SYSTEM, "/proc", *("/etc/" + name for name in names), *setup["read"]]:
         allow(kernel, ruleset, path, READ)
     writable = ["/dev/" + name for name in DEVICES] + setup["write"]
