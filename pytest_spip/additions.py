@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.disk import Cache
@@ -69,7 +70,8 @@ class Additions:
 
     def _considered(self, project: str) -> Sequence[Release]:
         releases = list_project(project, self._indexes, self._web, self._cache).releases
-        return as_of(releases, datetime.datetime.fromisoformat(self._date)) if self._date else releases
+        date = self._indexes.settings.date_of(canonicalize_name(project), self._date)
+        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
 
 
 def _check(text: str) -> None:

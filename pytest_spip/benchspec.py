@@ -16,7 +16,9 @@ class BenchSpec:
     """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
 
     ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
-    failure again. ``slots`` are the devices that the run's workers share, by slot. ``own`` is a directory with a short path
+    failure again; so are ``ours``, the run's options that decide on verdicts, and ``outside``, whether uv could resolve as the
+    run does, but for projects that are ``limited`` by the user's constraints. ``slots`` are the devices that the run's workers
+    share, by slot. ``own`` is a directory with a short path
     for what combinations have to themselves, where no view of their own shows it at one.
     """
 
@@ -40,6 +42,9 @@ class BenchSpec:
     slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     own: str = ""
     builds: BuildPolicy = dataclasses.field(default_factory=BuildPolicy)
+    ours: tuple[str, ...] = ()
+    outside: bool = True
+    limited: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""
@@ -57,6 +62,8 @@ class BenchSpec:
                 "limits": Limits(**plain["limits"]),
                 "builds": BuildPolicy(**plain["builds"]),
                 "beside": tuple(plain["beside"]),
+                "ours": tuple(plain["ours"]),
+                "limited": tuple(plain["limited"]),
                 "cpus": tuple(plain["cpus"]),
                 "sandbox": Sandbox(**{**sandbox, "passed": passed}),
             }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
 import re
 import shlex
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_spip.common.instants import parse_instant
 from pytest_spip.errors import UsageProblem
 
 __all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
@@ -63,7 +63,10 @@ OPTIONS = (
     Option("pre", "flag", "", "pre-releases too"),
     Option("yanked", "flag", "", "yanked releases too"),
     Option(
-        "exclude-newer", "text", "DATE", "the index as of that instant, such as 2026-11-01T00:00:00Z (default: now)"
+        "exclude-newer",
+        "text",
+        "DATE",
+        "the index as of that day, included, or of an instant such as 2026-11-01T00:00:00Z (default: now)",
     ),
     Option(
         "resolution",
@@ -126,6 +129,7 @@ OPTIONS = (
 class Settings:
     """What the user asked for, checked. ``timeout`` in seconds, ``memory`` in bytes; ``exclude_newer`` is ISO 8601 or empty.
 
+    No ``resolution`` leaves it to the user's settings of uv, or to ``highest``.
     ``command`` are the words of a command, or further arguments for a suite's pytest; ``with_`` are further requirements of
     every environment. ``extras`` and ``groups`` are None where the user named none.
     ``slots`` are pairs of a name and the names of its devices. ``stats`` are the seconds between two lines, 0 for none, and
@@ -138,7 +142,7 @@ class Settings:
     pre: bool = False
     yanked: bool = False
     exclude_newer: str = ""
-    resolution: tuple[str, ...] = ("highest",)
+    resolution: tuple[str, ...] = ()
     cross: bool = False
     check: str = "import"
     command: tuple[str, ...] = ()
@@ -167,6 +171,11 @@ class Settings:
     resume: str = ""
     cache: str = ""
 
+    @staticmethod
+    def usual_timeout(check: str) -> float:
+        """Return the seconds that a check may take unless the user says otherwise."""
+        return SHORT if check == "import" else LONG
+
     @property
     def adapts(self) -> bool:
         """Whether the number of working workers follows the machine. ``max`` means all of it, unless told to adapt."""
@@ -192,7 +201,7 @@ def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
     given.setdefault("check", _implied_check(given))
     _fit(given["check"], given.get("command", ()))
     _fit_needs(given)
-    given.setdefault("timeout", SHORT if given["check"] == "import" else LONG)
+    given.setdefault("timeout", Settings.usual_timeout(given["check"]))
     return Settings(**given)
 
 
@@ -307,15 +316,12 @@ def _size(option: str, text: object) -> int:
 
 
 def _instant(text: object) -> str:
-    """Return an instant in UTC; a date alone means its beginning."""
+    """Return an instant in UTC; a date alone includes that day."""
     try:
-        instant = datetime.datetime.fromisoformat(str(text))
-        instant = instant if instant.tzinfo else instant.replace(tzinfo=datetime.UTC)
-        instant = instant.astimezone(datetime.UTC)
+        return parse_instant(str(text))
     except (ValueError, OverflowError):
         mend = "write it like 2026-11-01 or 2026-11-01T00:00:00Z"
         raise UsageProblem("--spip-exclude-newer", f"{text!r} is no date", mend) from None
-    return f"{instant.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -44,9 +44,14 @@ class Planner:
     """Makes the plan from what the user asked for, the indexes and this machine. Creates nothing but cache entries."""
 
     def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
-        self.settings = settings
-        self.date = settings.exclude_newer or date
         self.indexes = user_indexes(environ, rootdir)
+        user = self.indexes.settings
+        self.settings = settings = dataclasses.replace(
+            settings,
+            exclude_newer=settings.exclude_newer or ("" if date else user.exclude_newer),
+            resolution=settings.resolution or (user.resolution or "highest",),
+        )
+        self.date = settings.exclude_newer or date
         self.requirements = [parse_requirement(text) for text in settings.matrix]
         self._wanted = parse_wanted(settings.python)
         self._policy = parse_policy(settings.versions)
@@ -62,7 +67,7 @@ class Planner:
         self.web = Web([*self.indexes.urls, *self.indexes.find_links])
         self.wanted = Wanted(settings.check == "suite", settings.with_, settings.extras, settings.groups)
         self.project: Project | None = None
-        self._notes: list[str] = []
+        self._notes: list[str] = list(user.lines)
 
     def plan(self, offered: Iterable[str], choose_combos: Callable[[list[Combo], Sequence[Interpreter]], None]) -> Plan:
         """Return the frozen plan; ``offered`` are further interpreters, ``choose_combos`` may change the list in place.
@@ -71,6 +76,7 @@ class Planner:
         """
         interpreters = self._interpreters(offered)
         releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
+        self.project = self._open_project(interpreters)
         draft = make_plan(
             self.requirements,
             releases,
@@ -82,7 +88,6 @@ class Planner:
             exclude_newer=self.settings.exclude_newer,
             notes=self._notes,
         )
-        self.project = self._open_project(interpreters)
         combos = list(draft.combos)
         if self.project:
             combos = without_old_pythons(combos, interpreters, self.project.name, self.project.sdist.requires_python)
@@ -92,9 +97,22 @@ class Planner:
     def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
         if not self.settings.project:
             return None
-        known = next(one for one in reversed(interpreters) if one.path)
+        known = [one for one in interpreters if one.path]
         uv = Uv(self.indexes, self.date, environ=self._environ)
-        project = open_project(Path(self.settings.project), self.wanted, known, self.cache, uv)
+        varied = [one.name for one in self.requirements]
+        project = open_project(
+            Path(self.settings.project),
+            self.wanted,
+            known[-1],
+            self.cache,
+            uv,
+            interpreters=known,
+            varied=varied,
+            environ=self._environ,
+        )
+        if project.companions:
+            names = ", ".join(sorted({one.name for one in project.companions}))
+            self._notes.append(f"taken from this machine, as [tool.uv.sources] says: {names}")
         if any(canonicalize_name(one.name) == project.name for one in self.requirements):
             what = f"{project.name} is what the matrix varies, and cannot be its own project"
             raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
@@ -111,7 +129,7 @@ class Planner:
 
     def considered(self, project: str) -> Sequence[Release]:
         """Return the releases of a dependency that may be chosen; raises ``UnknownPackage`` and ``IndexProblem``."""
-        return self._dated(list_project(project, self.indexes, self.web, self.cache).releases)
+        return self._dated(list_project(project, self.indexes, self.web, self.cache).releases, project)
 
     def close(self) -> None:
         """Give connections and the cache's workshop back."""
@@ -157,7 +175,7 @@ class Planner:
     def _chosen(self, requirement: Requirement) -> tuple[Release, ...]:
         listing = list_project(requirement.name, self.indexes, self.web, self.cache)
         self._notes += listing.notes
-        settings, known = self.settings, self._dated(listing.releases)
+        settings, known = self.settings, self._dated(listing.releases, listing.package)
         chosen = choose(known, requirement.specifier, self._policy, pre=settings.pre, yanked=settings.yanked)
         if not chosen:
             newest = known[-1].version if known else "none"
@@ -167,9 +185,10 @@ class Planner:
             )
         return chosen
 
-    def _dated(self, releases: tuple[Release, ...]) -> tuple[Release, ...]:
-        """Return the releases that there were at the date that the user named, if any."""
-        return as_of(releases, datetime.datetime.fromisoformat(self.date)) if self.date else releases
+    def _dated(self, releases: tuple[Release, ...], project: str) -> tuple[Release, ...]:
+        """Return the releases that there were at the date that the user named, if any: for the project, or for all."""
+        date = self.indexes.settings.date_of(canonicalize_name(project), self.date)
+        return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
 
 
 def _first_clause(error: SpipError) -> str:

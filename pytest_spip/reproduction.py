@@ -21,16 +21,19 @@ def reproduction(
     project: str = "",
     exclude_newer: str = "",
     index_options: str = "",
+    ours: Sequence[str] = (),
+    outside: bool = True,
 ) -> str:
-    """Return a command of uv's, which needs nothing of ours; for a release's own suite, whose tests we keep, one of pytest's.
+    """Return a command of uv's, which needs nothing of ours; or one of pytest's, for what uv cannot do as it was done.
 
     ``beside`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
-    interpreter's path.
+    interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` tells whether uv knows all that
+    the run resolved with. Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names:
+    both are for us to repeat.
     """
-    if check.kind == "suite" and not project:
-        return _own_suite(combo, check, beside, exclude_newer)
+    if check.kind == "suite" or project or not outside or combo.resolution == "lowest-direct":
+        return _our_line(combo, check, ours)
     words = ["uv", "run", "--isolated", "--no-project", "--python", python]
-    words += ["--directory", project] if project else []
     words += [word for requirement in (*combo.requirements, *beside) for word in ("--with", requirement)]
     words += ["--resolution", combo.resolution] if combo.resolution else []
     words += ["--exclude-newer", exclude_newer] if exclude_newer else []
@@ -40,32 +43,33 @@ def reproduction(
 
 def reproduction_of_test(combo: Combo, nodeid: str, *, beside: Sequence[str], project: str, exclude_newer: str) -> str:
     """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
-    words = ["pytest", *(f"--spip-matrix={requirement}" for requirement in combo.requirements)]
-    words += ["--spip-cross"] if combo.others else []
-    words += [f"--spip-python={label_to_python(combo.label)}"]
-    words += [f"--spip-resolution={combo.resolution}"] if combo.resolution else []
+    words = ["pytest", *_matrix(combo)]
     words += [f"--spip-project={project}"] if project else []
-    words += _circumstances(() if project else beside, exclude_newer)
+    words += [f"--spip-with={requirement}" for requirement in (() if project else beside)]
+    words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
     return shlex.join([*words, "--spip-check=none", nodeid])
 
 
-def _own_suite(combo: Combo, check: Check, beside: Sequence[str], exclude_newer: str) -> str:
-    words = ["pytest", combo.nodeid, "--spip-check=suite", "-v"]
-    words += [f"--spip-command={shlex.join(check.words)}"] if check.words else []
-    return shlex.join([*words, *_circumstances(beside, exclude_newer)])
+def _our_line(combo: Combo, check: Check, ours: Sequence[str]) -> str:
+    named = any((combo.extras, *combo.others_extras))
+    paths = any(word.startswith("--spip-python=") for word in ours)
+    matrix = [word for word in _matrix(combo) if not (paths and word.startswith("--spip-python="))] if named else []
+    kind = [] if check.kind == "import" else [f"--spip-check={check.kind}"]
+    return shlex.join(["pytest", combo.nodeid, *matrix, *kind, *ours, "-v"])
 
 
-def _circumstances(beside: Sequence[str], exclude_newer: str) -> list[str]:
-    """Return our options for what all environments hold, and as of when."""
-    told = [f"--spip-with={requirement}" for requirement in beside]
-    return [*told, f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else told
+def _matrix(combo: Combo) -> list[str]:
+    """Return the options whose matrix is a combination alone."""
+    words = [f"--spip-matrix={requirement}" for requirement in combo.requirements]
+    words += ["--spip-cross"] if combo.others else []
+    words += [f"--spip-python={label_to_python(combo.label)}"]
+    return [*words, *([f"--spip-resolution={combo.resolution}"] if combo.resolution else [])]
 
 
 def _tried(combo: Combo, environment: Environment | None, check: Check) -> Sequence[str]:
     """Return the command that does what the check did."""
     if check.kind != "import":
-        suite = environment.suite if environment else ()
-        return ("pytest", *suite, *check.words) if check.kind == "suite" else check.words
+        return check.words
     known = {wheel.name: wheel.modules for wheel in environment.wheels} if environment else {}
     modules = [module for package, _ in combo.releases for module in known.get(package, ())]
     return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")

@@ -106,7 +106,8 @@ def _reading(directory: RunDirectory) -> Iterator[RunReader]:
 
 def index_names(indexes: Indexes) -> list[str]:
     """Return the indexes as a run's facts name them: without credentials."""
-    return [redact(url) for url in (*indexes.urls, *indexes.find_links)]
+    settings = dataclasses.replace(indexes.settings, exclude_newer="", resolution="", ignored=()).lines
+    return [*(redact(url) for url in (*indexes.urls, *indexes.find_links)), *settings]
 
 
 class Interrupted:

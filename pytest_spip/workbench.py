@@ -333,7 +333,14 @@ class Workbench:
             project=spec.project,
             exclude_newer=spec.exclude_newer,
             index_options=spec.index_options,
+            ours=spec.ours,
+            outside=spec.outside and _is_free(provisioned.environment, spec.limited),
         )
+
+
+def _is_free(environment: Environment | None, limited: Sequence[str]) -> bool:
+    """Tell whether no project of an environment is among those that constraints name."""
+    return not limited or (environment is not None and not environment.locked.keys() & set(limited))
 
 
 class Visited:

@@ -56,13 +56,15 @@ EDGE = (
 MODEL = {
     "model.verdicts": (),
     "model.measures": (),
-    "model.plans": ("model.verdicts", "names"),
+    "model.resolution": (),
+    "model.plans": ("model.resolution", "model.verdicts", "names"),
     "model.environments": ("model.verdicts", "model.measures"),
 }
 LEAVES = {"model": tuple(MODEL), "names": (), "errors": (), **MODEL}
 LEAVES |= dict.fromkeys(("disk", "web", "compat", "options"), ("errors", "model"))
 COMMON = tuple(module for module in MODULES if module.startswith("common."))
 LEAVES |= dict.fromkeys(COMMON, ("errors", "model", *COMMON))
+LEAVES["options"] = ("errors", "model", *COMMON)
 FOR_ROOMS = {*LEAVES} - {"options", *MODEL}
 SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""

@@ -64,11 +64,11 @@ def test_table_and_settings_agree() -> None:
         ("memory", "1.5 GiB", 3 << 29),
         ("memory", "1T", 1 << 40),
         ("memory", str(32 << 20), 32 << 20),
-        ("exclude_newer", "2026-11-01", "2026-11-01T00:00:00Z"),
+        ("exclude_newer", "2026-11-01", "2026-11-02T00:00:00Z"),
         ("exclude_newer", "2026-11-01T12:00:00Z", "2026-11-01T12:00:00Z"),
         ("exclude_newer", "2026-11-01T12:00:00+02:00", "2026-11-01T10:00:00Z"),
         ("exclude_newer", "2026-11-01 12:00:00.75", "2026-11-01T12:00:00Z"),
-        ("exclude_newer", "0001-01-01", "0001-01-01T00:00:00Z"),
+        ("exclude_newer", "0001-01-01", "0001-01-02T00:00:00Z"),
         (
             "report",
             ["terminal", "json:out.json", "json:a:b"],

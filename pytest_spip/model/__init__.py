@@ -27,6 +27,7 @@ from pytest_spip.model.plans import (
     Release,
     digest,
 )
+from pytest_spip.model.resolution import ResolutionSettings
 from pytest_spip.model.verdicts import (
     IMPORT_ONLY,
     Disagreement,
@@ -67,6 +68,7 @@ __all__ = [
     "Provisioned",
     "Reason",
     "Release",
+    "ResolutionSettings",
     "Result",
     "Sandbox",
     "Span",

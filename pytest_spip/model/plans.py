@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from pytest_spip.model.resolution import ResolutionSettings
 from pytest_spip.model.verdicts import Verdict
 from pytest_spip.names import MODULE_PREFIX
 
@@ -92,6 +93,7 @@ class DistFile:
     upload_time: str = ""
     yanked: bool = False
     size: int = dataclasses.field(default=0, compare=False, repr=False)
+    linked: bool = False  # found by find-links, which no date bounds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Indexes:
     find_links: tuple[str, ...] = ()
     offline: bool = False
     origin: str = "default"  # "uv", "pip" or "default": whose configuration named them
+    settings: ResolutionSettings = dataclasses.field(default_factory=ResolutionSettings)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class _Entry:
     upload_time: str = ""
     yanked: bool = False
     size: int = 0
+    linked: bool = False
 
 
 def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> Listing:
@@ -60,9 +61,14 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
     for url in indexes.urls:
         entries = _listed(f"{url.rstrip('/')}/{name}/", indexes.offline, web, cache, notes)
         if entries is not None:
-            found, source = entries, redact(url)
-            break
-    linked = [entry for place in indexes.find_links for entry in _links(place, indexes.offline, web, cache, notes)]
+            found, source = [*found, *entries], source or redact(url)
+            if not indexes.settings.index_strategy.startswith("unsafe"):
+                break
+    linked = [
+        dataclasses.replace(entry, linked=True)
+        for place in indexes.find_links
+        for entry in _links(place, indexes.offline, web, cache, notes)
+    ]
     releases, invalid = _releases(name, [*found, *linked], source)
     if not source and not releases:
         places = ", ".join(redact(url) for url in indexes.urls) or "the find-links"
@@ -280,6 +286,7 @@ def _dist_file(entry: _Entry, kind: str, version: str) -> DistFile:
         upload_time=entry.upload_time,
         yanked=entry.yanked,
         size=entry.size,
+        linked=entry.linked,
     )
 
 

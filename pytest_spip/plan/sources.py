@@ -16,6 +16,7 @@ import platformdirs
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Indexes
+from pytest_spip.plan.resolution import PIP_KEYS, is_true, pip_settings, uv_settings
 
 __all__ = ["user_indexes"]
 
@@ -39,11 +40,15 @@ def user_indexes(environ: Mapping[str, str], start: Path) -> Indexes:
 
     Raises ``UsageProblem`` for a configuration file that cannot be understood.
     """
-    offline = _true(environ.get("UV_OFFLINE", ""))
-    for origin, layers in (("uv", _uv_layers(environ, start)), ("pip", _pip_layers(environ, start))):
+    offline = is_true(environ.get("UV_OFFLINE", ""))
+    files, values = list(_uv_files(environ, start)), _pip_values(environ)
+    settings = uv_settings(environ, start, _tables_of(files))
+    uv, pip = _uv_layers(environ, start, files), _pip_layers(values, start)
+    settings = pip_settings(start, values, settings, counts=not uv)
+    for origin, layers in (("uv", uv), ("pip", pip)):
         if layers:
-            return _joined(layers, offline, origin)
-    return Indexes(urls=(PUBLIC_INDEX,), offline=offline)
+            return dataclasses.replace(_joined(layers, offline, origin), settings=settings)
+    return Indexes(urls=(PUBLIC_INDEX,), offline=offline, settings=settings)
 
 
 def _joined(layers: Sequence[_Layer], offline: bool, origin: str) -> Indexes:
@@ -57,10 +62,6 @@ def _joined(layers: Sequence[_Layer], offline: bool, origin: str) -> Indexes:
         offline=offline,
         origin=origin,
     )
-
-
-def _true(text: str) -> bool:
-    return text.strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 
 
 def _index(text: str, base: Path) -> str:
@@ -87,14 +88,17 @@ def _place(text: str, base: Path) -> str:
 # -- uv: https://docs.astral.sh/uv/concepts/indexes/ --------------------------------------------------------------------
 
 
-def _uv_layers(environ: Mapping[str, str], start: Path) -> list[_Layer]:
+def _uv_layers(environ: Mapping[str, str], start: Path, files: Sequence[tuple[Path, dict[str, Any]]]) -> list[_Layer]:
     """The environment goes before all files; of these, uv merges the lists kind by kind, the nearest file first."""
-    files = [
-        (table, path) for path, found in _uv_files(environ, start) for table in (found, _table(found, "pip", path))
-    ]
-    merged = {key: [(table[key], path) for table, path in files if table.get(key)] for key in _UV_KEYS}
+    found = _tables_of(files)
+    merged = {key: [(table[key], path) for table, path in found if table.get(key)] for key in _UV_KEYS}
     own = {key: [(value, start / "the environment")] for key, value in _uv_environment(environ).items() if value}
     return [_uv_layer(settings, environ) for settings in (own, merged) if any(settings.values())]
+
+
+def _tables_of(files: Iterable[tuple[Path, dict[str, Any]]]) -> list[tuple[dict[str, Any], Path]]:
+    """Return the tables of settings in uv's files, the nearest file first."""
+    return [(table, path) for path, found in files for table in (_table(found, "pip", path), found)]
 
 
 def _uv_layer(settings: Mapping[str, list[tuple[Any, Path]]], environ: Mapping[str, str]) -> _Layer:
@@ -132,7 +136,7 @@ def _uv_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         "index-url": environ.get("UV_INDEX_URL", ""),
         "extra-index-url": environ.get("UV_EXTRA_INDEX_URL", "").split(),
         "find-links": [part for part in environ.get("UV_FIND_LINKS", "").split(",") if part],
-        "no-index": _true(environ.get("UV_NO_INDEX", "")),
+        "no-index": is_true(environ.get("UV_NO_INDEX", "")),
     }
 
 
@@ -157,7 +161,7 @@ def _with_login(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str:
 def _uv_files(environ: Mapping[str, str], start: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if named := environ.get("UV_CONFIG_FILE"):
         yield Path(named).absolute(), _toml(Path(named))
-    elif not _true(environ.get("UV_NO_CONFIG", "")):
+    elif not is_true(environ.get("UV_NO_CONFIG", "")):
         yield from _uv_project(start)
         config_home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or Path.home()) / ".config")
         for path in (config_home / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):
@@ -211,14 +215,17 @@ def _tables(value: object, path: Path) -> list[dict[str, Any]]:
 # -- pip: https://pip.pypa.io/en/stable/topics/configuration/ -----------------------------------------------------------
 
 
-def _pip_layers(environ: Mapping[str, str], start: Path) -> list[_Layer]:
+def _pip_values(environ: Mapping[str, str]) -> dict[str, str]:
     """Read pip's settings, in which the environment overrides files, and files each other. Empty values say nothing."""
     values: dict[str, str] = {}
     sections = [_pip_file(path) for path in _pip_files(environ)]
     for name in ("global", "download", "install"):
         values |= {key: value for section in sections for key, value in section.get(name, {}).items() if value}
-    variables = {key: environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in _PIP_KEYS}
-    values |= {key: value for key, value in variables.items() if value}
+    variables = {key: environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in (*_PIP_KEYS, *PIP_KEYS)}
+    return values | {key: value for key, value in variables.items() if value}
+
+
+def _pip_layers(values: Mapping[str, str], start: Path) -> list[_Layer]:
     if not any(values.get(key) for key in _PIP_KEYS):
         return []
     links = [_place(text, start) for text in values.get("find-links", "").split()]
@@ -228,7 +235,7 @@ def _pip_layers(environ: Mapping[str, str], start: Path) -> list[_Layer]:
             default=_index(values["index-url"], start) if "index-url" in values else "",
             # pip warns of directories that are not there, where uv stops.
             find_links=tuple(place for place in links if "://" in place or os.path.isdir(place)),
-            no_index=_true(values.get("no-index", "")),
+            no_index=is_true(values.get("no-index", "")),
         )
     ]
 

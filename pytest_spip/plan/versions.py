@@ -59,10 +59,11 @@ def choose(
 def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Release, ...]:
     """Return the releases as the index listed them before an instant: later files are gone, and so are undated ones.
 
-    A file of that very instant is gone too, as for uv's ``--exclude-newer``: what is planned must be found again.
+    A file of that very instant is gone too, as for uv's ``--exclude-newer``: what is planned must be found again. Files of
+    find-links stay, as for uv: they have no dates.
     Raises ``UsageProblem`` where the index dates no file at all, for then the answer would be a guess.
     """
-    files = [file for release in releases for file in release.files]
+    files = [file for release in releases for file in release.files if not file.linked]
     if files and not any(_instant(file.upload_time) for file in files):
         raise UsageProblem(
             "--spip-exclude-newer",
@@ -77,6 +78,8 @@ def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Rele
 
 
 def _is_before(file: DistFile, instant: datetime.datetime) -> bool:
+    if file.linked:
+        return True
     moment = _instant(file.upload_time)
     return moment is not None and moment < instant
 

@@ -136,7 +136,7 @@ class Backends:
         with self._cache.workshop() as workshop:
             lock = workshop / "pylock.toml"
             try:
-                self._resolver.resolve(wanted, interpreter, lock, work)
+                self._resolver.resolve(wanted, interpreter, lock, work, for_build=True)
             except Failure as failure:
                 told = failure.verdict.detail
                 detail = told if told.startswith(RING) else f"its build requirements cannot be had: {told}"

@@ -94,6 +94,7 @@ class Provisioner:
         cores = os.cpu_count() or 1
         self._web = web
         self._uv = Uv(indexes, plan.exclude_newer)
+        self._settings = indexes.settings.identity
         self._store = WheelStore(cache)
         self._confine = confine
         self._builds = (cache.builds, cache.builds.resolve())
@@ -248,7 +249,7 @@ class Provisioner:
         wheels = tuple(wheel.within(self._interpreters[combo.interpreter].library) for wheel in it.wheels)
         hashes = sorted(wheel.sha256 for wheel in wheels)
         tree = [Path(it.tree).name, it.place] if it.tree else []
-        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite)
+        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite, *self._settings)
         warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
         return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place)
 

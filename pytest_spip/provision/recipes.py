@@ -7,14 +7,27 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pytest_spip.errors import HarnessProblem
-from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Reason, Release, StoredWheel, Verdict, digest
+from pytest_spip.model import (
+    Combo,
+    DistFile,
+    Interpreter,
+    Outcome,
+    Phase,
+    Reason,
+    Release,
+    StoredWheel,
+    Verdict,
+    digest,
+)
 from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.local import applies
 from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, pinned
-from pytest_spip.provision.project import Project
+from pytest_spip.provision.project import Companion, Project
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
 from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv import Failure
+from pytest_spip.web import file_url_to_path
 
 __all__ = ["Recipe", "Recipes"]
 
@@ -31,6 +44,7 @@ class Recipe:
     subject: str
     extras: tuple[str, ...] = ()
     source: Source | None = None
+    local: tuple[Companion | Project, ...] = ()
 
 
 class Recipes:
@@ -92,9 +106,13 @@ class Recipes:
 
     def check(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> None:
         """Raise ``HarnessProblem`` for a resolution that took a project from an index instead of what was built here."""
-        taken = {wheel.sha256 for wheel in wheels}
-        if self._project and recipe.own[-1].sha256 not in taken:
-            raise HarnessProblem(f"uv took another {self._project.name} {self._project.version} than the project's own")
+        built = {wheel.sha256 for wheel in recipe.own}
+        local = {one.name for one in recipe.local}
+        for wheel in wheels:
+            if wheel.name in local and wheel.sha256 not in built:
+                raise HarnessProblem(f"uv took another {wheel.name} {wheel.version} than that of this machine")
+        if self._project and self._project.name not in {wheel.name for wheel in wheels}:
+            raise HarnessProblem(f"uv took no {self._project.name}")
 
     def _of_project(
         self,
@@ -104,15 +122,25 @@ class Recipes:
         wheels: tuple[BuiltWheel, ...],
         always: tuple[str, ...],
     ) -> Recipe:
-        try:
-            built = self._builder.wheel(project.name, project.sdist, interpreter)
-        except Failure as failure:
-            told = dataclasses.replace(failure.verdict, detail=f"{project.name}: {failure.verdict.detail}")
-            raise Failure(told, failure.output, fresh=failure.fresh) from failure
+        beside = [one for one in project.companions if applies(one.marker, [interpreter])]
+        companions = tuple(self._local(one.name, one.file, interpreter) for one in beside)
+        built = self._local(project.name, project.sdist, interpreter)
         needs = project.needs
-        own = pinned(project.name, needs.extras, project.version)
-        asked = (*combo.requirements, own, *needs.requirements, *always)
-        return Recipe(asked, (*wheels, built), project.name, needs.extras, Source(project.source, project.place))
+        named = pinned(project.name, needs.extras, project.version)
+        asked = (*combo.requirements, named, *needs.requirements, *always)
+        source = Source(project.source, project.place)
+        own = (*wheels, *companions, built)
+        return Recipe(asked, own, project.name, needs.extras, source, (*beside, project))
+
+    def _local(self, name: str, file: DistFile, interpreter: Interpreter) -> BuiltWheel:
+        """Return the wheel of a project of this machine."""
+        if file.kind == "wheel":
+            return BuiltWheel(file_url_to_path(file.url), file.sha256, interpreter.id, fresh=False)
+        try:
+            return self._builder.wheel(name, file, interpreter)
+        except Failure as failure:
+            told = dataclasses.replace(failure.verdict, detail=f"{name}: {failure.verdict.detail}")
+            raise Failure(told, failure.output, fresh=failure.fresh) from failure
 
     def _suite(self, release: Release) -> tuple[Needs, Source]:
         """Return what a release's tests need, and its sdist unpacked."""

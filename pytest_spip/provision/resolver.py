@@ -85,6 +85,8 @@ class Resolver:
         work: Work,
         own: Sequence[BuiltWheel] = (),
         resolution: str = "",
+        *,
+        for_build: bool = False,
     ) -> None:
         """Write a lock, and what that took to ``work``; ``own`` are wheels built before, ``resolution`` is as in ``Uv.resolve``.
 
@@ -97,7 +99,7 @@ class Resolver:
             work.offered = (*offered, *alone)
             lock.unlink(missing_ok=True)  # uv would keep to what is locked already
             attempt = self._uv.resolve(
-                requirements, interpreter, lock, wheels=offered, alone=alone, resolution=resolution
+                requirements, interpreter, lock, wheels=offered, alone=alone, resolution=resolution, for_build=for_build
             )
             if attempt.problem and not isinstance(attempt.problem, Failure):
                 raise attempt.problem

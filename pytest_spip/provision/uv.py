@@ -20,7 +20,7 @@ import psutil
 from packaging.version import Version
 
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
-from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
+from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict, digest
 from pytest_spip.web import redact
 
 __all__ = ["Attempt", "Failure", "Uv", "build_error", "find_uv", "is_without_room", "last_words"]
@@ -120,8 +120,10 @@ class Uv:
 
     @property
     def places(self) -> list[str]:
-        """The indexes and find-links that uv looks at, without credentials."""
-        return [redact(place) for place in (*self._indexes.urls, *self._indexes.find_links)]
+        """The indexes and find-links that uv looks at, without credentials, and the user's settings of resolutions, if any."""
+        settings = self._indexes.settings.identity
+        places = [redact(place) for place in (*self._indexes.urls, *self._indexes.find_links)]
+        return [*places, f"settings {digest(settings)}"] if settings else places
 
     def resolve(
         self,
@@ -132,22 +134,31 @@ class Uv:
         wheels: Sequence[Path] = (),
         alone: Sequence[Path] = (),
         resolution: str = "",
+        for_build: bool = False,
         timeout: float = 120,
     ) -> Attempt:
         """Write the ``pylock.toml`` of requirements for an interpreter to ``lock``, out of wheels alone.
 
         ``wheels`` are wheels built here: they are offered beside those of the indexes. So are those that are ``alone``, but for
         their projects no index counts: it may list the same version. ``resolution`` says which versions are preferred:
-        ``highest``, which is the default, ``lowest-direct`` or ``lowest``.
+        ``highest``, which is the default, ``lowest-direct`` or ``lowest``. ``for_build`` tells that these are build requirements,
+        for which the user's constraints are others.
         """
         links = [word for wheel in wheels for word in ("--find-links", str(wheel.parent))]
         arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--python", interpreter.path, "--no-header"]
         arguments += ["--quiet", "--no-build", "--no-python-downloads", *self._options(), *links]
         arguments += ["--resolution", resolution or "highest", "--output-file", str(lock)]
         asked = "\n".join(requirements)
+        settings = self._resolution_lines(alone, for_build=for_build)
         first = [path.parent.as_uri() for path in alone]
         run = functools.partial(
-            self._run, environment=self._logging(), timeout=timeout, stdin=asked, cwd=lock.parent, first=first
+            self._run,
+            environment=self._logging(),
+            timeout=timeout,
+            stdin=asked,
+            cwd=lock.parent,
+            first=first,
+            settings=settings,
         )
         status, output = run(arguments)
         name = re.split(r"[\[=<>!~; @]", requirements[0], maxsplit=1)[0] if requirements else ""
@@ -221,14 +232,34 @@ class Uv:
         options = ["--exclude-newer", self._exclude_newer] if self._exclude_newer else []
         return [*options, "--offline"] if self._indexes.offline else options
 
+    def _resolution_lines(self, alone: Sequence[Path], *, for_build: bool) -> list[str]:
+        """Return the lines of uv's configuration for the user's settings.
+
+        What is built here is the only version of its project, wherever else that is listed: a constraint says so, for settings may
+        have uv look at all indexes.
+        """
+        settings = self._indexes.settings
+        only = [f"{name}=={version}" for name, version in map(_name_and_version, alone)]
+        constraints = settings.build_constraints if for_build else (*settings.constraints, *only)
+        values: dict[str, object] = {
+            "constraint-dependencies": list(constraints),
+            "override-dependencies": [] if for_build else list(settings.overrides),
+            "exclude-dependencies": [] if for_build else list(settings.excludes),
+            "prerelease": settings.prerelease,
+            "index-strategy": settings.index_strategy,
+        }
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value]
+        dates = [f"{_toml(name)} = {_toml(date or False)}" for name, date in settings.exclude_newer_package]
+        return [*lines, f"exclude-newer-package = {{ {', '.join(dates)} }}"] if dates else lines
+
     @contextlib.contextmanager
-    def _settings(self, first: Sequence[str]) -> Iterator[str]:
+    def _settings(self, first: Sequence[str], settings: Sequence[str]) -> Iterator[str]:
         """Yield a file that names the indexes: every user of the machine can read a command line, and credentials in it.
 
-        ``first`` are directories of wheels that go before.
+        ``first`` are directories of wheels that go before, ``settings`` are further lines.
         """
         *ahead, last = self._indexes.urls or ("",)
-        lines = [f"find-links = {_toml(list(self._indexes.find_links))}", f"no-index = {_toml(not last)}"]
+        lines = [*settings, f"find-links = {_toml(list(self._indexes.find_links))}", f"no-index = {_toml(not last)}"]
         lines += [f'[[index]]\nurl = {_toml(url)}\nformat = "flat"' for url in first]
         lines += [f"[[index]]\nurl = {_toml(url)}" for url in ahead]
         lines += [f"[[index]]\nurl = {_toml(last)}\ndefault = true"] if last else []
@@ -258,6 +289,7 @@ class Uv:
         stdin: str = "",
         cwd: Path | None = None,
         first: Sequence[str] = (),
+        settings: Sequence[str] = (),
     ) -> tuple[int | None, str]:
         """Return exit status, None after the time limit, and the output.
 
@@ -266,7 +298,7 @@ class Uv:
         if self._stopped:
             raise HarnessProblem("the session is ending")
         with (
-            self._settings(first) as file,
+            self._settings(first, settings) as file,
             self._start(["--config-file", file, *arguments], environment, cwd) as process,
         ):
             try:
@@ -301,6 +333,11 @@ class Uv:
         if self._stopped:  # while it started, and stop() did not see it
             _kill_tree(process.pid)
         return process
+
+
+def _name_and_version(wheel: Path) -> tuple[str, str]:
+    name, version, *_ = wheel.name.split("-")
+    return name, version
 
 
 def uv_cache(environ: Mapping[str, str]) -> Path:

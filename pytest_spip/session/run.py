@@ -41,7 +41,6 @@ from pytest_spip.model import (
     Result,
     Verdict,
 )
-from pytest_spip.plan.sources import PUBLIC_INDEX
 from pytest_spip.planner import Planner
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, estimate, remembered
@@ -55,7 +54,7 @@ from pytest_spip.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
-from pytest_spip.web import redact
+from pytest_spip.session.reproduce import index_options, limited_names, our_options, uv_suffices
 
 __all__ = ["Run"]
 
@@ -167,7 +166,10 @@ class Run:
             sandbox=self._planner.sandbox,
             closures=self._closures,
             exclude_newer=self.settings.exclude_newer,
-            index_options=_index_options(self._planner.indexes),
+            index_options=index_options(self._planner.indexes),
+            ours=our_options(self.settings),
+            outside=uv_suffices(self._planner.indexes),
+            limited=limited_names(self._planner.indexes),
             slots=dict(self.settings.slots),
             builds=self._build_policy,
             own=str(self._own) if self._planner.sandbox.level < 3 else "",
@@ -352,12 +354,3 @@ def _is_dated(indexes: Indexes, releases: Iterable[Release]) -> bool:
     """Tell whether the index as of a date can be had again: there is one, and it dates its files."""
     alone = len(indexes.urls) == 1 and not indexes.find_links
     return alone and all(file.upload_time for release in releases for file in release.files)
-
-
-def _index_options(indexes: Indexes) -> str:
-    """Return the options that make uv see the same indexes, where it would not by itself. Without credentials."""
-    if indexes.origin != "pip" or not indexes.urls or indexes.urls[0] == PUBLIC_INDEX:
-        return ""
-    *ahead, last = indexes.urls
-    words = [f"--index={redact(url)}" for url in ahead] + [f"--default-index={redact(last)}"]
-    return shlex.join([*words, *(f"--find-links={place}" for place in indexes.find_links)])

@@ -1,0 +1,148 @@
+"""Lines that show failures again: each is executed, and shows the same failure, from the same sources."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_spip.provision.uv import find_uv
+from tests.conftest import MakeMachine
+from tests.support.distributions import wheel
+from tests.support.index import LocalIndex
+from tests.support.machine import LABEL, Done, Machine
+
+OURS = "raise ImportError('ours')\n"
+PROGRAMS = os.pathsep.join((str(Path(sys.executable).parent), str(Path(find_uv()).parent)))
+
+
+@pytest.fixture(scope="module")
+def machine(make_machine: MakeMachine) -> Machine:
+    """List a package whose import fails."""
+    machine = make_machine()
+    wheel(machine.files, "twin", "1.0", {"twin.py": OURS})
+    return machine
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIndex]:
+    """Serve what a stranger published under the same name, in the same version and in a newer one."""
+    files = tmp_path_factory.mktemp("public")
+    for version in ("1.0", "9.0"):
+        wheel(files, "twin", version, {"twin.py": ""})
+    with LocalIndex(files) as index:
+        yield index
+
+
+@pytest.fixture(scope="module")
+def guarded(machine: Machine) -> Iterator[LocalIndex]:
+    """Serve the machine's files to those who know the password."""
+    with LocalIndex(machine.files, credentials=("user", "secret")) as index:
+        yield index
+
+
+def again(machine: Machine, line: str, project: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Execute a printed line."""
+    environ = machine.environment(env)
+    environ |= {"PATH": f"{PROGRAMS}{os.pathsep}{environ['PATH']}", "UV_CACHE_DIR": str(machine.root / "fresh")}
+    environ = {name: value for name, value in environ.items() if value}
+    cwd = machine.project_path(project)
+    return subprocess.run(
+        shlex.split(line), cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def line_of(done: Done, name: str) -> str:
+    """Return the line of a combination."""
+    line: str = done.combinations[f"{name}-{LABEL}]"]["reproduce"]
+    return line
+
+
+WAYS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "UV_DEFAULT_INDEX": ({"UV_DEFAULT_INDEX": "{ours}"}, {}),
+    "UV_INDEX_URL": ({"UV_INDEX_URL": "{ours}"}, {}),
+    "UV_INDEX": ({"UV_INDEX": "{ours}", "UV_DEFAULT_INDEX": "{public}"}, {}),
+    "UV_EXTRA_INDEX_URL": ({"UV_EXTRA_INDEX_URL": "{ours}", "UV_DEFAULT_INDEX": "{public}"}, {}),
+    "UV_FIND_LINKS": ({"UV_FIND_LINKS": "{files}", "UV_NO_INDEX": "1"}, {}),
+    "uv.toml": (
+        {"UV_NO_CONFIG": ""},
+        {"uv.toml": '[[index]]\nurl = "{ours}"\n[[index]]\nurl = "{public}"\ndefault = true\n'},
+    ),
+    "pyproject": ({"UV_NO_CONFIG": ""}, {"pyproject.toml": '[[tool.uv.index]]\nurl = "{ours}"\ndefault = true\n'}),
+    "flat": (
+        {"UV_NO_CONFIG": ""},
+        {"uv.toml": 'no-index = true\n[[index]]\nurl = "{files}"\nformat = "flat"\n'},
+    ),
+    "PIP_INDEX_URL": ({"PIP_INDEX_URL": "{ours}", "PIP_EXTRA_INDEX_URL": "{public}"}, {}),
+    "PIP_EXTRA_INDEX_URL": ({"PIP_EXTRA_INDEX_URL": "{ours}", "PIP_INDEX_URL": "{other}"}, {}),
+    "PIP_NO_INDEX": ({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "{files}"}, {}),
+    "pip.conf": (
+        {"PIP_CONFIG_FILE": "{project}/pip.conf"},
+        {"pip.conf": "[global]\nindex-url = {other}\nextra-index-url = {ours}\n"},
+    ),
+    "pip.conf-links": (
+        {"PIP_CONFIG_FILE": "{project}/pip.conf"},
+        {"pip.conf": "[install]\nno-index = true\nfind-links = {files}\n"},
+    ),
+}
+"""By way to configure an index: variables, and files of the project."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_same_sources(machine: Machine, public: LocalIndex, make_machine: MakeMachine, way: str) -> None:
+    """Wherever it is executed, the line takes the package from where the run did, and never a stranger's."""
+    name = way.replace("_", "-")
+    other = f"{public.url}".replace("simple", "nowhere")
+    told = {"ours": machine.index.url, "public": public.url, "other": other, "files": str(machine.files)}
+    told["project"] = str(machine.project_path(name))
+    variables, files = WAYS[way]
+    env = {
+        "UV_DEFAULT_INDEX": "",
+        "XDG_CONFIG_DIRS": "/nowhere",
+        **{key: value.format(**told) for key, value in variables.items()},
+    }
+    written = {path: _filled(text, told) for path, text in files.items()}
+    machine.project(name, {"pytest.ini": "[pytest]\n", **written})
+    done = machine.run("--spip-matrix=twin==1.0", project=name, env=env)
+    line = line_of(done, "twin[1.0")
+    before = len(public.requests)
+    elsewhere = machine.project_path(name) / "elsewhere"
+    elsewhere.mkdir()
+    seen = again(machine, line, f"{name}/elsewhere", {"UV_DEFAULT_INDEX": "", "UV_NO_CONFIG": "1"})
+    assert "ImportError: ours" in seen.stderr, (line, seen.stderr)
+    assert not [path for _, path in public.requests[before:] if path.startswith("/files/")]
+
+
+def _filled(text: str, told: Mapping[str, str]) -> str:
+    for key, value in told.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text
+
+
+def test_credentials(machine: Machine, public: LocalIndex, guarded: LocalIndex) -> None:
+    """Credentials are in no line: what needs them is for us to repeat, with the settings that hold them."""
+    env = {"UV_INDEX": guarded.authenticated_url, "UV_DEFAULT_INDEX": public.url}
+    done = machine.run("--spip-matrix=twin==1.0", project="credentials", env=env)
+    line = line_of(done, "twin[1.0")
+    assert "secret" not in done.written + done.stdout
+    assert line.startswith("pytest 'spip::twin[1.0-"), line
+    seen = again(machine, line, "credentials", env)
+    assert "ImportError: ours" in seen.stdout, seen.stdout + seen.stderr
+    assert not [path for _, path in public.requests if path.startswith("/files/")]
+
+
+def test_settings_that_no_command_line_takes(machine: Machine) -> None:
+    """A release that fails for a constraint of the user's is shown again with that constraint."""
+    for version, text in (("1.0", OURS), ("2.0", "")):
+        wheel(machine.files, "deep", version, {"deep.py": text})
+    wheel(machine.files, "needs", "1.0", {"needs.py": "import deep\n"}, requires=["deep"])
+    machine.project("constrained", {"limits.txt": "deep<2\n"})
+    env = {"UV_CONSTRAINT": "limits.txt"}
+    done = machine.run("--spip-matrix=needs", project="constrained", env=env)
+    seen = again(machine, line_of(done, "needs[1.0"), "constrained", env)
+    assert "ImportError: ours" in seen.stdout, seen.stdout + seen.stderr
