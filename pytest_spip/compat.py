@@ -15,6 +15,7 @@ from pytest_spip.model import DistFile, Interpreter, Release
 __all__ = [
     "accepts_python",
     "best_wheel",
+    "build_of",
     "is_new_enough",
     "needs_build",
     "pick_file",
@@ -59,6 +60,15 @@ def tags_among(filenames: Iterable[str], interpreter: Interpreter) -> Sequence[T
     return sorted((tag for tag in borne if tag in ranks), key=ranks.__getitem__)
 
 
+@functools.lru_cache(maxsize=65536)
+def build_of(filename: str) -> tuple[()] | tuple[int, str]:
+    """Return a wheel's build tag, which orders wheels that are equal otherwise: none is the lowest."""
+    try:
+        return parse_wheel_filename(filename)[2]
+    except (InvalidWheelFilename, InvalidVersion):
+        return ()
+
+
 def _rank(filename: str, interpreter: Interpreter) -> int | None:
     ranks = _ranks(interpreter)
     known = [ranks[tag] for tag in _wheel_tags(filename) if tag in ranks]
@@ -66,13 +76,13 @@ def _rank(filename: str, interpreter: Interpreter) -> int | None:
 
 
 def best_wheel(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile | None:
-    """Return the wheel whose tag the interpreter likes best, or None."""
+    """Return the wheel whose tag the interpreter likes best, the highest build of those, or None."""
     ranked = [
-        (rank, file)
+        (-rank, build_of(file.filename), file)
         for file in files
         if file.kind == "wheel" and (rank := _rank(file.filename, interpreter)) is not None
     ]
-    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+    return max(ranked, key=lambda one: one[:2])[2] if ranked else None
 
 
 def pick_file(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile | None:

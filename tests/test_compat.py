@@ -21,6 +21,7 @@ THREADS = "demo-1.0-cp313-cp313t-manylinux_2_17_x86_64.whl"
 PYPY = "demo-1.0-pp310-pypy310_pp73-manylinux_2_17_x86_64.whl"
 WINDOWS = "demo-1.0-cp312-cp312-win_amd64.whl"
 OLD = "demo-1.0-py2-none-any.whl"
+BUILDS = [f"demo-1.0-{build}-py3-none-any.whl" for build in ("1", "10", "2", "9z")]
 SDIST = "demo-1.0.tar.gz"
 
 
@@ -36,6 +37,9 @@ SDIST = "demo-1.0.tar.gz"
         pytest.param(python("3.13.0", flags="t"), [STABLE], None, id="no-stable-abi-without-the-lock"),
         pytest.param(python("3.10.14", "pypy"), [OWN, PYPY, PURE], PYPY, id="pypy"),
         pytest.param(python("3.10.14", "pypy"), [STABLE, PURE], PURE, id="no-stable-abi-on-pypy"),
+        pytest.param(python(), [*BUILDS, PURE], BUILDS[1], id="highest-build"),
+        pytest.param(python(), [PURE, *BUILDS[::-1]], BUILDS[1], id="highest-build-in-any-order"),
+        pytest.param(python(), [*BUILDS, OWN], OWN, id="tag-before-build"),
         pytest.param(python(), ["demo-1.0-broken.whl"], None, id="broken-filename"),
         pytest.param(python(), [], None, id="nothing"),
     ],

@@ -230,12 +230,16 @@ PURE, OWN, OLD = (
     "demo-1.0-cp312-cp312-manylinux2014_x86_64.whl",
     "demo-1.0-cp27-cp27m-win32.whl",
 )
+BUILDS = [f"demo-1.0-{build}-py3-none-any.whl" for build in ("1", "10", "2", "9z")]
 
 
 @pytest.mark.parametrize(
     ("lock", "taken"),
     [
         pytest.param(text(offered(PURE, OWN)), [("wheel", OWN)], id="best-wheel"),
+        pytest.param(text(offered(*BUILDS, PURE)), [("wheel", BUILDS[1])], id="highest-build"),
+        pytest.param(text(offered(PURE, *BUILDS[::-1])), [("wheel", BUILDS[1])], id="highest-build-in-any-order"),
+        pytest.param(text(offered(*BUILDS, OWN)), [("wheel", OWN)], id="tag-before-build"),
         pytest.param(text(offered(OLD, "demo-1.0.tar.gz")), [("sdist", "demo-1.0.tar.gz")], id="sdist"),
         pytest.param(text(offered(PURE, more="marker = \"sys_platform == 'win32'\"")), [], id="marker"),
         pytest.param(

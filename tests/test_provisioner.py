@@ -15,6 +15,7 @@ import pytest
 from pytest_spip.disk import remove_tree
 from pytest_spip.model import BuildPolicy, Combo, Outcome, Phase, Provisioned, Reason, Verdict
 from pytest_spip.provision.locks import Lock, Locker
+from pytest_spip.provision.needs import Wanted
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.machine import eventually
@@ -199,7 +200,8 @@ def test_spans_follow_one_another(supply: Supply) -> None:
     simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""})
     before = time.time()
     spans = the(provisioned(supply)).spans
-    assert [span.phase for span in spans] == ["build", "resolve", "build", "resolve", "install", "install"]
+    phases = ["build", "install", "resolve", "build", "resolve", "install", "install"]
+    assert [span.phase for span in spans] == phases
     assert before <= spans[0].at
     assert spans[-1].end <= time.time()
     assert all(one.end <= other.at + 1e-6 for one, other in pairwise(spans))  # floats of today are that coarse
@@ -399,6 +401,94 @@ def test_trouble_does_not_spread(supply: Supply) -> None:
     supply.index.inject(supply.index.file_path(wheel(supply.files, "demo", "2.0", GOOD)), Fault(status=500))
     wheel(supply.files, "demo", "3.0", GOOD)
     assert [done.environment is not None for _, done in sorted(provisioned(supply).items())] == [True, False, True]
+
+
+# -- what only metadata tell --------------------------------------------------------------------------------------------
+
+
+def test_python_in_metadata(supply: Supply) -> None:
+    """A Requires-Python that no index tells counts by both bounds, for a wheel and an sdist, built or not; so pip does it."""
+    refused = "<3.10", ">=3.99", ">=3.8,!=3.*", "<3.10"
+    for number, demanded in enumerate(refused[:3]):
+        hidden(supply, wheel(supply.files, "demo", f"1.{number}", GOOD, requires=["absent"], requires_python=demanded))
+        described = metadata_text("demo", f"2.{number}", (), demanded)
+        hidden(supply, described_sdist(supply, f"2.{number}", described))
+    hidden(supply, simple_sdist(supply.files, "demo", "3.0", GOOD, fails="no compiler", requires_python="<3.10"))
+    hidden(supply, wheel(supply.files, "demo", "4.0", GOOD, requires_python=">=3.8"))
+    hidden(supply, wheel(supply.files, "demo", "5.0", GOOD, requires_python="<3.10"))
+    made = {name.partition("[")[2].partition("-")[0]: done for name, done in provisioned(supply).items()}
+    assert made.pop("4.0").environment is not None
+    for version, done in made.items():
+        assert judged(done) == (SKIPPED, Phase.RESOLVE, Reason.REQUIRES_PYTHON), version
+        assert done.verdict is not None
+        assert done.verdict.detail.startswith("Requires-Python ")
+    again = provisioned(supply)
+    assert [done.verdict for done in again.values() if done.verdict] == [done.verdict for done in made.values()]
+
+
+def hidden(supply: Supply, path: Path) -> None:
+    """List a file as an index does that tells nothing of Requires-Python."""
+    supply.index.add(path, requires_python="")
+
+
+def described_sdist(supply: Supply, version: str, metadata: str) -> Path:
+    """List an sdist that builds a wheel with these metadata."""
+    (supply.root / "made").mkdir(exist_ok=True)
+    made = wheel(supply.root / "made", "demo", version, GOOD, extra_dist_info={"METADATA": metadata})
+    files = {made.name: made.read_bytes()}
+    return scripted(supply.files, COPY.replace("1.0", version), version=version, files=files)
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@h.example/x-1.0.zip", "git+https://h.example/x", "file:///etc/x.whl"]
+)
+def test_requirement_by_url(supply: Supply, kind: str, url: str) -> None:
+    """What requires a URL is refused for that, where the requirement applies; of a dependency too."""
+    make = wheel if kind == "wheel" else simple_sdist
+    make(supply.files, "demo", "1.0", GOOD, requires=[f"x @ {url}"])
+    make(supply.files, "demo", "2.0", GOOD, requires=[f"x @ {url} ; python_version < '3'"])
+    wheel(supply.files, "demo", "3.0", GOOD, requires=["demo-child"])
+    make(supply.files, "demo-child", "1.0", {"child.py": ""}, requires=[f"x @ {url}"])
+    first, second, third = provisioned(supply).values()
+    assert second.environment is not None
+    for done, who in ((first, "demo 1.0"), (third, "demo-child 1.0")):
+        assert judged(done) == (SKIPPED, Phase.RESOLVE, Reason.URL_REQUIREMENT)
+        assert done.verdict is not None
+        assert done.verdict.detail.startswith(f"{who} requires x @ {url.partition(':')[0]}")
+        assert "secret" not in done.verdict.detail
+
+
+def test_local_versions(supply: Supply) -> None:
+    """A release and its local versions are releases of their own, each with its own file, built or not."""
+    for version in ("1.0", "1.0+cpu", "1.0+gpu.2"):
+        wheel(supply.files, "demo", version, GOOD)
+    simple_sdist(supply.files, "other", "2.0", {"other.py": ""})
+    wheel(supply.files, "other", "2.0+cpu", {"other.py": ""})
+    wheel(supply.files, "other", "3.0", {"other.py": ""})
+    plan = planned(supply, "demo[x]", "other")
+    pins = "demo[x]===1.0", "demo[x]==1.0+cpu", "demo[x]==1.0+gpu.2", "other===2.0", "other==2.0+cpu", "other==3.0"
+    assert tuple(combo.requirement for combo in plan.combos) == pins
+    for combo, done in zip(plan.combos, provisioned(supply, plan).values(), strict=True):
+        assert done.environment is not None
+        assert done.environment.locked == {combo.package: combo.version}
+
+
+def test_absent_extras(supply: Supply) -> None:
+    """An extra that its project does not have is warned of, for a wheel and an sdist, each time; one that is there is not."""
+    metadata = metadata_text("demo", "1.0", (), "") + "Provides-Extra: More_Of.it\n"
+    wheel(supply.files, "demo", "1.0", GOOD, extra_dist_info={"METADATA": metadata})
+    simple_sdist(supply.files, "demo", "2.0", GOOD)
+    wheel(supply.files, "dep", "1.0", {"dep.py": ""})
+    wanted = Wanted(beside=("dep[none]",))
+    for _ in range(2):
+        one, other = provisioned(supply, planned(supply, "demo[more-of-it,nope]"), wanted=wanted).values()
+        assert one.environment is not None
+        assert other.environment is not None
+        dep = "dep 1.0 does not provide the extra 'none'"
+        assert one.environment.warnings == ("demo 1.0 does not provide the extra 'nope'", dep)
+        missing = [f"demo 2.0 does not provide the extra '{name}'" for name in ("more-of-it", "nope")]
+        assert other.environment.warnings == (*missing, dep)
 
 
 # -- builds -------------------------------------------------------------------------------------------------------------

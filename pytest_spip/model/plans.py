@@ -98,12 +98,16 @@ class DistFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Release:
-    """One released version with its usable files, and the index that lists them."""
+    """One released version with its usable files, and the index that lists them.
+
+    One that is ``ambiguous`` has local versions beside it, such as ``1.0+cpu`` beside ``1.0``.
+    """
 
     package: str
     version: str
     files: tuple[DistFile, ...]
     source: str = ""
+    ambiguous: bool = False
 
     @property
     def yanked(self) -> bool:
@@ -139,7 +143,8 @@ class Combo:
 
     ``prejudged`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter). ``others``
     are pairs of package and version, ``others_extras`` the extras of each of them. ``resolution`` says which versions of all
-    else are taken: ``lowest-direct``, ``lowest``, or nothing for the highest.
+    else are taken: ``lowest-direct``, ``lowest``, or nothing for the highest. ``exact`` are the packages of which local versions
+    are listed beside the one that is meant, such as ``1.0+cpu`` beside ``1.0``, so that ``==`` would admit both.
     """
 
     ordinal: int
@@ -152,6 +157,7 @@ class Combo:
     others: tuple[tuple[str, str], ...] = ()
     others_extras: tuple[tuple[str, ...], ...] = ()
     resolution: str = ""
+    exact: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -173,23 +179,22 @@ class Combo:
     @property
     def requirement(self) -> str:
         """The pinned PEP 508 requirement: ``requests[socks]==2.20.0``."""
-        return _pinned(self.package, self.version, self.extras)
+        return self._pinned(self.package, self.version, self.extras)
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """All pinned requirements, the own one first."""
         others = zip(self.others, self.others_extras or ((),) * len(self.others), strict=True)
-        return (self.requirement, *(_pinned(package, version, extras) for (package, version), extras in others))
+        return (self.requirement, *(self._pinned(package, version, extras) for (package, version), extras in others))
+
+    def _pinned(self, package: str, version: str, extras: Sequence[str]) -> str:
+        told = f"[{','.join(extras)}]" if extras else ""
+        return f"{package}{told}{'===' if package in self.exact else '=='}{version}"
 
     @property
     def releases(self) -> tuple[tuple[str, str], ...]:
         """Pairs of package and version, the own one first."""
         return ((self.package, self.version), *self.others)
-
-
-def _pinned(package: str, version: str, extras: Sequence[str]) -> str:
-    told = f"[{','.join(extras)}]" if extras else ""
-    return f"{package}{told}=={version}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

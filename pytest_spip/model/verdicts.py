@@ -68,6 +68,7 @@ class Reason(enum.StrEnum):
     REQUIRES_PYTHON = "requires-python"
     NO_SOLUTION = "no-solution"
     NO_WHEEL = "no-wheel"
+    URL_REQUIREMENT = "url-requirement"
     YANKED = "yanked"
     NO_INTERPRETER = "no-interpreter"
     EXCLUDED = "excluded"

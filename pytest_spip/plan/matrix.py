@@ -150,6 +150,7 @@ def _listed(
                         extras=extras,
                         prejudged=verdict,
                         resolution=resolution,
+                        exact=(package,) if release.ambiguous else (),
                     )
 
 
@@ -213,6 +214,7 @@ def _together(
         others=tuple(others),
         others_extras=tuple(others_extras),
         resolution=resolution,
+        exact=tuple(canonicalize_name(one.name) for one, release in chosen if release.ambiguous),
     )
 
 

@@ -39,12 +39,13 @@ def choose(
     """Return the releases to try, oldest first.
 
     Pre-releases enter with ``pre`` or when the specifier names one; yanked releases with ``yanked`` or when the specifier
-    pins exactly one version (PEP 592).
+    pins exactly one version (PEP 592). One of which local versions are listed is marked as ambiguous.
     """
     pinned = any(part.operator in {"==", "==="} and not part.version.endswith(".*") for part in wanted)
     allow_pre = pre or bool(wanted.prereleases)
+    publics = {release.version.partition("+")[0] for release in releases if "+" in release.version}
     fit = [
-        release
+        dataclasses.replace(release, ambiguous=True) if release.version in publics else release
         for release in releases
         if (yanked or pinned or not release.yanked)
         and (allow_pre or not Version(release.version).is_prerelease)

@@ -41,7 +41,7 @@ from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import KEEPS, LIMITS, Hooks, Yard
 from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
-from pytest_spip.provision.sdists import BuildSystem, build_system, unpack_sdist
+from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
 from pytest_spip.provision.store import check_wheel
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path, redact
@@ -115,6 +115,13 @@ class Builder:
         sdist, archive = self.fetch(sdist)
         with self._chain.waiting_for(sdist.sha256, sdist.filename):
             return self._built(project, archive, sdist, interpreter)
+
+    def announced(self, sdist: DistFile) -> str:
+        """Return the metadata that an sdist holds, for one that does not build; nothing where they cannot be read."""
+        with contextlib.suppress(Exception):  # whatever a stranger's archive makes of it
+            _, archive = self.fetch(sdist)
+            return top_files(archive, ("PKG-INFO",)).get("PKG-INFO", "")
+        return ""
 
     def fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
         """Return the file where we keep it; one of this machine that nobody gave a hash is known by what it holds."""

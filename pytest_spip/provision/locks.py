@@ -21,7 +21,7 @@ from packaging.pylock import (
     PylockValidationError,
 )
 
-from pytest_spip.compat import tags_among
+from pytest_spip.compat import build_of, tags_among
 from pytest_spip.disk import Cache, owner_tag
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
@@ -173,7 +173,7 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
     for one that does not fit the interpreter.
     """
     try:
-        lock = Pylock.from_dict(tomllib.loads(text))
+        lock = _best_builds_first(Pylock.from_dict(tomllib.loads(text)))
         tags = tags_among((wheel.filename for package in lock.packages for wheel in package.wheels or ()), interpreter)
         chosen = list(lock.select(environment=dict(interpreter.markers), tags=tags))  # type: ignore[arg-type]  # our markers are complete
         return tuple(
@@ -183,6 +183,19 @@ def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
         raise IndexProblem("of the lock", f"what it lists cannot be used ({error})") from error
     except PylockSelectError as error:
         raise HarnessProblem(f"the lock does not fit {interpreter.label}: {error}") from error
+
+
+def _best_builds_first(lock: Pylock) -> Pylock:
+    """Return a lock whose wheels that differ in their build alone come in the order of preference: the first is selected."""
+    packages = [
+        dataclasses.replace(
+            package, wheels=sorted(package.wheels, key=lambda wheel: build_of(wheel.filename), reverse=True)
+        )
+        if package.wheels and len(package.wheels) > 1
+        else package
+        for package in lock.packages
+    ]
+    return dataclasses.replace(lock, packages=packages)
 
 
 def _file(name: str, version: str, source: object) -> DistFile:

@@ -17,7 +17,7 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
-FORM = 5
+FORM = 6
 """Raise it when entries are written in another form."""
 
 

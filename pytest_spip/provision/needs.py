@@ -124,10 +124,10 @@ def fields(metadata: str, name: str) -> list[str]:
     return [str(value).strip() for value in HeaderParser().parsestr(metadata).get_all(name, [])]
 
 
-def pinned(name: str, extras: Collection[str], version: str) -> str:
-    """Return the requirement of one version: ``requests[socks]==2.20.0``."""
+def pinned(name: str, extras: Collection[str], version: str, *, exact: bool = False) -> str:
+    """Return the requirement of one version: ``requests[socks]==2.20.0``; an ``exact`` one admits no local version of it."""
     named = f"[{','.join(sorted(extras))}]" if extras else ""
-    return f"{name}{named}=={version}"
+    return f"{name}{named}{'===' if exact else '=='}{version}"
 
 
 def direct_requirements(metadata: str, extras: Collection[str], markers: Mapping[str, str]) -> tuple[str, ...]:

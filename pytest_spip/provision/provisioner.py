@@ -9,9 +9,7 @@ import errno
 import os
 import shutil
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_spip.compat import best_wheel, pick_file, usable_files
@@ -31,14 +29,15 @@ from pytest_spip.model import (
     Provisioned,
     Reason,
     Release,
-    Span,
     StoredWheel,
     Verdict,
     digest,
 )
 from pytest_spip.provision.builds import Builder, refuse_unchecked, sha256_of
 from pytest_spip.provision.confined import Confine
+from pytest_spip.provision.demands import absent_extras, metadata_of, refuse_python
 from pytest_spip.provision.hooks import LIMITS
+from pytest_spip.provision.job import Job
 from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
 from pytest_spip.provision.locks import Lock, Locked, Locker, selected
 from pytest_spip.provision.memory import Memory, Remembered
@@ -254,7 +253,7 @@ class Provisioner:
         return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place)
 
     def _provision(self, combo: Combo) -> Provisioned:
-        job = _Job(combo)
+        job = Job(combo)
         try:
             environment = None if combo.prejudged else self._environment(job)
             return job.done(environment=environment, verdict=combo.prejudged)
@@ -271,32 +270,51 @@ class Provisioner:
             detail = f"{type(error).__name__}: {error}"
             return job.done(verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, detail))
 
-    def _environment(self, job: _Job) -> Environment:
+    def _environment(self, job: Job) -> Environment:
         combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
         recipe = self._recipe(job, interpreter)
         with job.timed(Phase.RESOLVE):
-            lock = self._locker.lock(recipe.requirements, interpreter, recipe.own, combo.resolution)
+            lock = self._lock(job, recipe, interpreter)
             job.resolved(lock)
             self._keep(combo, str(lock.path))
             chosen = selected(lock.text, interpreter)
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
-        it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels))
+        own = {package for package, _ in combo.releases}
+        for wheel in wheels:
+            if wheel.name in own:
+                refuse_python(metadata_of(wheel), interpreter, _blamed(combo, wheel.name, wheel.version))
+        warnings = tuple(absent_extras(recipe.requirements, wheels))
+        it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels), warnings)
         self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
+
+    def _lock(self, job: Job, recipe: Recipe, interpreter: Interpreter) -> Lock:
+        """Resolve; what cannot be resolved for want of a Python that its own release admits fails for that."""
+        try:
+            return self._locker.lock(recipe.requirements, interpreter, recipe.own, job.combo.resolution)
+        except Failure:
+            for release in self._chosen(job.combo):
+                file = best_wheel(self._files(release, interpreter), interpreter)
+                if file:  # what was built has been asked before
+                    with contextlib.suppress(SpipError, OSError):
+                        wheel = self._subject(job, release, None, interpreter)
+                        blamed = _blamed(job.combo, release.package, release.version)
+                        refuse_python(metadata_of(wheel), interpreter, blamed)
+            raise
 
     def further(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
         """Return, filed, the wheels that requirements need beside an environment's own, whose versions stay as they are.
 
         Raises ``Failure`` where that cannot be, ``SpipError`` and ``OSError``.
         """
-        job, interpreter = _Job(combo), self._interpreters[combo.interpreter]
+        job, interpreter = Job(combo), self._interpreters[combo.interpreter]
         pins = [f"{wheel.name}=={wheel.version}" for wheel in there.wheels]
         lock = self._locker.lock((*requirements, *pins), interpreter)
         known = {wheel.name for wheel in there.wheels}
         chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
         return tuple(self._wheel(job, item, interpreter) for item in chosen)
 
-    def _tree(self, job: _Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
+    def _tree(self, job: Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
         """Return the tree that a suite sees, the words for one that is installed, and where it is run."""
         if recipe.source is None:
             return "", (), ""
@@ -305,7 +323,7 @@ class Provisioner:
             tree, suite = self._recipes.tree(recipe, wheels)
             return str(tree), suite, recipe.source.place
 
-    def _recipe(self, job: _Job, interpreter: Interpreter) -> Recipe:
+    def _recipe(self, job: Job, interpreter: Interpreter) -> Recipe:
         """Return what the environment is to be made of; its project, where it has one, is built."""
         combo, releases = job.combo, self._chosen(job.combo)
         own = {release.package: self._own_wheel(job, release, interpreter) for release in releases}
@@ -324,7 +342,7 @@ class Provisioner:
             subjects = list(zip(filed, extras, strict=True))
         return self._recipes.lowered(recipe, interpreter, subjects)
 
-    def _subject(self, job: _Job, release: Release, own: BuiltWheel | None, interpreter: Interpreter) -> StoredWheel:
+    def _subject(self, job: Job, release: Release, own: BuiltWheel | None, interpreter: Interpreter) -> StoredWheel:
         """File a release before it is resolved, for what it requires."""
         if own:
             return self._built_wheel(job, own.path, own.sha256)
@@ -333,7 +351,7 @@ class Provisioner:
         known = file.sha256 or sha256_of(file_url_to_path(file.url))
         return self._wheel(job, Locked(release.package, dataclasses.replace(file, sha256=known)), interpreter)
 
-    def _own_wheel(self, job: _Job, release: Release, interpreter: Interpreter) -> BuiltWheel | None:
+    def _own_wheel(self, job: Job, release: Release, interpreter: Interpreter) -> BuiltWheel | None:
         """Build a pinned release where it offers no wheel, before it is resolved."""
         file = pick_file(self._files(release, interpreter), interpreter)
         if file is None:
@@ -341,12 +359,18 @@ class Provisioner:
         refuse_unchecked(file)
         if file.kind == "wheel":
             return None
+        blamed = _blamed(job.combo, release.package, release.version)
         with job.timed(Phase.BUILD):
-            built = self._builder.wheel(release.package, file, interpreter)
+            try:
+                built = self._builder.wheel(release.package, file, interpreter)
+            except Failure:
+                refuse_python(self._builder.announced(file), interpreter, blamed)
+                raise
             job.work["built"] += built.fresh
-            return built
+        refuse_python(metadata_of(self._built_wheel(job, built.path, built.sha256)), interpreter, blamed)
+        return built
 
-    def _wheel(self, job: _Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
+    def _wheel(self, job: Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
         if item.file.kind == "sdist":
             return self._dependency(job, item, interpreter)
         if item.file.url.startswith("file:"):
@@ -355,7 +379,7 @@ class Provisioner:
                 return self._built_wheel(job, path, item.file.sha256)
         return self._listed_wheel(job, item)
 
-    def _dependency(self, job: _Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
+    def _dependency(self, job: Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
         """Build what uv takes for an sdist with a wheel that fits, and we do not."""
         with job.timed(Phase.BUILD):
             try:
@@ -365,12 +389,12 @@ class Provisioner:
             job.work["built"] += built.fresh
         return self._built_wheel(job, built.path, built.sha256)
 
-    def _built_wheel(self, job: _Job, built: Path, sha256: str) -> StoredWheel:
+    def _built_wheel(self, job: Job, built: Path, sha256: str) -> StoredWheel:
         with job.timed(Phase.INSTALL):
             job.work["filed"] += self._store.file(sha256, built.name, lambda path: _copy(built, path))
         return self._stored(sha256)
 
-    def _listed_wheel(self, job: _Job, item: Locked) -> StoredWheel:
+    def _listed_wheel(self, job: Job, item: Locked) -> StoredWheel:
         def fetch(path: Path) -> None:
             self._web.download(item.file.url, path, item.file.sha256)
             job.work["downloaded"] += 1
@@ -385,47 +409,9 @@ class Provisioner:
         return wheel
 
 
-class _Job:
-    """One combination on its way: where it is, when it was in which phase, what was really done."""
-
-    def __init__(self, combo: Combo) -> None:
-        self.combo = combo
-        self.phase = Phase.PLAN
-        self.spans: list[Span] = []
-        self._within: list[Span] = []
-        self.work: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def timed(self, phase: Phase) -> Iterator[None]:
-        self.phase = phase
-        at, start = time.time(), time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spans += _around(self._within, Span(phase.value, at, time.perf_counter() - start))
-            self._within.clear()
-
-    def resolved(self, lock: Lock) -> None:
-        """Count a resolution, and apart from it what was built for it."""
-        self.work["resolved"] += lock.fresh
-        self.work["built"] += lock.work.built
-        self._within += lock.work.spans
-
-    def done(
-        self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = ""
-    ) -> Provisioned:
-        work: Mapping[str, int] = {name: count for name, count in self.work.items() if count}
-        return Provisioned(self.combo.ordinal, environment, verdict, output, tuple(self.spans), work)
-
-
-def _around(inner: Iterable[Span], whole: Span) -> Iterator[Span]:
-    """Yield the spans within a whole one, and what they leave of it: together they are as long as it is."""
-    at = whole.at
-    for span in inner:
-        yield whole._replace(at=at, seconds=max(span.at - at, 0.0))
-        yield span
-        at = span.end
-    yield whole._replace(at=at, seconds=max(whole.end - at, 0.0))
+def _blamed(combo: Combo, package: str, version: str) -> str:
+    """Return what begins a detail that concerns one of several releases."""
+    return f"{package} {version}: " if combo.others else ""
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from pytest_spip.model import (
     digest,
 )
 from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.demands import metadata_of
 from pytest_spip.provision.local import applies
 from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, pinned
 from pytest_spip.provision.project import Companion, Project
@@ -78,7 +79,7 @@ class Recipes:
         if self._wanted.suite:
             needs, source = self._suite(release)
             extras = tuple(sorted({*combo.extras, *needs.extras}))
-            own = pinned(combo.package, extras, combo.version)
+            own = pinned(combo.package, extras, combo.version, exact=combo.package in combo.exact)
             asked = (own, *combo.requirements[1:], *needs.requirements, *always)
             return Recipe(asked, wheels, combo.package, extras, source)
         return Recipe((*combo.requirements, *always), wheels, combo.package, combo.extras)
@@ -89,9 +90,7 @@ class Recipes:
         """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that."""
         direct: dict[str, None] = {}
         for wheel, extras in subjects:
-            (metadata,) = Path(wheel.root).glob("*lib/*.dist-info/METADATA")
-            text = metadata.read_text("utf-8", "replace")
-            direct |= dict.fromkeys(direct_requirements(text, extras, dict(interpreter.markers)))
+            direct |= dict.fromkeys(direct_requirements(metadata_of(wheel), extras, dict(interpreter.markers)))
         return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
 
     def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:

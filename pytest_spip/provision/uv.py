@@ -60,6 +60,7 @@ _NETWORK_WORDS = re.compile(
     r"|HTTP status (?:server error|client error \(429)|could not be queried|403 Forbidden error"
 )
 _BUILD_WORDS = re.compile(r"Failed to (?:download and )?build|Building source distributions")
+_URL_WORDS = "URL dependencies must be expressed as direct requirements or constraints"
 _LOG = "uv_resolver::candidate_selector=trace,uv_resolver::resolver=debug"
 """What uv is to tell of its way to a resolution: which versions it looked at."""
 _LOG_LINE = re.compile(r"^(?:TRACE|DEBUG|INFO|WARN) +(.*)\n?", re.MULTILINE)
@@ -373,6 +374,8 @@ def _resolution_failure(output: str, status: int | None, name: str) -> Exception
         return NetworkProblem("uv did not answer in time while resolving")
     if problem := _problem(output, words, status):
         return problem
+    if _URL_WORDS in words:
+        return _url_requirement(output)
     if _BUILD_WORDS.search(words):
         detail = _first(r"Failed to (?:download and )?build `?([^`\n]+)`?", output) or "a dependency"
         verdict = Verdict(
@@ -386,6 +389,15 @@ def _resolution_failure(output: str, status: int | None, name: str) -> Exception
     if "No solution found" in words:
         return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.NO_SOLUTION, _causes(output)), last_words(output))
     return HarnessProblem(f"uv: {_causes(output)}")
+
+
+def _url_requirement(output: str) -> Failure:
+    """Return the failure of what requires a URL: pip refuses that of the public index, and uv of any."""
+    who = _first(r"dependencies for package `([^`]+)`", output).replace("==", " ") or "it"
+    what = _first(r"Consider adding `([^`]+)` to", output) or "a URL"
+    name, at, url = what.partition(" @ ")
+    detail = f"{who} requires {name}{at}{redact(url)}, which no index lists, and what lies behind a URL is not fetched"
+    return Failure(Verdict(Outcome.SKIPPED, Phase.RESOLVE, Reason.URL_REQUIREMENT, detail), last_words(output))
 
 
 def _is_bad(name: str, words: str) -> bool:

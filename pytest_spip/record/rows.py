@@ -60,6 +60,7 @@ def combo_row(combo: Combo) -> tuple[Any, ...]:
         _verdict_text(combo.prejudged) if combo.prejudged else None,
         _tuples_text((combo.others, combo.others_extras)) if combo.others else "",
         combo.resolution,
+        " ".join(combo.exact),
     )
 
 
@@ -86,11 +87,14 @@ def combo(
     verdict: str | None,
     told: str,
     resolution: str,
+    exact: str,
 ) -> Combo:
     """Rebuild a combination."""
     prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
     own = tuple(json.loads(extras))
-    return Combo(ordinal, package, version, interpreter, label, own, prejudged, *others(told), resolution)
+    return Combo(
+        ordinal, package, version, interpreter, label, own, prejudged, *others(told), resolution, tuple(exact.split())
+    )
 
 
 @functools.lru_cache(maxsize=256)

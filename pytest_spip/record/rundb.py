@@ -32,7 +32,7 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 4
+VERSION = 5
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
@@ -41,7 +41,7 @@ CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NO
 CREATE TABLE plan (
     ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
     interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, prejudged TEXT,
-    others TEXT NOT NULL, resolution TEXT NOT NULL
+    others TEXT NOT NULL, resolution TEXT NOT NULL, exact TEXT NOT NULL
 );
 CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict TEXT, output TEXT NOT NULL);
 CREATE TABLE ledger (
@@ -66,7 +66,7 @@ lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM se
 SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT NULL), 0),
     coalesce(sum(lasted * cpu), 0), coalesce(sum(lasted * iowait), 0) FROM lasting
 """
-COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged, others, resolution FROM plan"
+COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged, others, resolution, exact FROM plan"
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 
@@ -113,7 +113,7 @@ class RunWriter:
                 "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(interpreter_row, plan.interpreters)
             )
             self._connection.executemany(
-                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
+                "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
             )
         self._flusher.start()
 

@@ -221,7 +221,11 @@ class Run:
         interpreters = {one.id: one for one in self.plan.interpreters}
         releases = {(one.package, one.version): one for one in self.plan.releases}
         needed = sum(
-            any(needs_build(releases[name], interpreters[combo.interpreter]) for name in combo.releases)
+            any(
+                needs_build(releases[name], interpreters[combo.interpreter])
+                for name in combo.releases
+                if name in releases  # what an earlier session provisioned is not listed again
+            )
             for combo in self.missing
             if not combo.prejudged
         )
