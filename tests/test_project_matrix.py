@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.disk import remove_tree
+from pytest_spip.run.levels import FORCE
 from tests.conftest import MakeMachine
 from tests.support.distributions import installed, project, sdist, suite_metadata, wheel
 from tests.support.machine import LABEL, Done, Machine, eventually
@@ -204,16 +205,18 @@ def test_whole_checkout(machine: Machine) -> None:
     assert tests_of(done) == dict.fromkeys(wanted, "passed"), done.stdout
 
 
-def test_below_its_repository(machine: Machine) -> None:
+@pytest.mark.parametrize("level", ["", "1"])
+def test_below_its_repository(machine: Machine, level: str) -> None:
     """Settings, conftests and files above a project apply as in a whole checkout, and node ids begin at its root."""
-    root = machine.root / "projects" / "mono"
+    root = machine.root / "projects" / f"mono{level}" / "mono"
     files = {"below.py": "", "tests/test_it.py": textwrap.dedent(BELOW)}
     project(root / "pkg", "below", "1.0", files, installs=["below.py"])
     for path, text in ABOVE.items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text)
     subprocess.run(["git", "init", "-q", str(root)], check=True)
-    done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project="mono/pkg")
+    env = {FORCE: level} if level else {}
+    done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project=f"mono{level}/mono/pkg", env=env)
     wanted = {"shared": "passed", "strict": "failed", "docs": "passed", "place": "passed"}
     found = {f"pkg/tests/test_it.py::test_{name}": outcome for name, outcome in wanted.items()}
     assert tests_of(done) == found, done.stdout

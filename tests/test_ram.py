@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.compose import ram
-from pytest_spip.compose.ram import Root, choose_root, discard, is_tmpfs, sweep
+from pytest_spip.compose.ram import Root, choose_root, discard, is_tmpfs, short_directory, sweep
 from pytest_spip.disk import owner_tag, remove_tree
 from pytest_spip.errors import UsageProblem
 from tests.support.machine import eventually
@@ -163,6 +163,26 @@ def test_sweep_removes_only_what_the_dead_left(tmp_path: Path) -> None:
         owner.kill()
     assert [path.name for path in sweep(root)] == [tag]
     assert os.listdir(root.path.parent) == [owner_tag()]
+
+
+def test_short_directory(tmp_path: Path) -> None:
+    """A run has a directory with a short path beside those of users, private; it goes with the run, and with a dead owner."""
+    root = choose_root(str(tmp_path), {})
+    for _ in range(2):
+        path = short_directory(root)
+        assert (path.parent, path.stat().st_mode & 0o777) == (tmp_path, 0o700)
+        assert len(path.name) <= 24
+        assert short_directory(root) == root.path / "own"  # the name is taken
+        (path / "gw0" / "tmp").mkdir(parents=True)
+        discard(root.path)
+        assert not path.exists()
+        root = choose_root(str(tmp_path), {})
+    assert eventually(lambda: not list(tmp_path.glob("spip-*")))
+    (tmp_path / "spip-7.5").mkdir()
+    (tmp_path / "spip-else").mkdir()
+    kept = short_directory(root)
+    assert [path.name for path in sweep(root)] == ["spip-7.5"]
+    assert {path.name for path in tmp_path.glob("spip-*")} == {"spip-else", kept.name}
 
 
 # -- discarding ---------------------------------------------------------------------------------------------------------

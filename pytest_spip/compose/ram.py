@@ -19,8 +19,11 @@ from pytest_spip.errors import UsageProblem
 
 __all__ = ["Root", "choose_root", "discard", "is_tmpfs", "short_directory", "sweep"]
 
-SHORT = re.compile(r"spip-([0-9a-v]+)\.([0-9a-v]+)")
-"""Names, beside the directories of users, of those with short paths: of an owner's tag, each number in base 32."""
+SHORT = re.compile(r"spip-([0-9a-v]+)\.([0-9a-v]+)(?:-\d+)?")
+"""Names, beside the directories of users, of those with short paths: an owner's tag, each number in base 32.
+
+Those that are discarded have one more number.
+"""
 DIGITS = "0123456789abcdefghijklmnopqrstuv"
 ROOM = 256 << 20
 """Bytes that must be free on a tmpfs for us to take it: a container's /dev/shm of 64 MiB holds no scientific stack."""
@@ -174,7 +177,8 @@ def discard(path: Path) -> None:
     The rename takes the name away at once, so that the next run sweeps it should the remover be killed.
     """
     if (short := _short(path)).is_dir() and short.lstat().st_uid == os.getuid():
-        _remove_later(short)  # its name says whose it is: no need to take it away
+        short = short.rename(f"{short}-{time.monotonic_ns()}")
+        _remove_later(short)
     doomed = path.with_name(f"0-doomed-{path.name}-{time.monotonic_ns()}")
     with contextlib.suppress(OSError):
         path.rename(doomed)
