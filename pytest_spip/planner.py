@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
-from pytest_spip.plan.interpreters import discover, parse_wanted, select
+from pytest_spip.plan.interpreters import discover, parse_wanted, probe, select
 from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
@@ -103,7 +104,8 @@ class Planner:
         project = open_project(
             Path(self.settings.project),
             self.wanted,
-            known[-1],
+            # Not one of the matrix: what its sdist holds may not depend on which others are planned.
+            probe(Path(sys.executable), self.cache) or known[-1],
             self.cache,
             uv,
             interpreters=known,

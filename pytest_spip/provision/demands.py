@@ -38,7 +38,7 @@ def absent_extras(requirements: Sequence[str], wheels: Collection[StoredWheel]) 
         if wheel := known.get(name):
             offered = {canonicalize_name(one) for one in fields(metadata_of(wheel), "Provides-Extra")}
             if extra not in offered:
-                yield f"{name} {wheel.version} does not provide the extra {extra!r}"
+                yield f"{name} does not provide the extra {extra!r}"
 
 
 def _extras(text: str) -> Iterator[tuple[str, str]]:

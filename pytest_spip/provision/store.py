@@ -38,7 +38,7 @@ UNPACKED_LIMIT = 8 << 30
 METADATA_LIMIT = 256 << 20
 """Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
-FORM = 2
+FORM = 3
 """Raise it when a stored wheel's directory holds something else, or another wheel is refused: others are left alone."""
 _MACHINE_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
