@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 
 from pytest_spip.model import Limits, Test, Verdict
+from pytest_spip.options import OPTIONS
+from pytest_spip.plugin import MARKS
 from pytest_spip.run.process import Ended
 from pytest_spip.run.suite import suite_verdict
+from pytest_spip.run.trials import CHECK_SUITE
 
 LONG = "tests/test_it.py::test_it[" + "x" * 20_000
 REFUSED = "OSError: [Errno 101] Network is unreachable (a.py:1)\nreport"
+
+
+def test_our_settings_are_known() -> None:
+    """A suite's own pytest takes each of our ini options, and no other, for granted."""
+    known = {f"spip_{name}" for name in runpy.run_path(CHECK_SUITE, run_name="looked at")["INI"]}
+    assert known == {option.dest for option in OPTIONS} | MARKS.keys()
 
 
 def judged(*lines: list[object], status: int = 1, network: bool = False) -> tuple[Verdict, tuple[Test, ...]]:

@@ -18,8 +18,9 @@ import os
 import sys
 
 _WORDS = (
-    "autoscale cache check command cross env exclude_newer extras groups inactivity matrix memory network pin pre profile"
-    " project python ram report resolution resume run runner sandbox slots stats timeout versions with yanked"
+    "autoscale build build_memory build_timeout cache check command cross env exclude_newer extras flaky groups inactivity matrix"
+    " memory network pin pre profile project python ram report resolution resume run runner sandbox skip slots stats timeout"
+    " versions with xfail yanked"
 )
 INI = _WORDS.split()
 """Names of our ini options, which a project's configuration may hold: to its own pytest they mean nothing."""
