@@ -16,6 +16,7 @@ from pytest_spip.compose.layers import Layers
 from pytest_spip.disk import Cache
 from pytest_spip.model import Limits, Outcome, Result
 from pytest_spip.run.server import ForkServer, Setup
+from pytest_spip.run.trials import child_environment
 from tests.support.machine import eventually
 from tests.support.rooms import Bases, adopting, alive, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import Way, must_work, shared_way
@@ -24,6 +25,12 @@ LIMITS = Limits(timeout=60, memory=512 << 20)
 STATE = """
     import sys
     modules = sorted(sys.modules)
+    main = sys.modules["__main__"]
+    known = {name: str(value) for name, value in vars(main).items()}
+    frame, frames = sys._getframe(), []
+    while frame:
+        frames.append((frame.f_code.co_filename, frame.f_code.co_name))
+        frame = frame.f_back
     import json, os, signal, threading, warnings
     told = {
         "modules": modules,
@@ -31,7 +38,18 @@ STATE = """
         "path": sys.path,
         "finders": [str(finder) for finder in sys.meta_path if type(finder).__name__ != "Shelf"],
         "hooks": len(sys.path_hooks),
-        "flags": [name + str(getattr(sys.flags, name)) for name in ("isolated", "no_site", "hash_randomization")],
+        "flags": str(sys.flags),
+        "known": known,
+        "order": list(known),
+        "frames": [entry for entry in frames if "importlib" not in entry[0]][1:],
+        "typed": getattr(sys, "orig_argv", []),
+        "interactive": [hasattr(sys, name) for name in ("__interactivehook__", "ps1", "last_type")],
+        "lines": str(getattr(sys.modules.get("linecache"), "cache", {})) if "linecache" in modules else "",
+        "bytecode": sys.dont_write_bytecode,
+        "hooked": sys.excepthook is sys.__excepthook__ and sys.displayhook is sys.__displayhook__,
+        "builtins": sorted(vars(sys.modules["builtins"])),
+        "current": len(sys._current_frames()),
+        "identity": threading.main_thread().ident == threading.get_ident(),
         "main": sys.modules["__main__"].__name__,
         "filters": [str(one) for one in warnings.filters],
         "signals": [str(signal.getsignal(number)) for number in range(1, 32) if number not in (9, 19)],
@@ -47,6 +65,7 @@ STATE = """
         "recursion": sys.getrecursionlimit(),
         "tracing": [sys.gettrace(), sys.getprofile()],
         "streams": [sys.stdin.encoding, sys.stdout.encoding, sys.stdout.errors, sys.stderr.errors, sys.stdout.isatty()],
+        "layers": [type(stream.buffer).__name__ for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "names": [sys.stdin.name, sys.stdout.name, sys.stderr.name],
         "executable": sys.executable,
     }
@@ -88,6 +107,17 @@ def attempt(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> Try:
     return attempt
 
 
+def differences(one: dict[str, object], other: dict[str, object]) -> dict[str, object]:
+    """Return what differs between two states."""
+    return {key: (value, other.get(key)) for key, value in one.items() if value != other.get(key)}
+
+
+def in_common(state: dict[str, object], own: str, other: str) -> dict[str, object]:
+    """Return a state as it would be in another environment."""
+    plain: dict[str, object] = json.loads(json.dumps(state).replace(own, other))
+    return plain
+
+
 def told(result: Result) -> dict[str, object]:
     """Return what a module told as it exited."""
     found = result.output.partition("SystemExit: ")[2]
@@ -102,10 +132,33 @@ def test_a_warm_child_looks_like_a_fresh_interpreter(attempt: Try, python: str, 
     """After others have imported much, a module sees the modules, handlers, threads and settings of a cold start."""
     attempt("import json, logging, random, tempfile, threading, unittest", python, f"warm-{level}")
     warm, cold = (told(attempt(STATE, python, f"{kind}-{level}")) for kind in ("warm", "cold"))
-    own = {"variables", "path", "directory", "executable"}  # the two run in environments of their own
-    for key in own:
-        assert str(warm.pop(key)).replace(f"warm-{level}", f"cold-{level}") == str(cold.pop(key))
-    assert warm == cold
+    assert str(differences(in_common(warm, f"warm-{level}", f"cold-{level}"), cold)) == "{}"
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_a_cold_child_looks_like_an_import_by_hand(
+    bases: Bases, tmp_path_factory: pytest.TempPathFactory, python: str
+) -> None:
+    """All that a module can see is as with ``python -c "import it"`` in the environment, but for what the sandbox changes."""
+    way: Way = shared_way(tmp_path_factory.getbasetemp(), "cold-1")
+    wheel = filed(bases.cache, "demo", "1.0", {"demo.py": textwrap.dedent(STATE)})
+    with way.composed(python, environment(wheel)) as composed:
+        cold = told(way.run(combo(python=bases.pythons[python]), environment(wheel), composed, LIMITS))
+        command = [composed.python, "-c", "import demo"]
+        hand = subprocess.run(
+            command,
+            env=child_environment(composed),
+            cwd=composed.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+    by_hand = json.loads(hand.stdout)
+    del cold["descriptors"], by_hand["descriptors"]  # there are two more, for the result
+    assert str(differences(cold, by_hand)) == "{}"
 
 
 @pytest.mark.parametrize("python", every_python())
@@ -157,13 +210,17 @@ def test_a_module_of_ones_own_comes_first_where_it_does_cold(attempt: Try) -> No
 @pytest.mark.parametrize("way", ["warm-1", "cold-1", "warm-3"])
 @pytest.mark.parametrize("python", every_python())
 def test_what_site_packages_starts_is_started(attempt: Try, python: str, way: str) -> None:
-    """A wheel's .pth files, the directories they name, and its sitecustomize take effect before its modules are imported."""
+    """A wheel's .pth files, the directories they name, and its sitecustomize take effect before its modules are imported.
+
+    A virtual environment's start runs the lines of .pth files twice, the last time before ``exit`` is there.
+    """
     files = {
-        "early.pth": "deep\nimport builtins; builtins.lined = True\n",
+        "early.pth": "deep\nimport builtins; builtins.lined = getattr(builtins, 'lined', '') + 'a'\n"
+        "import builtins; builtins.lined += 'b'; builtins.exits = hasattr(builtins, 'exit')\n",
         "deep/inside.py": "",
         "sitecustomize.py": "import builtins; builtins.customized = builtins.lined",
     }
-    code = "import builtins, inside; assert builtins.customized"
+    code = "import builtins, inside; assert (builtins.customized, builtins.exits) == ('abab', False), builtins.lined"
     assert attempt(code, python, way, files).verdict.outcome is Outcome.PASSED
 
 

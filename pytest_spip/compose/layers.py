@@ -23,6 +23,8 @@ LAYOUT = 2
 """Raise it when what a layer holds changes."""
 TREE_LAYOUT = 2
 """The same for what the layer of a tree holds."""
+LENGTH = 20
+"""Letters of a plain layer's name."""
 REMEMBERED = 256
 """Layers and wheels that a worker knows by heart; others it looks up in the cache."""
 _PLACEHOLDER = f"#!{PYTHON_PLACEHOLDER}".encode()
@@ -51,7 +53,7 @@ class Layers:
         known = self._names.get(key, "")
         if not known:
             known = _remember(self._names, key, self._found_or_laid(wheels, key))
-        elif not known.endswith(COMPILED):
+        elif len(known) == LENGTH:  # not compiled yet; any letter may end a plain name
             self._met_again.add(known)
         return known
 

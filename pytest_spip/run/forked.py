@@ -54,7 +54,9 @@ class ForkRunner:
         """
         if self._trial.streams:
             return bool(composed.layer_of)
-        return self._trial.warm and self._server(combo, composed).warm
+        # Variables of Python's change how an interpreter starts, which a server has done already.
+        changed = any(name.startswith("PYTHON") for name, _ in self._sandbox.passed)
+        return self._trial.warm and not changed and self._server(combo, composed).warm
 
     def run(
         self,

@@ -21,7 +21,7 @@ _NO_THREAD = "can't start new thread"
 def import_verdict(ended: Ended, limits: Limits, modules: Sequence[str]) -> tuple[Verdict, str, int]:
     """Return the verdict of an import check, the traceback if there is one, and the child's own peak RSS in bytes."""
     kind, peak_rss, *failure = _fields(ended.result)
-    trace = failure[2] if len(failure) == 3 else ""
+    trace = failure[2] if len(failure) > 2 else ""
     size = int(peak_rss) if peak_rss.isdecimal() and len(peak_rss) < 19 else 0  # a package can write what it likes
     return _verdict(ended, kind, failure, limits, modules), trace, size
 
@@ -30,7 +30,7 @@ def _fields(result: bytes) -> list[str]:
     """Return the child's fields; a result that was cut short, or that something else wrote, counts as none."""
     fields = [harmless(field) for field in result.decode("utf-8", "replace").split("\0")[:-1]]
     kind = fields[0] if fields else ""
-    if {"passed": 2, "warm": 4, "failed": 5}.get(kind) != len(fields):
+    if len(fields) not in {"passed": (2,), "warm": (4,), "failed": (5, 6)}.get(kind, ()):
         return ["", ""]
     return ["passed", fields[1]] if kind == "warm" else fields  # what it has to tell besides is for others
 
@@ -39,7 +39,8 @@ def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, mo
     if bad := ended_badly(ended, limits, Phase.IMPORT):
         return bad
     if kind == "failed":
-        return _failed(failure[0], failure[1], limits)
+        module = failure[3] if len(modules) > 1 and len(failure) > 3 else ""
+        return _failed(module, failure[0], failure[1], limits)
     if kind == "passed" and ended.status == 0:
         return Verdict(Outcome.PASSED, Phase.IMPORT, None, "" if modules else "it installs no public module")
     if kind == "passed":
@@ -65,9 +66,10 @@ def ended_badly(ended: Ended, limits: Limits, phase: Phase) -> Verdict | None:
     return None
 
 
-def _failed(kind: str, message: str, limits: Limits) -> Verdict:
+def _failed(module: str, kind: str, message: str, limits: Limits) -> Verdict:
+    """Return the verdict of a failed import; ``module`` is named where there are several."""
     first = message.strip().partition("\n")[0][:500]
-    detail = f"{kind}: {first}" if first else kind
+    detail = (f"module {module}: " if module else "") + (f"{kind}: {first}" if first else kind)
     if limit := exhausted(kind, first, limits):
         reason, told = limit
         return Verdict(Outcome.KILLED, Phase.IMPORT, reason, f"{detail} ({told})")

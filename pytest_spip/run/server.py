@@ -134,11 +134,11 @@ class ForkServer:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-I", "-B", str(CHILD / "forkserver.py"), str(theirs.fileno()), setup.pycache],
+                [python, str(CHILD / "forkserver.py"), str(theirs.fileno()), setup.pycache],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=dict(setup.environment),
+                env={name: text for name, text in setup.environment.items() if not name.startswith("PYTHON")},
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,

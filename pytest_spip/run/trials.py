@@ -141,7 +141,7 @@ class _Import(_Program):
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         modules = self.modules(combo, environment)
-        return (composed.python, "-I", "-B", "-u", CHECK_IMPORT, RESULT, NONCE, *modules)
+        return (composed.python, "-c", cold_code(modules), CHECK_IMPORT, RESULT, NONCE, *modules)
 
     def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
         kind, *fields = ended.result.split(b"\0")
@@ -152,6 +152,19 @@ class _Import(_Program):
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
         output = "" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace)
         return _measured(combo, ended, verdict, output, peak_rss=peak_rss)
+
+
+HARNESS = (
+    '(lambda own, file: exec(compile(file.read(), "<string>", "exec"), own) or file.close() or own["check"]())'
+    '({}, open(__import__("sys").argv[1], "rb"))'
+)
+"""Loads the harness, and leaves no name of it behind."""
+
+
+def cold_code(modules: Sequence[str]) -> str:
+    """Return the code that imports modules as ``python -c`` does, within the harness; see child/check_import.py."""
+    statements = [f"import {module}" for module in modules] or ["pass"]
+    return "\n ".join([f"with {HARNESS}:", *statements])
 
 
 class _Command(_Program):

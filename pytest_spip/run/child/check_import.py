@@ -1,12 +1,14 @@
 """Runs inside a combination's interpreter, by path: imports modules and tells how that went.
 
-    python -I -B -u check_import.py RESULT NONCE MODULE...
+    python -c CODE check_import.py RESULT NONCE MODULE...
 
+CODE is what ``cold_code`` in trials.py writes: it imports the modules, one a line from the second on, within ``check()`` of
+this file. So a package finds itself in ``python -c "import ..."``, with nothing else in ``__main__`` and no frame below that one.
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
 descriptor NONCE when everything is over, unless that is -1.
     "passed" PEAK_RSS                            all modules were imported
     "warm" PEAK_RSS ...                          the same, by a fork server's child, which has more to tell
-    "failed" PEAK_RSS TYPE MESSAGE TRACEBACK     one was not; the traceback begins below this file
+    "failed" PEAK_RSS TYPE MESSAGE TRACEBACK MODULE     one was not; the traceback begins below the import system
 Message and traceback are cut, so that all fields together stay below what the reader keeps. PEAK_RSS is in bytes.
 Standard library only, syntax of Python 3.7; the fork server loads this file by path, and nothing but what it must import is
 imported before the package is.
@@ -37,8 +39,8 @@ def write(descriptor, nonce, *fields):
 
 
 def of_import_system(frame):
-    """Tell whether a frame is this file's or the import system's. Packages may be called importlib_something."""
-    return frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen importlib")
+    """Tell whether a frame is the import system's. Packages may be called importlib_something."""
+    return frame.f_code.co_filename.startswith("<frozen importlib")
 
 
 def name_of(kind):
@@ -47,10 +49,10 @@ def name_of(kind):
 
 
 def trace_of(error):
-    """Return the traceback's text, without our own frames and those of the import system."""
+    """Return the traceback's text, without the import statement and the import system."""
     import traceback
 
-    trace = error.__traceback__
+    trace = getattr(error.__traceback__, "tb_next", None)
     while trace is not None and of_import_system(trace.tb_frame):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error.with_traceback(trace), trace))
@@ -64,38 +66,74 @@ def attempt(function, argument, otherwise):
         return otherwise
 
 
-def tell_failure(descriptor, nonce, error):
+def tell_failure(descriptor, nonce, error, module):
     """Write what went wrong."""
     name = attempt(name_of, type(error), "BaseException")
     message = attempt(str, error, "(its message cannot be had)")
     text = attempt(trace_of, error, name)
-    write(descriptor, nonce, "failed", peak_rss(), name[:500], message[:16384], text[-65536:])
+    write(descriptor, nonce, "failed", peak_rss(), name[:500], message[:16384], text[-65536:], module)
 
 
-def run(result, nonce, modules, more=None):
-    """Import every module; a module that exits is a module that failed. ``more`` returns fields that a pass bears too."""
-    process = os.getpid()
-    reserve = bytes(
-        4 << 20
-    )  # given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory
-    for module in modules:
-        try:
-            __import__(module)
-        except BaseException as error:
-            del reserve
-            if os.getpid() == process:  # a child that the package forked has no verdict to give
-                tell_failure(result, nonce, error)
+class Check:
+    """What surrounds the imports, as ``with`` has it: no name of ours is in sight meanwhile, and no frame.
+
+    An import that exits is one that failed. ``more`` returns fields that a pass bears too; ``leave`` is how to end, if not as ever.
+    """
+
+    def __init__(self, result, nonce, modules, more=None, leave=None):
+        self.result = result
+        self.nonce = nonce
+        self.modules = modules
+        self.more = more
+        self.leave = leave
+        self.process = os.getpid()
+        # Given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory.
+        self.reserve = bytes(4 << 20)
+
+    def __enter__(self):
+        """Keep what was said before a crash."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True)
+        self.__exit__(Check, None, None)  # older Pythons make room for a function's frame when it is first called
+
+    def __exit__(self, kind, error, trace):
+        """Tell how it went; a child that the package forked has no verdict to give."""
+        if kind is Check:
+            return None
+        self.reserve = None
+        self.tell(error, trace)
+        if self.leave:
+            self.leave()
+        return True
+
+    def tell(self, error, trace):
+        """Write the result."""
+        if os.getpid() != self.process:
             return
-    if os.getpid() == process:
-        kind, told = ("warm", more()) if more else ("passed", ())
-        write(result, nonce, kind, peak_rss(), *told)
+        if error is not None:
+            # Without memory there may be no traceback.
+            module = self.modules[trace.tb_lineno - 2] if trace else ""
+            tell_failure(self.result, self.nonce, error, module)
+        elif self.more:
+            write(self.result, self.nonce, "warm", peak_rss(), *self.more())
+        else:
+            write(self.result, self.nonce, "passed", peak_rss())
 
 
-def main(result, nonce, *modules):
-    """Be the program of a cold check."""
+def check():
+    """Be the program of a cold check: take our own words away, and return what surrounds the imports."""
+    result, nonce, *modules = sys.argv[2:]
+    pretend(modules)
+    return Check(int(result), int(nonce), modules)
+
+
+def pretend(modules):
+    """Have Python tell of the command that a person would have typed."""
+    code = "import " + ", ".join(modules) if modules else "pass"
     sys.argv[:] = ["-c"]
-    run(int(result), int(nonce), modules)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = [sys.executable, "-c", code]
+    if sys.version_info >= (3, 13) and "linecache" in sys.modules:
+        cache = sys.modules["linecache"].cache
+        for key in [key for key, entry in cache.items() if entry[3:] == ("<string>",)] or ["<string>"]:
+            cache[key] = len(code) + 1, None, [code + "\n"], "<string>"

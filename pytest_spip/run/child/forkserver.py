@@ -1,9 +1,10 @@
 """Runs inside an environment's interpreter, by path: forks a child for every combination, warm, or cold for a new program.
 
-    PYTHON -I -B forkserver.py CONTROL PYCACHE
+    PYTHON forkserver.py CONTROL PYCACHE
 
-PYCACHE is a directory to keep the bytecode of the files beside this one in, or empty. CONTROL is a stream socket to the
-worker. Either side sends messages: the number of parts, then each part's length, as big-endian 32 bit numbers, then the
+It is started as a person starts Python, but for variables that change how, for its children show what it is. PYCACHE is a
+directory to keep the bytecode of the files beside this one in, or empty. CONTROL is a stream socket to the worker. Either side
+sends messages: the number of parts, then each part's length, as big-endian 32 bit numbers, then the
 parts. The first part is JSON, what follows it bytes.
 
     worker: {setup}                 see sandbox.py; also "closures", the file that closures.py wrote, or nothing
@@ -37,6 +38,9 @@ Single-threaded, standard library only, syntax of Python 3.7; nothing imports th
 
 import sys
 
+del sys.path[0]  # the directory of this file
+if sys.version_info >= (3, 13):
+    import linecache  # noqa: F401  # so does Python for the code after -c
 BASELINE = frozenset(sys.modules)
 
 import os  # noqa: E402  # whatever is imported from here on goes to the shelf

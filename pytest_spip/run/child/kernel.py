@@ -7,6 +7,8 @@ import ctypes
 import os
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+if hasattr(LIBC, "mallopt"):
+    LIBC.mallopt(-8, 1)  # M_ARENA_MAX: a child that is forked of a thread has memory as one has that was started
 MACHINE = os.uname().machine
 
 CLONE_NEWNS = 0x00020000

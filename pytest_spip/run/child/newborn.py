@@ -13,12 +13,14 @@ BYTECODE = CHECK = SANDBOX = None
 """The modules beside this one, given by who loads it."""
 EXIT, INTERRUPTED = os._exit, signal.getsignal(signal.SIGINT)
 """As they were before any package could replace them."""
+IMPORTER = sys.__spec__.loader
+"""The importer of built-in modules, which is the loader of a ``__main__`` without a file."""
 PROGRAM = os.path.realpath(sys.executable)
 """What to start as this interpreter: a wheel may bring another to where the environment has its own."""
 
 
-def be_child(sandbox, shelf, request, descriptors):
-    """Be one combination's process: close the sandbox around it, then run the check here or in a new program."""
+def be_child(sandbox, request, descriptors):
+    """Be one combination's process: close the sandbox around it, then start a program, or return for the check to be run here."""
     result, output, fault, nonce = descriptors
     try:
         os.setsid()
@@ -44,7 +46,6 @@ def be_child(sandbox, shelf, request, descriptors):
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
         EXIT(70)
     os.close(fault)
-    run_warm(shelf, request, result, nonce)
 
 
 def take_in(text, directory):
@@ -84,28 +85,46 @@ def sources_below(directories):
 
 
 def enter_site(directory):
-    """Do what site.py does with site-packages; most hold nothing that it would run, and then there is little to do."""
-    if directory not in sys.path:
-        sys.path.append(directory)
-    if any(name.endswith(".pth") or name.startswith("sitecustomize") for name in os.listdir(directory)):
-        site.addsitedir(directory)
-        if "sitecustomize" not in sys.modules:
-            site.execsitecustomize()
+    """Do what a start does with site-packages; most hold nothing that it would run, and then there is little to do.
+
+    The library's own function does it, for versions differ: some process a virtual environment's site-packages twice.
+    """
+    if not any(name.endswith(".pth") or name.startswith("sitecustomize") for name in os.listdir(directory)):
+        if directory not in sys.path:
+            sys.path.append(directory)
+        return
+    first, rest = sys.path[:1], sys.path[1:]
+    sys.path[:] = [path for path in rest if path != directory]  # a start puts '' before all when it has done the rest
+    for name in ("quit", "exit", "copyright", "credits", "license", "help"):
+        vars(builtins).pop(name, None)  # .pth files are read before they are there
+    site.main()
+    sys.path[:0] = first
 
 
-def run_warm(shelf, request, result, nonce):
-    """Run the check in an interpreter that looks as if it had just been started."""
-    gc.enable()
+def bare_main():
+    """Return a module like the one that ``python -c`` runs in."""
     main = types.ModuleType("__main__")
+    main.__loader__ = IMPORTER
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
     main.__builtins__ = builtins
+    return main
+
+
+def warm_check(shelf, request, result, nonce, main):
+    """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
+    gc.enable()
     sys.modules["__main__"] = main
+    sys.dont_write_bytecode = False
     os.environ.update(request["environment"])
+    CHECK.pretend(request["modules"])
     enter_site(request["site"])
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(write_through=True)  # what was said before a crash counts
     trace = tuple(request["trace"])
-    CHECK.run(result, nonce, request["modules"], lambda: (sources_below(trace), "\n".join(shelf.missed())))
-    leave()
+
+    def more():
+        return sources_below(trace), "\n".join(shelf.missed())
+
+    return CHECK.Check(result, nonce, request["modules"], more, leave)
 
 
 def leave():

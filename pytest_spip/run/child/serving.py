@@ -3,6 +3,7 @@
 Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7.
 """
 
+import _thread
 import gc
 import json
 import os
@@ -47,18 +48,77 @@ class Channel:
         self.socket.sendall(struct.pack("!%dI" % (len(parts) + 1), len(parts), *map(len, parts)) + b"".join(parts))
 
 
-def fork(channel, sandbox, shelf, request, child):
+def fork(channel, sandbox, request, child):
     """Return the pid of a child of our own."""
     pid = os.fork()
     if pid == 0:
         try:
-            channel.socket.close()
-            for descriptor in child.texts:
-                os.close(descriptor)
-            NEWBORN.be_child(sandbox, shelf, request, child.theirs)
+            begin(channel, sandbox, request, child)
         finally:
             os._exit(70)  # whatever went wrong, the child must not become a second server
     return pid
+
+
+def begin(channel, sandbox, request, child):
+    """Begin to be a child."""
+    channel.socket.close()
+    for descriptor in child.texts:
+        os.close(descriptor)
+    NEWBORN.be_child(sandbox, request, child.theirs)
+
+
+class WarmFork:
+    """A child forked of a thread that has no frame but the statements to run: what is below them in the server is out of sight.
+
+    In the child that thread is the main one. In the server it waits, for its end would be taken for the parent's (prctl(2),
+    PR_SET_PDEATHSIG).
+    """
+
+    def __init__(self, channel, sandbox, shelf, request, child):
+        self.given = channel, sandbox, shelf, request, child
+        self.forked, self.over = _thread.allocate_lock(), _thread.allocate_lock()
+        self.pid = 0
+        self.main = NEWBORN.bare_main()
+
+    def start(self):
+        """Return the child's pid; raises ``OSError`` where there can be none."""
+        self.forked.acquire()
+        self.over.acquire()
+        modules = self.given[3]["modules"]
+        text = "with begin():\n" + "".join(" import %s\n" % name for name in modules) + ("" if modules else " pass\n")
+        vars(self.main)["begin"] = self.fork
+        _thread.start_new_thread(exec, (compile(text, "<string>", "exec"), vars(self.main)))
+        self.forked.acquire()
+        if not self.pid:
+            self.end()
+            raise OSError("no child could be forked")
+        return self.pid
+
+    def fork(self):
+        """Fork; in the child return what surrounds the imports, in the server end the thread when the child has ended."""
+        try:
+            self.pid = os.fork()
+        except OSError:
+            self.pid = 0
+            self.forked.release()
+            raise SystemExit from None
+        if self.pid:
+            self.forked.release()
+            self.over.acquire()
+            raise SystemExit
+        try:
+            del vars(self.main)["begin"]
+            channel, sandbox, shelf, request, child = self.given
+            begin(channel, sandbox, request, child)
+            return NEWBORN.warm_check(shelf, request, child.theirs[0], child.theirs[3], self.main)
+        except BaseException:
+            os._exit(70)
+
+    def end(self):
+        """End the thread: who has several cannot enter namespaces."""
+        self.over.release()
+        while len(os.listdir("/proc/self/task")) > 1:
+            os.sched_yield()
 
 
 def serve(channel, sandbox, shelf, stems, request):
@@ -68,11 +128,15 @@ def serve(channel, sandbox, shelf, stems, request):
     child = WATCHING.Child(request, channel, stems)
     result, output, _, nonce = child.theirs
     pid, warm = stems.bear(request, (result, output, nonce)) if stems else (0, False)
-    if not pid:
-        pid, warm = fork(channel, sandbox, shelf, request, child), not request["command"]
+    forked = None
+    if not pid and not request["command"] and not request["sources"]:
+        forked, warm = WarmFork(channel, sandbox, shelf, request, child), True
+    pid = pid or (forked.start() if forked else fork(channel, sandbox, request, child))
     child.watch(pid)
     status, cpu, seconds = child.end(pid)
     child.close()
+    if forked:
+        forked.end()
     if child.cut == "worker gone":
         raise SystemExit
     told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
@@ -145,6 +209,8 @@ def main(control, baseline):
         channel.send({"error": str(error)})
         return
     os.chdir("/")
+    sys.path.insert(0, "")
+    sys.dont_write_bytecode = True  # what children write is their own
     shelf = SHELF.Shelf(closures, baseline)
     shelf.hide()
     sys.meta_path.insert(0, shelf)

@@ -69,6 +69,8 @@ class Shelf:
         module = self.modules.get(name)
         if module is None or name not in self.closures or sys.path[: len(self.path)] != self.path:
             return None
+        if os.listdir():  # the first entry of sys.path is the working directory, which nothing lies in as a rule
+            return None
         own = getattr(module, "__spec__", None)
         if own is None:
             return None
@@ -92,18 +94,25 @@ class Shelf:
             sys.modules[name] = self.modules[name]
         for name in fresh:  # children may stand before their parents
             set_child(name, self.modules[name])
+        if "threading" in (module.__name__, *fresh):
+            put_thread_right(self.modules["threading"])
         for name in (module.__name__, *fresh):
             for functions in self.at_fork.pop(name, ()):
                 for moment in ("before", "after_in_child"):  # as if the fork came only now
                     functions.get(moment, int)()
                 os.register_at_fork(**functions)
-        if "threading" in (module.__name__, *fresh):
-            put_thread_right(self.modules["threading"])
 
 
 def put_thread_right(threading):
-    """Give the main thread its number: it bears that of the server, who imported the module."""
-    getattr(threading.main_thread(), "_set_native_id", int)()
+    """Give the main thread its numbers: it bears those of the server, who imported the module."""
+    main = threading.main_thread()
+    main._ident = threading.get_ident()
+    threading._active.clear()
+    threading._active[main._ident] = main
+    for name in ("_handle", "_os_thread_handle"):  # from Python 3.13 on
+        if hasattr(main, name):
+            setattr(main, name, threading._make_thread_handle(main._ident))
+    getattr(main, "_set_native_id", int)()
 
 
 def set_child(name, module):

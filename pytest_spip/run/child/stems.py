@@ -136,7 +136,7 @@ class Stems:
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
                 own = {**request, **wanted, "scripts": (), "sources": ()}
-                NEWBORN.be_child(self.sandbox, None, own, (theirs.fileno(), *nowhere))
+                NEWBORN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
             finally:
                 os._exit(70)
         theirs.close()
