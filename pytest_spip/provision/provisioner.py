@@ -54,7 +54,7 @@ __all__ = ["Provisioner"]
 
 FIRST, LARGEST = 16, 256
 """How many remembered combinations get ready together at first, and at most."""
-HARNESS_VERSION = 3
+HARNESS_VERSION = 4
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 
 

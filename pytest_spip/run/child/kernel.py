@@ -52,6 +52,11 @@ def call(function, *arguments):
     return done
 
 
+def address(thing):
+    """Return a pointer to something of ctypes' as any implementation takes it; who calls keeps the thing."""
+    return ctypes.c_void_p(ctypes.addressof(thing))
+
+
 def syscall(number, *arguments):
     """Make a system call by its number; integers are passed in full width."""
     wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
@@ -92,7 +97,7 @@ def seal(path):
     """Make a mount and all below it read-only, without devices and set-user-id programs (mount_setattr(2), Linux 5.12)."""
     wanted = MountAttributes(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, 0, 0)
     size = ctypes.sizeof(wanted)
-    syscall(MOUNT_SETATTR, AT_FDCWD, ctypes.c_char_p(os.fsencode(path)), AT_RECURSIVE, ctypes.byref(wanted), size)
+    syscall(MOUNT_SETATTR, AT_FDCWD, ctypes.c_char_p(os.fsencode(path)), AT_RECURSIVE, address(wanted), size)
 
 
 def pivot_root():
@@ -119,7 +124,7 @@ def drop_bounds():
 
 def drop_capabilities():
     """Give up every capability, for good."""
-    syscall(CAPSET[MACHINE], ctypes.byref(CAPABILITIES), ctypes.byref(NONE_OF_THEM))
+    syscall(CAPSET[MACHINE], address(CAPABILITIES), address(NONE_OF_THEM))
 
 
 def pidfd_open(pid):

@@ -70,6 +70,8 @@ HOME, SOURCES = "/home/user", "/src"
 SCRATCH = (("/tmp", "ram/tmp"), ("/dev/shm", "ram/shm"), (HOME, "ram/home"))
 """Directories that every child has to itself, and where they lie. So is ``SOURCES``, where trees may lie below."""
 INODES_PER_MIB = 256
+O_PATH = getattr(os, "O_PATH", 0o10000000)
+"""PyPy does not name it (open(2))."""
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -251,7 +253,7 @@ class Sandbox:
         for name in ("w", "u", "tmp", "shm", "home", "s", "sw"):
             os.mkdir("ram/" + name, 0o700)
             self.hand_over("ram/" + name)
-        covered = [(path, os.open(path, os.O_PATH)) for path in self.shown_in_scratch()]
+        covered = [(path, os.open(path, O_PATH)) for path in self.shown_in_scratch()]
         for target, source in SCRATCH:
             kernel.mount(source, target, None, kernel.MS_BIND)
         self.lay_sources(wanted["trees"], wanted["cwd"])
@@ -381,7 +383,7 @@ class Sandbox:
             kernel.syscall(kernel.LANDLOCK_RESTRICT_SELF, self.ruleset, 0)
             os.close(self.ruleset)
         if self.filter is not None:
-            kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.byref(self.filter))
+            kernel.prctl(kernel.PR_SET_SECCOMP, 2, kernel.address(self.filter))
 
 
 def limit_to(what, most):
@@ -441,7 +443,7 @@ def landlock_ruleset(kernel, setup):
     rights = RIGHTS[max(known for known in RIGHTS if known <= version)]
     attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPES if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), size, 0)
+    ruleset = kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, kernel.address(attributes), size, 0)
     names = [*CONFIGURATION, "passwd", "group", "hosts", "hostname", *(NETWORK if setup["network"] else ())]
     for path in [*SYSTEM, "/proc", *("/etc/" + name for name in names), *setup["read"]]:
         allow(kernel, ruleset, path, READ)
@@ -455,11 +457,11 @@ def landlock_ruleset(kernel, setup):
 def allow(kernel, ruleset, path, rights):
     """Add a rule for a path and all below it; what is not there needs none."""
     try:
-        descriptor = os.open(path, getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
+        descriptor = os.open(path, O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     if not os.path.isdir(path):
         rights &= FILE_ONLY
     rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor))
-    kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, 1, ctypes.byref(rule), 0)
+    kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, 1, kernel.address(rule), 0)
     os.close(descriptor)

@@ -153,7 +153,12 @@ def learn(shelf, result):
     if kind == b"warm" and len(fields) == 4 and fields[2]:
         shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
         gc.collect()
-        gc.freeze()
+        freeze()
+
+
+def freeze():
+    """Keep collections in children from looking at all that is here, and having it copied; PyPy has no such thing."""
+    getattr(gc, "freeze", int)()
 
 
 def settle(channel, sandbox, wanted):
@@ -217,7 +222,7 @@ def main(control, baseline):
     sys.argv[:] = ["-c"]
     look_around(setup["prefix"])
     gc.disable()
-    gc.freeze()
+    freeze()
     channel.send({"warm": can_fork(closures)})
     stems = STEMS.Stems(sandbox, channel) if sandbox.level >= 3 else None
     while True:

@@ -1,0 +1,66 @@
+"""Interpreters that are said to be supported beside CPython 3.8 and newer: each runs a session, where it is here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeMachine
+from tests.support.distributions import simple_sdist, wheel
+from tests.support.machine import Machine
+from tests.support.rooms import every_python
+
+
+def pypy(_: Path) -> str:
+    """Return PyPy, as Debian has it."""
+    return shutil.which("pypy3") or ""
+
+
+def oldest(_: Path) -> str:
+    """Return CPython 3.7."""
+    return str(every_python().get("3.7", ""))
+
+
+def system(_: Path) -> str:
+    """Return the system's own interpreter."""
+    return "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else ""
+
+
+def of_a_virtual_environment(root: Path) -> str:
+    """Return an interpreter that is a virtual environment's."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
+    return str(root / "venv" / "bin" / "python")
+
+
+@pytest.fixture(scope="module")
+def machine(make_machine: MakeMachine) -> Machine:
+    """Serve a release that works, one that does not, and one that is to be built."""
+    machine = make_machine()
+    text = "import json, logging, os, sys\nassert sys.prefix != sys.base_prefix\nassert sys.argv == ['-c']\n"
+    wheel(machine.files, "demo", "1.0", {"demo.py": text})
+    wheel(machine.files, "demo", "2.0", {"demo.py": "import nowhere\n"})
+    simple_sdist(machine.files, "demo", "3.0", {"demo.py": text})
+    return machine
+
+
+@pytest.mark.parametrize("runner", ["auto", "cold"])
+@pytest.mark.parametrize("find", [pypy, oldest, system, of_a_virtual_environment], ids=lambda find: find.__name__)
+def test_supported(machine: Machine, tmp_path: Path, find: Callable[[Path], str], runner: str) -> None:
+    """Imports pass and fail as they should, and an sdist is built."""
+    python = find(tmp_path)
+    if not python:
+        missing = f"there is no {find.__name__} here"
+        (pytest.fail if os.environ.get("SPIP_MUST_WORK") == "1" else pytest.skip)(missing)
+    done = machine.run("--spip-matrix=demo", f"--spip-runner={runner}", python=python)
+    cells = {name.partition("-")[0]: cell for name, cell in done.cells.items()}
+    assert cells == {
+        "demo[3.0": ("passed", "import", None),
+        "demo[2.0": ("failed", "import", "import-error"),
+        "demo[1.0": ("passed", "import", None),
+    }, done.stdout
