@@ -117,7 +117,7 @@ class World:
 
         pool = provisioner(self.supply, _only(self.plan, ordinals), on_ready)
         pool.start(self.plan.combos[ordinal] for ordinal in ordinals)
-        assert complete.wait(60)
+        assert complete.wait(120)
         pool.stop()
         if cold:
             shutil.rmtree(root)

@@ -12,7 +12,8 @@ from pytest_spip.disk import remove_tree
 from pytest_spip.run.levels import FORCE
 from tests.conftest import MakeMachine
 from tests.support.distributions import installed, project, sdist, suite_metadata, wheel
-from tests.support.machine import LABEL, Done, Machine, eventually
+from tests.support.interpreters import pythons
+from tests.support.machine import LABEL, VERSION, Done, Machine, eventually
 from tests.support.ways import must_work
 
 PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
@@ -321,6 +322,20 @@ def test_resume_without_the_project(machine: Machine) -> None:
     done = machine.run("--spip-resume", project="lost", python="")
     assert done.status == 4
     assert "left the cache" in done.stderr
+
+
+def test_sdist_whichever_pythons_are_planned(machine: Machine) -> None:
+    """The project's sdist is the same whichever Pythons are planned: none of them packs it."""
+    made = write(machine, "packed")
+    packer = machine.root / "packer"
+    backend = (made / "backend.py").read_text()
+    noted = f"    open({str(packer)!r}, 'a').write('%d.%d ' % sys.version_info[:2])\n"
+    head, _, rest = backend.partition("def build_sdist(")
+    first, _, body = rest.partition("\n")
+    (made / "backend.py").write_text(f"{head}def build_sdist({first}\n{noted}{body}")
+    for python in [version for version in pythons() if version != VERSION][-2:]:
+        machine.run(MATRIX, "--spip-project=.", "--collect-only", project="packed", python=python)
+    assert packer.read_text().split() == [VERSION, VERSION]
 
 
 def test_listing(machine: Machine) -> None:

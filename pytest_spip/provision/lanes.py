@@ -2,7 +2,7 @@
 
 A combination begins in the quick lane. Where it turns out to need a build it is put aside under that build's key; the build
 lane takes one combination for each key, and when that is done all others of the key come back to the quick lane, where they
-find the wheel. Of the build lane one thread takes small builds alone, so that long ones never hold up short ones.
+find the wheel. Of the build lane's threads half take small builds alone, so that long ones never hold up short ones.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Provisioner:
         for _ in range(min(self._threads, len(waiting))):
             self._pool.submit(self._work)
         for number in range(min(self._builders, len(waiting))):
-            self._pool.submit(self._build, small=number == 1)
+            self._pool.submit(self._build, small=number >= self._builders // 2)
 
     @property
     def builds(self) -> Builds:
