@@ -13,12 +13,14 @@ from typing import Any
 from pytest_spip.common.instants import parse_instant
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
+__all__ = ["CONSTRAINT", "OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
 
 SLOT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a slot may be called: its name becomes that of a variable, in capitals."""
 
 
+CONSTRAINT = "-c "
+"""Begins a further requirement that only limits what others require, as in a file of constraints."""
 SHORT, LONG = 60.0, 600.0
 """Seconds that an import may take, and any other check, unless the user says otherwise."""
 
@@ -85,8 +87,8 @@ OPTIONS = (
         "command", "text", "CMD", "what the check 'command' runs; of the check 'suite' further arguments for its pytest"
     ),
     Option("project", "text", "DIR", "run this project's test suite beside every release of the matrix"),
-    Option("with", "texts", "REQ", "a further requirement of every environment (repeatable)"),
-    Option("extras", "texts", "NAME", "extras that a suite needs (default: those of test, tests, testing, dev)"),
+    Option("with", "texts", "REQ", "a further requirement of every environment, or @FILE with such (repeatable)"),
+    Option("extras", "texts", "NAME", "extras that a suite needs (default: test, tests or testing; else dev)"),
     Option("groups", "texts", "NAME", "dependency groups that a suite needs (default: those of the same names)"),
     Option("timeout", "text", "S", "seconds for one combination (default: 60, and 600 for suites and commands)"),
     Option("memory", "text", "SIZE", "memory for one combination, such as 512MiB (default: 2GiB)"),
@@ -194,6 +196,7 @@ def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
     """
     given = {field_of(name): value for name, value in values.items() if value not in (None, "", [], ())}
     given["matrix"] = tuple(line for text in given.get("matrix", ()) for line in _requirements(text, base))
+    given |= _from_files(given.get("with_", ()), base)
     for name, convert in _CONVERSIONS.items():
         if name in given:
             given[name] = convert(given[name])
@@ -240,12 +243,46 @@ def _project(path: Path) -> Path:
     return path.resolve()
 
 
+def _from_files(texts: Sequence[str], base: Path) -> dict[str, Any]:
+    """Return further requirements, with those of files in place of ``@FILE``; nothing where no file is named."""
+    if not any(text.startswith("@") for text in texts):
+        return {}
+    from pytest_spip.common.requirement_files import BadRequirements, read_requirements  # few need it
+
+    found: list[str] = []
+    constraints: list[str] = []
+    for text in texts:
+        if not text.startswith("@"):
+            found.append(text)
+            continue
+        try:
+            read = read_requirements(base / text[1:])
+        except BadRequirements as error:
+            raise UsageProblem("--spip-with", str(error), "name a requirements file that can be read") from error
+        if read.places:
+            fix = "leave the line out, and set UV_INDEX or UV_FIND_LINKS"
+            raise UsageProblem(
+                "--spip-with", f"{text[1:]} says where packages come from ({_bare(read.places[0])})", fix
+            )
+        if read.other:
+            fix = "write requirements by name, as an index lists them"
+            raise UsageProblem("--spip-with", f"{text[1:]}: {_bare(read.other[0])!r} names no project of an index", fix)
+        found += read.requirements
+        constraints += read.constraints
+    return {"with_": [*found, *(f"{CONSTRAINT}{text}" for text in constraints)]}
+
+
+def _bare(text: str) -> str:
+    """Return a line without credentials."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def _beside(texts: Sequence[str]) -> tuple[str, ...]:
     from packaging.requirements import InvalidRequirement, Requirement  # not where nobody asks for a matrix
 
     for text in texts:
         try:
-            url = Requirement(text).url
+            url = Requirement(text.removeprefix(CONSTRAINT)).url
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0]
             raise UsageProblem(

@@ -25,12 +25,13 @@ from pytest_spip.model import (
     Release,
     Verdict,
 )
-from pytest_spip.options import Settings
+from pytest_spip.options import CONSTRAINT, Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, probe, select
 from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
+from pytest_spip.provision.declared import requirement_files
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project
 from pytest_spip.provision.uv import Uv, find_uv
@@ -47,6 +48,11 @@ class Planner:
     def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
         self.indexes = user_indexes(environ, rootdir)
         user = self.indexes.settings
+        if limits := [text.removeprefix(CONSTRAINT) for text in settings.with_ if text.startswith(CONSTRAINT)]:
+            limits = [*user.constraints, *limits]
+            self.indexes = dataclasses.replace(
+                self.indexes, settings=dataclasses.replace(user, constraints=tuple(limits))
+            )
         self.settings = settings = dataclasses.replace(
             settings,
             exclude_newer=settings.exclude_newer or ("" if date else user.exclude_newer),
@@ -66,7 +72,7 @@ class Planner:
         root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
         self.cache = open_cache(rootdir / root)
         self.web = Web([*self.indexes.urls, *self.indexes.find_links])
-        self.wanted = Wanted(settings.check == "suite", settings.with_, settings.extras, settings.groups)
+        self.wanted = Wanted(settings.check == "suite", _required(settings), settings.extras, settings.groups)
         self.project: Project | None = None
         self._notes: list[str] = list(user.lines)
 
@@ -112,6 +118,8 @@ class Planner:
             varied=varied,
             environ=self._environ,
         )
+        if self.wanted.suite:
+            self._notes.append(f"test requirements: {', '.join(project.needs.found) or self._undeclared()}")
         if project.companions:
             names = ", ".join(sorted({one.name for one in project.companions}))
             self._notes.append(f"taken from this machine, as [tool.uv.sources] says: {names}")
@@ -120,11 +128,16 @@ class Planner:
             raise UsageProblem("--spip-project", what, "leave it out, and use --spip-check=suite")
         return project
 
+    def _undeclared(self) -> str:
+        files = requirement_files(Path(self.settings.project))
+        options = [f"--spip-with=@{name}" for name in files] or ["--spip-with", "--spip-extras", "--spip-groups"]
+        return f"none are declared; add {' or '.join(options)}"
+
     @property
     def beside(self) -> tuple[str, ...]:
         """What a person installs beside the releases, the user's project with its tests' requirements among it."""
         if self.project is None:
-            return self.settings.with_
+            return _required(self.settings)
         needs = self.project.needs
         extras = f"[{','.join(needs.extras)}]" if needs.extras else ""
         return (f"{self.settings.project}{extras}", *needs.requirements, *self.wanted.always(""))
@@ -191,6 +204,11 @@ class Planner:
         """Return the releases that there were at the date that the user named, if any: for the project, or for all."""
         date = self.indexes.settings.date_of(canonicalize_name(project), self.date)
         return as_of(releases, datetime.datetime.fromisoformat(date)) if date else releases
+
+
+def _required(settings: Settings) -> tuple[str, ...]:
+    """Return the further requirements of every environment."""
+    return tuple(text for text in settings.with_ if not text.startswith(CONSTRAINT))
 
 
 def _first_clause(error: SpipError) -> str:

@@ -38,7 +38,6 @@ OF_POETRY = (
     'toml[x]<0.11,>=0.10; sys_platform == "linux" and python_version >= "3.9"',
     'six<2.0,>=1.0; python_version < "3.12"',
     'six>=1.16; python_version >= "3.12"',
-    "black",
 )
 METADATA = suite_metadata("demo", "1.0", extras=["Dev", "docs", "testing"])
 
@@ -47,7 +46,7 @@ METADATA = suite_metadata("demo", "1.0", extras=["Dev", "docs", "testing"])
     ("metadata", "pyproject", "wanted", "needs"),
     [
         pytest.param("", "", Wanted(), Needs(), id="nothing"),
-        pytest.param(METADATA, "", Wanted(), Needs(("testing", "dev")), id="usual-extras"),
+        pytest.param(METADATA, "", Wanted(), Needs(("testing",)), id="usual-extras"),
         pytest.param("", GROUPS, Wanted(), Needs((), ("pytest-timeout", "toml>=0.10")), id="usual-groups"),
         pytest.param(METADATA, GROUPS, Wanted(extras=("DOCS",), groups=()), Needs(("docs",)), id="extras-by-name"),
         pytest.param(METADATA, GROUPS, Wanted(extras=(), groups=("docs",)), Needs((), ("sphinx",)), id="group-by-name"),

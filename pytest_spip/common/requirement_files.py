@@ -17,6 +17,9 @@ _OF_ONE = re.compile(r"\s+--(?:hash|config-settings?|global-option)[\s=].*$")
 """Options of a single requirement: hashes are what an index promises anyway."""
 
 
+_PLACE = re.compile(r"(-i\b|-f\b|--(?:index-url|extra-index-url|find-links|no-index|pypi-url))")
+
+
 class BadRequirements(ValueError):
     """A file that cannot be read, or a line of it that cannot be used: the message names both in a clause."""
 
@@ -28,6 +31,11 @@ class RequirementsFile:
     requirements: list[str] = dataclasses.field(default_factory=list)
     constraints: list[str] = dataclasses.field(default_factory=list)
     other: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def places(self) -> list[str]:
+        """Lines that say where packages come from: without these, what the file requires may be a stranger's."""
+        return [line for line in self.other if _PLACE.match(line)]
 
 
 def read_requirements(path: Path, environ: Mapping[str, str] = os.environ) -> RequirementsFile:

@@ -76,7 +76,7 @@ class Builder:
         environ: Mapping[str, str] = os.environ,
         limits: Limits = LIMITS,
     ) -> None:
-        self._cache = cache
+        self._cache = self.cache = cache
         self._web = web
         self._uv = uv
         self._confine = confine

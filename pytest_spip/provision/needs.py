@@ -12,15 +12,21 @@ from packaging.dependency_groups import DependencyGroupResolver
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytest_spip.provision.declared import Declared
 from pytest_spip.provision.poetry import poetry_groups
 
 __all__ = ["Lacking", "Needs", "Offer", "Wanted", "direct_requirements", "pinned"]
 
-USUAL = ("test", "tests", "testing", "dev")
-"""Names of the extras and dependency groups that hold what tests need, where the user names none."""
+USUAL = ("test", "tests", "testing")
+"""Names of the extras and dependency groups that hold what tests need, where the user names none: the first that there is."""
+LAST = "dev"
+"""The name that counts where there is nothing narrower: it holds linters and the like, too."""
 PYTEST = ("pytest",)
 BOUNDED_PYTEST = ('pytest>=7.4; python_version < "3.12"', 'pytest>=8.2; python_version >= "3.12"')
 """What is asked for where low versions are preferred: nobody means the first pytest that there was."""
+
+
+NOTHING = Declared()
 
 
 class Lacking(ValueError):
@@ -52,10 +58,11 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Needs:
-    """What tests need: extras of their project, and the requirements of its dependency groups."""
+    """What tests need: extras of their project, and further requirements; ``found`` says in words where these stand."""
 
     extras: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    found: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 class Offer:
@@ -72,17 +79,21 @@ class Offer:
             names = {canonicalize_name(name) for name in tables}
             poetrys = poetry_groups(known).items()
             tables |= {name: texts for name, texts in poetrys if canonicalize_name(name) not in names}
+            for more in _groups_of_tools(known):
+                names = {canonicalize_name(name) for name in tables}
+                tables |= {name: texts for name, texts in more.items() if canonicalize_name(name) not in names}
             self._groups = DependencyGroupResolver(tables)
             self.groups = tuple(canonicalize_name(name) for name in tables)
         except (ValueError, TypeError, AttributeError, ExceptionGroup) as error:
             raise Lacking(f"pyproject.toml: {_first_words(error)}") from error
 
-    def strictly(self, wanted: Wanted) -> Needs:
-        """Return what a suite needs; raises ``Lacking`` for any name that is not offered."""
+    def strictly(self, wanted: Wanted, declared: Declared = NOTHING) -> Needs:
+        """Return what a suite needs, with what is ``declared`` elsewhere; raises ``Lacking`` for any name that is not offered."""
         for option, kind, asked, offered in self._asked(wanted):
             if absent := [name for name in asked if name not in offered]:
                 raise Lacking(f"there is no {kind} {_listed(absent)}; there {_are(offered)}", option)
-        return self._needs(wanted)
+        by_user = wanted.extras is not None or wanted.groups is not None
+        return self._needs(wanted, NOTHING if by_user else declared)
 
     def leniently(self, wanted: Wanted) -> Needs:
         """Return what a suite needs, of one release among many: names come and go, and one of those asked for is enough.
@@ -94,18 +105,20 @@ class Offer:
         if asked and not any(set(names) & set(offered) for _, _, names, offered in rows):
             told = " and ".join(f"{kind}s {_are(offered)}" for _, kind, _, offered in rows)
             raise Lacking(f"there is neither extra nor group {_listed(asked)}: {told}")
-        return self._needs(wanted)
+        return self._needs(wanted, NOTHING)
 
     def _asked(self, wanted: Wanted) -> Iterator[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
         """Yield option, kind, what was asked for, and what is offered, of extras and of groups."""
         yield "--spip-extras", "extra", _normal(wanted.extras or ()), self.extras
         yield "--spip-groups", "group", _normal(wanted.groups or ()), self.groups
 
-    def _needs(self, wanted: Wanted) -> Needs:
-        extras = _present(wanted.extras, self.extras)
-        groups = _present(wanted.groups, self.groups)
+    def _needs(self, wanted: Wanted, declared: Declared) -> Needs:
+        extras = _chosen(wanted.extras, declared.extras, self.extras)
+        groups = _chosen(wanted.groups, declared.groups, self.groups)
         requirements = dict.fromkeys(text for group in groups for text in self._requirements(group))
-        return Needs(extras, tuple(requirements))
+        requirements |= dict.fromkeys(declared.requirements)
+        found = [f"extra {name}" for name in extras] + [f"group {name}" for name in groups]
+        return Needs(extras, tuple(requirements), (*found, *([declared.text] if declared else [])))
 
     def _requirements(self, group: str) -> Iterator[str]:
         try:
@@ -164,8 +177,22 @@ def _applies(requirement: Requirement, extras: Collection[str], markers: Mapping
     return marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in ("", *extras))
 
 
-def _present(asked: Sequence[str] | None, offered: Collection[str]) -> tuple[str, ...]:
-    return tuple(name for name in (USUAL if asked is None else _normal(asked)) if name in offered)
+def _chosen(by_user: Sequence[str] | None, named: Sequence[str], offered: Collection[str]) -> tuple[str, ...]:
+    """Return the extras, or groups, that count: the user's; else the narrowest that there are, and those ``named`` elsewhere."""
+    if by_user is not None:
+        return tuple(name for name in _normal(by_user) if name in offered)
+    usual = [name for name in USUAL if name in offered][:1]
+    usual += [name for name in _normal(named) if name in offered]
+    last = [LAST] if not usual and LAST in offered else []
+    return tuple(dict.fromkeys((*usual, *last)))
+
+
+def _groups_of_tools(pyproject: Mapping[str, Any]) -> Iterator[dict[str, list[Any]]]:
+    """Yield the dependency groups that PDM and uv knew before there were any for everybody."""
+    tool = pyproject.get("tool", {})
+    yield {**tool.get("pdm", {}).get("dev-dependencies", {})}
+    dev = tool.get("uv", {}).get("dev-dependencies")
+    yield {LAST: dev} if dev else {}
 
 
 def _normal(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import DistFile, Interpreter, digest
 from pytest_spip.provision.checkout import DEBRIS
+from pytest_spip.provision.declared import Declared, declared
 from pytest_spip.provision.local import LocalSource, build_requires, local_sources, refuse_references
 from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, fields
 from pytest_spip.provision.sdists import content_of, top_files
@@ -99,7 +100,7 @@ def open_project(
     neighbours = _Neighbours(interpreter, interpreters or [interpreter], cache, uv, varied, environ)
     name, file, metadata, pyproject = neighbours.packed(directory)
     try:
-        needs = Offer(metadata, pyproject).strictly(wanted)
+        needs = Offer(metadata, pyproject).strictly(wanted, _declared(directory, neighbours.varied))
     except Lacking as lacking:
         mend = "name those that are there" if lacking.option else "mend it"
         raise UsageProblem(lacking.option or OPTION, lacking.what, mend) from lacking
@@ -125,7 +126,8 @@ class _Neighbours:
         self._cache = cache
         self._uv = uv
         self._environ = environ
-        self._known = {canonicalize_name(name) for name in varied}
+        self.varied = frozenset(canonicalize_name(name) for name in varied)
+        self._known = set(self.varied)
         self.found: dict[tuple[str, str], Companion] = {}
 
     def packed(self, directory: Path) -> tuple[str, DistFile, str, str]:
@@ -182,6 +184,18 @@ class _Neighbours:
         place = self._cache.builds / "projects" / sha256[:40] / source.place.name
         self._cache.file(place, lambda aside: share_file(str(source.place), str(aside)))
         return str(name), _file(place, kind, str(version))
+
+
+def _declared(directory: Path, varied: Collection[str]) -> Declared:
+    """Return what a project declares for its tests elsewhere than in extras and groups; no pins of what the run varies."""
+    found = declared(directory)
+    parsed = [(text, Requirement(text)) for text in found.requirements]
+    pins = [
+        text for text, one in parsed if canonicalize_name(one.name) in varied and str(one.specifier).startswith("==")
+    ]
+    found.requirements = [text for text in found.requirements if text not in pins]
+    found.left_out += pins
+    return found
 
 
 def _file(path: Path, kind: str, version: str, requires_python: str = "") -> DistFile:

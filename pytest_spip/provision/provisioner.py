@@ -45,6 +45,7 @@ from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.recipes import Recipe, Recipes
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
+from pytest_spip.provision.standin import STAND_IN
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
@@ -277,13 +278,13 @@ class Provisioner:
             lock = self._lock(job, recipe, interpreter)
             job.resolved(lock)
             self._keep(combo, str(lock.path))
-            chosen = selected(lock.text, interpreter)
+            chosen = [item for item in selected(lock.text, interpreter) if item.name != STAND_IN]
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
         own = {package for package, _ in combo.releases}
         for wheel in wheels:
             if wheel.name in own:
                 refuse_python(metadata_of(wheel), interpreter, _blamed(combo, wheel.name, wheel.version))
-        warnings = tuple(absent_extras(recipe.requirements, wheels))
+        warnings = tuple(absent_extras(recipe.asked, wheels))
         it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels), warnings)
         self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
@@ -291,7 +292,7 @@ class Provisioner:
     def _lock(self, job: Job, recipe: Recipe, interpreter: Interpreter) -> Lock:
         """Resolve; what cannot be resolved for want of a Python that its own release admits fails for that."""
         try:
-            return self._locker.lock(recipe.requirements, interpreter, recipe.own, job.combo.resolution)
+            return self._locker.lock(recipe.asked, interpreter, recipe.own, job.combo.resolution)
         except Failure:
             for release in self._chosen(job.combo):
                 file = best_wheel(self._files(release, interpreter), interpreter)

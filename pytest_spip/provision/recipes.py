@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_re
 from pytest_spip.provision.project import Companion, Project
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
+from pytest_spip.provision.standin import STAND_IN, StandIns
 from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv import Failure
 from pytest_spip.web import file_url_to_path
@@ -33,11 +35,18 @@ from pytest_spip.web import file_url_to_path
 __all__ = ["Recipe", "Recipes"]
 
 
+_ABSENT = re.compile(
+    r"No such file or directory: b?['\"]([^'\"]+)|['\"]([^'\"]+)['\"]:? (?:doesn't|does not) exist|cannot find ['\"]?([\w./-]+)"
+)
+"""How builds speak of files that are not there."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
     """What goes into one environment: requirements, that of the release first, and wheels that were built of what they name.
 
-    ``subject`` is the project whose tests lie in ``source``, if there is any; ``extras`` are those it is installed with.
+    ``tests`` are requirements of the tests, and of the user's. ``subject`` is the project whose tests lie in ``source``, if
+    there is any; ``extras`` are those of a release that its tests do not need.
     """
 
     requirements: tuple[str, ...]
@@ -46,6 +55,12 @@ class Recipe:
     extras: tuple[str, ...] = ()
     source: Source | None = None
     local: tuple[Companion | Project, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All requirements."""
+        return (*self.requirements, *self.tests)
 
 
 class Recipes:
@@ -56,6 +71,7 @@ class Recipes:
         self._project = project
         self._builder = builder
         self._trees = trees
+        self._stand_ins = StandIns(builder.cache)
 
     @property
     def circumstances(self) -> str:
@@ -80,18 +96,26 @@ class Recipes:
             needs, source = self._suite(release)
             extras = tuple(sorted({*combo.extras, *needs.extras}))
             own = pinned(combo.package, extras, combo.version, exact=combo.package in combo.exact)
-            asked = (own, *combo.requirements[1:], *needs.requirements, *always)
-            return Recipe(asked, wheels, combo.package, extras, source)
-        return Recipe((*combo.requirements, *always), wheels, combo.package, combo.extras)
+            tests = (*needs.requirements, *always)
+            asked = (own, *combo.requirements[1:])
+            return Recipe(asked, wheels, combo.package, combo.extras, source, tests=tests)
+        return Recipe(combo.requirements, wheels, combo.package, combo.extras, tests=always)
 
     def lowered(
         self, recipe: Recipe, interpreter: Interpreter, subjects: Sequence[tuple[StoredWheel, Sequence[str]]]
     ) -> Recipe:
-        """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that."""
+        """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that.
+
+        What the tests require must not be lowered, so it is required by a wheel of ours, which is not installed.
+        """
         direct: dict[str, None] = {}
         for wheel, extras in subjects:
             direct |= dict.fromkeys(direct_requirements(metadata_of(wheel), extras, dict(interpreter.markers)))
-        return dataclasses.replace(recipe, requirements=(*recipe.requirements, *direct))
+        requirements = (*recipe.requirements, *direct)
+        if not recipe.tests:
+            return dataclasses.replace(recipe, requirements=requirements)
+        own = (self._stand_ins.wheel(recipe.tests), *recipe.own)
+        return dataclasses.replace(recipe, requirements=(*requirements, STAND_IN), own=own, tests=())
 
     def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:
         """Return the tree that a suite sees, and the words by which pytest finds it where it is installed.
@@ -126,10 +150,11 @@ class Recipes:
         built = self._local(project.name, project.sdist, interpreter)
         needs = project.needs
         named = pinned(project.name, needs.extras, project.version)
-        asked = (*combo.requirements, named, *needs.requirements, *always)
+        asked = (*combo.requirements, named)
+        tests = (*needs.requirements, *always)
         source = Source(project.source, project.place)
         own = (*wheels, *companions, built)
-        return Recipe(asked, own, project.name, needs.extras, source, (*beside, project))
+        return Recipe(asked, own, project.name, (), source, (*beside, project), tests)
 
     def _local(self, name: str, file: DistFile, interpreter: Interpreter) -> BuiltWheel:
         """Return the wheel of a project of this machine."""
@@ -138,8 +163,22 @@ class Recipes:
         try:
             return self._builder.wheel(name, file, interpreter)
         except Failure as failure:
-            told = dataclasses.replace(failure.verdict, detail=f"{name}: {failure.verdict.detail}")
+            detail = f"{name}: {failure.verdict.detail}{self._lacking(name, failure)}"
+            told = dataclasses.replace(failure.verdict, detail=detail)
             raise Failure(told, failure.output, fresh=failure.fresh) from failure
+
+    def _lacking(self, name: str, failure: Failure) -> str:
+        """Return what to say of a file that a build of the project missed: the checkout has it, and the sdist does not."""
+        if not self._project or name != self._project.name:
+            return ""
+        source = Source(self._project.source, self._project.place)
+        for groups in _ABSENT.findall(f"{failure.verdict.detail}\n{failure.output}"):
+            parts = Path("".join(groups)).parts
+            for start in range(len(parts)):
+                path = Path(*parts[start:])
+                if not path.is_absolute() and (source.tree / source.below / path).is_file():
+                    return f" ({path} is in the checkout and not in the sdist: add 'include {path}' to MANIFEST.in)"
+        return ""
 
     def _suite(self, release: Release) -> tuple[Needs, Source]:
         """Return what a release's tests need, and its sdist unpacked."""

@@ -27,6 +27,9 @@ REFUSED: Mapping[int, str] = {
     4: "pytest refused its arguments or its configuration",
 }
 NETWORK_HINT = "there is no network in the sandbox; --spip-network opens it"
+_MISSING = re.compile(r"No module named '?(\w+)'?(?![\w.])")
+"""A module at the top: of one below, its package is there."""
+MISSING_HINT = "if the tests need {}: --spip-with, --spip-extras or --spip-groups add it"
 _OFFLINE = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|nodename nor servname"
     r"|getaddrinfo failed|No address associated with hostname|Failed to resolve"
@@ -117,7 +120,10 @@ def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Ver
         before = f"; {failed} of {len(told.tests)} tests failed before" if failed else ""
         return Verdict(bad.outcome, bad.phase, bad.reason, f"{bad.detail}{where}{before}")
     if told.problem:
-        return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, told.problem.strip().splitlines()[-1])
+        detail = told.problem.strip().splitlines()[-1]
+        missing = _MISSING.search(detail)
+        hint = f" ({MISSING_HINT.format(missing[1])})" if missing else ""
+        return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{hint}")
     if told.status is None or not ended.proven:
         where = told.running or "the suite"
         detail = f"exit status {ended.status} in the middle of {where}"
@@ -148,10 +154,14 @@ def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *,
 
 
 def _hint(bad: Sequence[Test], *, network: bool) -> str:
-    """Return what to say of the first test that met no network; it is named where it is not the first that failed."""
+    """Return what to say of the first test that met no network, else of a module that is not installed.
+
+    The test that met no network is named where it is not the first that failed.
+    """
     offline = next((test for test in bad if not network and _OFFLINE.search(test.detail)), None)
     if offline is None:
-        return ""
+        missing = next((found for test in bad if (found := _MISSING.search(test.detail))), None)
+        return f" ({MISSING_HINT.format(missing[1])})" if missing else ""
     if offline is bad[0]:
         return f" ({NETWORK_HINT})"
     return f" ({offline.id[:1000]} met no network: {NETWORK_HINT})"

@@ -1,0 +1,51 @@
+"""A wheel that stands in for requirements: what it requires is not direct, so ``lowest-direct`` does not lower it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_spip.disk import Cache
+from pytest_spip.model import digest
+from pytest_spip.provision.resolver import BuiltWheel
+
+__all__ = ["STAND_IN", "StandIns"]
+
+STAND_IN = "pytest-spip-test-requirements"
+"""The wheel's project, which no environment holds: it is only resolved with."""
+_INFO = "pytest_spip_test_requirements-0.dist-info"
+_FILE = "pytest_spip_test_requirements-0-py3-none-any.whl"
+
+
+class StandIns:
+    """The cache's stand-ins, one for equal requirements."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def wheel(self, requirements: Sequence[str]) -> BuiltWheel:
+        """Return the wheel that requires these."""
+        place = self._cache.builds / "stand-ins" / digest(requirements)[:40] / _FILE
+        self._cache.file(place, lambda aside: _write(aside, requirements))
+        return BuiltWheel(place, hashlib.sha256(place.read_bytes()).hexdigest(), "", fresh=False)
+
+
+def _write(path: Path, requirements: Sequence[str]) -> None:
+    lines = ["Metadata-Version: 2.1", f"Name: {STAND_IN}", "Version: 0"]
+    lines += [f"Requires-Dist: {text}" for text in requirements]
+    files = {
+        "METADATA": "\n".join([*lines, ""]),
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: pytest-spip\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files["RECORD"] = "".join(f"{_INFO}/{name},{_hash(text)},{len(text.encode())}\n" for name, text in files.items())
+    files["RECORD"] += f"{_INFO}/RECORD,,\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(f"{_INFO}/{name}", (1980, 1, 1, 0, 0, 0)), text)
+
+
+def _hash(text: str) -> str:
+    return f"sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')}"
