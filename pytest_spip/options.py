@@ -237,7 +237,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _project(path: Path) -> Path:
-    if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
+    if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py", "requirements.txt")):
         what = "holds neither pyproject.toml nor setup.py" if path.is_dir() else "is no directory"
         raise UsageProblem("--spip-project", f"{path} {what}", "name the directory of a Python project")
     return path.resolve()

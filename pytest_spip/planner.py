@@ -118,6 +118,10 @@ class Planner:
             varied=varied,
             environ=self._environ,
         )
+        if project.is_application:
+            self._notes.append(
+                f"{project.name} is an application: its suite runs from its checkout, with what it depends on"
+            )
         if self.wanted.suite:
             self._notes.append(f"test requirements: {', '.join(project.needs.found) or self._undeclared()}")
         if project.companions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["poetry_groups"]
+__all__ = ["poetry_groups", "poetry_requirements"]
 
 
 def poetry_groups(pyproject: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -18,6 +18,12 @@ def poetry_groups(pyproject: Mapping[str, Any]) -> dict[str, list[str]]:
     if "dev-dependencies" in table:
         groups.setdefault("dev", table["dev-dependencies"])
     return {name: list(_requirements(name, wanted)) for name, wanted in groups.items()}
+
+
+def poetry_requirements(pyproject: Mapping[str, Any]) -> list[str]:
+    """Return the requirements of ``tool.poetry.dependencies``, Python's version aside."""
+    wanted = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
+    return list(_requirements("main", {name: told for name, told in wanted.items() if name != "python"}))
 
 
 def _requirements(group: str, wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -16,11 +16,13 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 from pytest_spip.disk import Cache, share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import DistFile, Interpreter, digest
+from pytest_spip.provision.application import application_metadata, is_application, python_path
 from pytest_spip.provision.checkout import DEBRIS
 from pytest_spip.provision.declared import Declared, declared
 from pytest_spip.provision.local import LocalSource, build_requires, local_sources, refuse_references
 from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, fields
 from pytest_spip.provision.sdists import content_of, top_files
+from pytest_spip.provision.standin import StandIns
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import file_url_to_path
@@ -53,12 +55,18 @@ class Project:
     source: Path
     place: str
     companions: tuple[Companion, ...] = ()
+    paths: str = ""
+
+    @property
+    def is_application(self) -> bool:
+        """Whether it runs from its checkout alone: its file has only requirements, and ``paths`` find its modules."""
+        return self.sdist.kind == "wheel"
 
     @property
     def identity(self) -> str:
         """Equal for equal files: of the sdist, and of the tree."""
         beside = [(one.name, one.file.sha256, one.marker) for one in self.companions]
-        return digest(self.name, self.version, self.sdist.sha256, self.source.name, self.place, beside)[:40]
+        return digest(self.name, self.version, self.sdist.sha256, self.source.name, self.place, beside, self.paths)[:40]
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON carries; :meth:`from_plain` is the way back."""
@@ -75,7 +83,7 @@ class Project:
         if gone := [path for path in (source, *files) if not path.exists()]:
             raise FileNotFoundError(errno.ENOENT, "it is no longer in the cache", str(gone[0]))
         needs = Needs(**{name: tuple(values) for name, values in plain["needs"].items()})
-        return cls(plain["name"], plain["version"], sdist, needs, source, plain["place"], beside)
+        return cls(plain["name"], plain["version"], sdist, needs, source, plain["place"], beside, plain["paths"])
 
 
 def open_project(
@@ -98,7 +106,7 @@ def open_project(
     also what uv meets for reasons of the network.
     """
     neighbours = _Neighbours(interpreter, interpreters or [interpreter], cache, uv, varied, environ)
-    name, file, metadata, pyproject = neighbours.packed(directory)
+    name, file, metadata, pyproject = _opened(directory, neighbours, cache)
     try:
         needs = Offer(metadata, pyproject).strictly(wanted, _declared(directory, neighbours.varied))
     except Lacking as lacking:
@@ -106,7 +114,25 @@ def open_project(
         raise UsageProblem(lacking.option or OPTION, lacking.what, mend) from lacking
     neighbours.add(directory, name, metadata, needs.extras, needs.requirements)
     source, place = Trees(cache).snapshot(directory)
-    return Project(name, file.version, file, needs, source, place, tuple(neighbours.found.values()))
+    paths = python_path(directory) if file.kind == "wheel" else ""
+    return Project(name, file.version, file, needs, source, place, tuple(neighbours.found.values()), paths)
+
+
+def _opened(directory: Path, neighbours: _Neighbours, cache: Cache) -> tuple[str, DistFile, str, str]:
+    """Return what a project packs, or what an application depends on: who does not say which it is, is packed if that works."""
+    unpackaged = is_application(directory)
+    if not unpackaged:
+        try:
+            return neighbours.packed(directory)
+        except UsageProblem:
+            if unpackaged is False:
+                raise
+    metadata = application_metadata(directory)
+    name = canonicalize_name(_only(fields(metadata, "Name"), "Name"))
+    place, _ = StandIns(cache).file(name, metadata)
+    pyproject = directory / "pyproject.toml"
+    file = _file(place, "wheel", "0", "".join(fields(metadata, "Requires-Python")[:1]))
+    return name, file, metadata, pyproject.read_text("utf-8") if pyproject.is_file() else ""
 
 
 class _Neighbours:

@@ -45,7 +45,6 @@ from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.recipes import Recipe, Recipes
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
-from pytest_spip.provision.standin import STAND_IN
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
@@ -278,7 +277,7 @@ class Provisioner:
             lock = self._lock(job, recipe, interpreter)
             job.resolved(lock)
             self._keep(combo, str(lock.path))
-            chosen = [item for item in selected(lock.text, interpreter) if item.name != STAND_IN]
+            chosen = [item for item in selected(lock.text, interpreter) if item.name not in self._recipes.hidden]
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
         own = {package for package, _ in combo.releases}
         for wheel in wheels:

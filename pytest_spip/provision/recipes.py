@@ -79,6 +79,11 @@ class Recipes:
         return digest(dataclasses.asdict(self._wanted), self._project.identity if self._project else "")
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """Projects that are only resolved with, and not installed."""
+        return frozenset({STAND_IN, *([self._project.name] if self._project and self._project.is_application else [])})
+
+    @property
     def phase(self) -> Phase | None:
         """What writing a recipe is counted as: a project is built for it, and an sdist fetched. Else it takes no time."""
         if self._project:
@@ -123,6 +128,8 @@ class Recipes:
         Those are for a release's own suite alone: a project's is what pytest finds in its checkout.
         """
         assert recipe.source is not None, "asked for where there is a suite"
+        if self._project and self._project.is_application:
+            return recipe.source.tree, ("-o", f"pythonpath={self._project.paths}")
         wheel = next(one for one in wheels if one.name == recipe.subject)
         tree = self._trees.overlaid(recipe.source.tree, recipe.source.below, wheel)
         return tree, () if self._project else installed_suite(tree, wheel)
@@ -134,7 +141,7 @@ class Recipes:
         for wheel in wheels:
             if wheel.name in local and wheel.sha256 not in built:
                 raise HarnessProblem(f"uv took another {wheel.name} {wheel.version} than that of this machine")
-        if self._project and self._project.name not in {wheel.name for wheel in wheels}:
+        if self._project and self._project.name not in {*self.hidden, *(wheel.name for wheel in wheels)}:
             raise HarnessProblem(f"uv took no {self._project.name}")
 
     def _of_project(

@@ -16,8 +16,6 @@ __all__ = ["STAND_IN", "StandIns"]
 
 STAND_IN = "pytest-spip-test-requirements"
 """The wheel's project, which no environment holds: it is only resolved with."""
-_INFO = "pytest_spip_test_requirements-0.dist-info"
-_FILE = "pytest_spip_test_requirements-0-py3-none-any.whl"
 
 
 class StandIns:
@@ -28,23 +26,29 @@ class StandIns:
 
     def wheel(self, requirements: Sequence[str]) -> BuiltWheel:
         """Return the wheel that requires these."""
-        place = self._cache.builds / "stand-ins" / digest(requirements)[:40] / _FILE
-        self._cache.file(place, lambda aside: _write(aside, requirements))
-        return BuiltWheel(place, hashlib.sha256(place.read_bytes()).hexdigest(), "", fresh=False)
+        lines = ["Metadata-Version: 2.1", f"Name: {STAND_IN}", "Version: 0"]
+        lines += [f"Requires-Dist: {text}" for text in requirements]
+        place, sha256 = self.file(STAND_IN, "\n".join([*lines, ""]))
+        return BuiltWheel(place, sha256, "", fresh=False)
+
+    def file(self, name: str, metadata: str) -> tuple[Path, str]:
+        """Return the path and hash of a wheel of version 0 that holds nothing but metadata."""
+        stem = f"{name.replace('-', '_')}-0"
+        place = self._cache.builds / "stand-ins" / digest(metadata)[:40] / f"{stem}-py3-none-any.whl"
+        self._cache.file(place, lambda aside: _write(aside, f"{stem}.dist-info", metadata))
+        return place, hashlib.sha256(place.read_bytes()).hexdigest()
 
 
-def _write(path: Path, requirements: Sequence[str]) -> None:
-    lines = ["Metadata-Version: 2.1", f"Name: {STAND_IN}", "Version: 0"]
-    lines += [f"Requires-Dist: {text}" for text in requirements]
+def _write(path: Path, info: str, metadata: str) -> None:
     files = {
-        "METADATA": "\n".join([*lines, ""]),
+        "METADATA": metadata,
         "WHEEL": "Wheel-Version: 1.0\nGenerator: pytest-spip\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    files["RECORD"] = "".join(f"{_INFO}/{name},{_hash(text)},{len(text.encode())}\n" for name, text in files.items())
-    files["RECORD"] += f"{_INFO}/RECORD,,\n"
+    files["RECORD"] = "".join(f"{info}/{name},{_hash(text)},{len(text.encode())}\n" for name, text in files.items())
+    files["RECORD"] += f"{info}/RECORD,,\n"
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(f"{_INFO}/{name}", (1980, 1, 1, 0, 0, 0)), text)
+            archive.writestr(zipfile.ZipInfo(f"{info}/{name}", (1980, 1, 1, 0, 0, 0)), text)
 
 
 def _hash(text: str) -> str:
