@@ -172,7 +172,8 @@ WRITING = (
         "opens_everything",
         """
         for top, below, files in os.walk("/"):
-            below[:] = [one for one in below if os.path.join(top, one) not in ("/proc", "/tmp", "/dev/shm", "/dev/pts")]
+            own = ("/proc", "/tmp", "/dev/shm", "/dev/pts", "/home/user", "/src")
+            below[:] = [one for one in below if os.path.join(top, one) not in own]
             if top.startswith(sys.prefix) or top.count("/") > 2:
                 below[:] = []
             elif os.access(top, os.W_OK):
