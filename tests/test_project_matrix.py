@@ -186,7 +186,7 @@ BELOW = """
 """
 
 
-def tests_of(done: Done) -> dict[str, str]:
+def outcomes_of(done: Done) -> dict[str, str]:
     """Return the outcomes of the tests of the only combination."""
     (one,) = done.combinations.values()
     return {test["id"]: test["outcome"] for test in one.get("tests", ())}
@@ -203,7 +203,7 @@ def test_whole_checkout(machine: Machine) -> None:
     inside, outside = "src/whole/tests/check_in.py::test_in", "tests/check_out.py::test_"
     wanted = [f"{outside}{name}" for name in ("sources", "data", "docs")]
     wanted += ["src/whole/__init__.py::whole.double", inside]
-    assert tests_of(done) == dict.fromkeys(wanted, "passed"), done.stdout
+    assert outcomes_of(done) == dict.fromkeys(wanted, "passed"), done.stdout
 
 
 @pytest.mark.parametrize("level", ["", "1"])
@@ -220,7 +220,7 @@ def test_below_its_repository(machine: Machine, level: str) -> None:
     done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project=f"mono{level}/mono/pkg", env=env)
     wanted = {"shared": "passed", "strict": "failed", "docs": "passed", "place": "passed"}
     found = {f"pkg/tests/test_it.py::test_{name}": outcome for name, outcome in wanted.items()}
-    assert tests_of(done) == found, done.stdout
+    assert outcomes_of(done) == found, done.stdout
 
 
 def test_what_the_user_adds(machine: Machine) -> None:
