@@ -13,9 +13,10 @@ import pytest
 
 from pytest_spip.provision.uv import find_uv
 from tests.conftest import MakeMachine
-from tests.support.distributions import wheel
+from tests.support.distributions import installed, sdist, simple_sdist, wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import LABEL, Done, Machine
+from tests.test_project_matrix import PYTEST
 
 OURS = "raise ImportError('ours')\n"
 PROGRAMS = os.pathsep.join((str(Path(sys.executable).parent), str(Path(find_uv()).parent)))
@@ -146,3 +147,35 @@ def test_settings_that_no_command_line_takes(machine: Machine) -> None:
     done = machine.run("--spip-matrix=needs", project="constrained", env=env)
     seen = again(machine, line_of(done, "needs[1.0"), "constrained", env)
     assert "ImportError: ours" in seen.stdout, seen.stdout + seen.stderr
+
+
+FAILURES: dict[str, tuple[list[str], str]] = {
+    "command": (["--spip-command=python -c 'import bad; bad.fail()'"], "ValueError: by command"),
+    "suite": (["--spip-check=suite", "--spip-with=six"], "test_bad.py::test_it"),
+    "build": (["--spip-matrix=unbuilt"], "no compiler here"),
+}
+"""By kind: what is asked for, and what both the run and the line show."""
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_kinds_of_failures(machine: Machine, kind: str) -> None:
+    """Whatever fails is shown again by its line, with all that the run was told."""
+    code = "def fail():\n    raise ValueError('by command')\n"
+    tests = "import bad, six\ndef test_it():\n    bad.fail()\n"
+    for name in (*PYTEST, "six"):
+        if name == "six":
+            wheel(machine.files, "six", "1.0", {"six.py": ""})
+        else:
+            installed(machine.files, name)
+    wheel(machine.files, "bad", "1.0", {"bad.py": code})
+    sdist(machine.files, "bad", "1.0", {"bad.py": code, "test_bad.py": tests})
+    simple_sdist(machine.files, "unbuilt", "1.0", {"unbuilt.py": ""}, fails="no compiler here")
+    words, told = FAILURES[kind]
+    matrix = [] if kind == "build" else ["--spip-matrix=bad"]
+    done = machine.run(*matrix, *words, project=f"kind-{kind}")
+    (one,) = done.combinations.values()
+    assert one["outcome"] == "failed", done.stdout + done.stderr
+    seen = again(machine, one["reproduce"], f"kind-{kind}", {})
+    assert told in done.stdout, done.stdout
+    assert told in seen.stdout + seen.stderr, (one["reproduce"], seen.stdout, seen.stderr)
+    assert seen.returncode != 0

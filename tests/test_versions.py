@@ -139,3 +139,12 @@ def test_as_of_without_any_date(upload_time: str) -> None:
 def test_as_of_nothing() -> None:
     """A project without files is as empty then as now."""
     assert as_of([], NEW_YEAR) == ()
+
+
+def test_links_have_no_dates() -> None:
+    """Files of find-links stay, whatever the date, as with uv; those of the index go when they are too new."""
+    listed = file("demo-2.0-py3-none-any.whl", upload_time="2026-01-01T00:00:00Z")
+    linked = file("demo-1.0-py3-none-any.whl", linked=True)
+    known = [release("1.0", linked), release("2.0", listed)]
+    date = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    assert [one.version for one in as_of(known, date)] == ["1.0"]
