@@ -23,7 +23,10 @@ def is_application(directory: Path) -> bool | None:
     """Tell whether a project says that it is not to be packaged; None where it says nothing, and packaging it may do."""
     pyproject = _pyproject(directory)
     tool = pyproject.get("tool", {})
-    packaged = tool.get("uv", {}).get("package", tool.get("poetry", {}).get("package-mode"))
+    uv, poetry = (tool.get(name) for name in ("uv", "poetry"))
+    packaged = uv.get("package") if isinstance(uv, dict) else None
+    if packaged is None and isinstance(poetry, dict):
+        packaged = poetry.get("package-mode")
     if isinstance(packaged, bool):
         return not packaged
     if "build-system" in pyproject or (directory / "setup.py").is_file() or "setuptools" in tool:

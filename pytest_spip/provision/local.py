@@ -55,7 +55,7 @@ def local_sources(
     found: list[LocalSource] = []
     for name in sorted(set(required) - excepted):
         for base, table in tables:
-            told: dict[str, Any] = {canonicalize_name(key): value for key, value in table.get("sources", {}).items()}
+            told: dict[str, Any] = {canonicalize_name(key): value for key, value in _sources(table).items()}
             if name in told:
                 entries = told[name] if isinstance(told[name], list) else [told[name]]
                 found += [one for entry in entries if (one := _source(name, entry, base, directory, interpreters))]
@@ -80,6 +80,13 @@ def _tables(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
     if "workspace" not in tables[0][1] and (root := _workspace(directory)):
         tables.append((root, _uv_table(root)))
     return tables
+
+
+def _sources(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    sources = table.get("sources", {})
+    if not isinstance(sources, dict):
+        raise UsageProblem(OPTION, "[tool.uv] sources is no table", "fix pyproject.toml")
+    return sources
 
 
 def _uv_table(directory: Path) -> dict[str, Any]:

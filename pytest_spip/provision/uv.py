@@ -205,7 +205,9 @@ class Uv:
         arguments = ["build", "--sdist", "--python", interpreter.path, "--no-python-downloads"]
         arguments += [*self._options(), "--out-dir", str(target), str(project)]
         theirs = {name: value for name, value in self._environ.items() if not name.startswith(("UV_", "PIP_"))}
-        status, output = self._run(arguments, theirs | self._environment(), timeout)
+        limits = self._indexes.settings.build_constraints
+        settings = [f"build-constraint-dependencies = {_toml(list(limits))}"] if limits else []
+        status, output = self._run(arguments, theirs | self._environment(), timeout, settings=settings)
         found = [path for path in sorted(target.iterdir()) if path.name.endswith((".tar.gz", ".zip"))]
         if status == 0 and len(found) == 1:
             return found[0]
