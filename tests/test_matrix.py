@@ -32,7 +32,7 @@ SECRET = "hunter2"
 
 HOUSE = f"""\
 import os, subprocess, sys, sysconfig
-inside = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd(), __file__, sysconfig.get_path("scripts")]
+inside = [__file__, sysconfig.get_path("scripts")]
 assert all(os.path.realpath(path).startswith(sys.prefix + os.sep) for path in inside), inside
 assert sys.prefix != sys.base_prefix
 assert os.environ["PATH"].split(os.pathsep)[0] == os.path.join(sys.prefix, "bin")
@@ -166,6 +166,13 @@ CASES = (
     Case("unlisted", PASSED, odd("unlisted")),
     Case("scripttwice", PASSED, odd("scripttwice")),
     Case("wronghash", BAD_WHEEL, odd("wronghash"), "didn't match RECORD"),
+    Case("with_library", PASSED, tree({"with_library/__init__.py": "", "libfoo.so": b"\x7fELF library"})),
+    Case(
+        "with_strays",
+        PASSED,
+        tree({"with_strays.py": "", **dict.fromkeys(("conftest.py", "setup.py", "noxfile.py"), "1 / 0")}),
+    ),
+    Case("names_it", IMPORT_ERROR, tree({"alright.py": "", "broken.py": "{}[1]"}), "module broken: KeyError: 1"),
     Case("files", PASSED, tree({"files.py": FILES}, data=FILES_DATA, scripts={"tool": "#!python\n"})),
     Case(
         "as_data", IMPORT_ERROR, tree({}, data={f"data/lib/python{VERSION}/site-packages/as_data.py": "1 / 0"}), "Zero"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_spip.provision.modules import public_modules
+from pytest_spip.provision.modules import modules_to_import, public_modules
 from tests.support import oracle
 from tests.support.distributions import wheel
 from tests.support.supply import steady
@@ -54,6 +54,24 @@ SO = "cpython-312-x86_64-linux-gnu.so"
 def test_public_modules(paths: str, modules: str) -> None:
     """A wheel offers its public modules and packages, namespaces by what they hold, and no tests, docs or examples."""
     assert tuple(modules.split()) == public_modules(paths.split())
+
+
+@pytest.mark.parametrize(
+    ("paths", "project", "modules"),
+    [
+        ("demo.py conftest.py setup.py noxfile.py scripts/run.py tools/__init__.py test_demo.py", "demo", "demo"),
+        ("setup.py", "demo", "setup"),
+        ("tools/__init__.py setup.py", "demo", "setup tools"),
+        ("tools/__init__.py setup.py", "tools", "tools"),
+        ("tests/__init__.py docs/__init__.py", "demo", "docs tests"),
+        ("demo.py tests/__init__.py", "demo", "demo"),
+        ("demo.py examples/__init__.py", "Examples", "demo examples"),
+        ("scripts/run.py scripts/README.txt", "demo", ""),
+    ],
+)
+def test_modules_to_import(paths: str, project: str, modules: str) -> None:
+    """What lies at the top by accident is left out, unless there is nothing else, or the project bears its name."""
+    assert modules_to_import(paths.split(), project) == tuple(modules.split())
 
 
 NAMES = st.sampled_from(["demo", "other", "_private", "tests", "docs"])

@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-__all__ = ["public_modules"]
+from packaging.utils import canonicalize_name
+
+__all__ = ["modules_to_import", "public_modules"]
 
 NOT_FOR_IMPORT = frozenset({"test", "tests", "doc", "docs", "example", "examples", "benchmark", "benchmarks"})
 """Names that wheels install by accident, or not to be imported."""
 
+STRAY = frozenset(
+    {"conftest", "ez_setup", "fabfile", "noxfile", "samples", "scripts", "setup", "tools", "tutorials", "versioneer"}
+)
+"""Further names that wheels install by accident at their top, beside what they are about."""
 # Suffixes that an import system on Linux or macOS looks for (``importlib.machinery.all_suffixes``).
 _MODULE = re.compile(r"(\w+)(?:\.py|\.pyc|(?:\.abi3t?|\.(?:cpython|pypy|graalpy)[\w-]*)?\.so)")
 _ABOUT_MODULES = re.compile(r".*\.pyi|py\.typed")
@@ -28,6 +34,32 @@ def public_modules(paths: Iterable[str]) -> tuple[str, ...]:
     """
     tree = _grown(paths)
     return tuple(sorted({*_modules(tree), *_packages(tree, "")}))
+
+
+def modules_to_import(paths: Iterable[str], project: str) -> tuple[str, ...]:
+    """Return the public modules without those that lie at the top by accident, unless a project offers nothing else.
+
+    What bears the name of the ``project`` is no accident.
+    """
+    files = tuple(paths)
+    tree = _grown(files)
+    own = canonicalize_name(project).replace("-", "_")
+    named = [name for name in _tops(tree) if name.lower() == own and name in NOT_FOR_IMPORT]
+    public = tuple(sorted({*public_modules(files), *named}))
+    kept = tuple(module for module in public if not _is_stray(module) or module.partition(".")[0].lower() == own)
+    return kept or public or tuple(name for name in _tops(tree) if name in NOT_FOR_IMPORT)
+
+
+def _is_stray(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top in STRAY or (top == module and top.startswith("test_"))
+
+
+def _tops(tree: _Tree) -> list[str]:
+    """Return what is imported by one name: modules, and packages that are none of namespaces."""
+    packages = [name for name, below in tree.items() if _package(name, below) == [name]]
+    files = [match[1] for name, below in tree.items() if not below and (match := _MODULE.fullmatch(name))]
+    return sorted({*packages, *files})
 
 
 def _grown(paths: Iterable[str]) -> _Tree:

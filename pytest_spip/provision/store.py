@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import json
+import mmap
 import os
 import stat
 import zipfile
@@ -27,7 +28,7 @@ from pytest_spip.disk import Cache, remove_tree, replace_text
 from pytest_spip.errors import BadWheel, HashMismatch
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel, digest
 from pytest_spip.provision.archive import SCHEMES, check_ends, members_of, place
-from pytest_spip.provision.modules import public_modules
+from pytest_spip.provision.modules import modules_to_import
 from pytest_spip.provision.record import check_record
 from pytest_spip.provision.scripts import check_script, script_entries, wheel_file_warnings
 
@@ -38,7 +39,9 @@ UNPACKED_LIMIT = 8 << 30
 METADATA_LIMIT = 256 << 20
 """Bytes of a wheel's ``.dist-info``, which is read into memory."""
 MARK = "wheel.json"
-FORM = 3
+INIT = b"PyInit"
+"""How the name of the function begins that makes a module (PEP 489; ``PyInitU_`` for names beyond ASCII)."""
+FORM = 4
 """Raise it when a stored wheel's directory holds something else, or another wheel is refused: others are left alone."""
 _MACHINE_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
@@ -122,15 +125,16 @@ def unpack(wheel: Path, target: Path) -> None:
         remove_tree(target)
         raise
     site = _relative_files(target, ("purelib", "platlib"))
-    modules = {"modules": public_modules(site), "libraries": dict(_libraries(target, site))}
+    name = str(facts["name"])
+    modules = {"modules": modules_to_import(site, name), "libraries": dict(_libraries(target, site, name))}
     (target / MARK).write_text(json.dumps({**facts, "filename": wheel.name, **modules}), "utf-8")
 
 
-def _libraries(target: Path, site: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _libraries(target: Path, site: list[str], project: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield, for each Python whose library a wheel's data go to, the directory's name and the modules that are seen there."""
     for path in sorted((target / "data" / "lib").glob("*/site-packages")):
         scheme = str(path.relative_to(target))
-        yield path.parent.name, public_modules([*site, *_relative_files(target, (scheme,))])
+        yield path.parent.name, modules_to_import([*site, *_relative_files(target, (scheme,))], project)
 
 
 def check_wheel(wheel: Path) -> None:
@@ -272,11 +276,21 @@ def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
 
 def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:
     return [
-        str(path.relative_to(root / scheme))
+        f"{path.relative_to(root / scheme)}{'' if _may_be_module(path) else '.library'}"
         for scheme in schemes
         for path in (root / scheme).rglob("*")
         if path.is_file()
     ]
+
+
+def _may_be_module(path: Path) -> bool:
+    """Tell whether a file is no mere library: a shared object without a tag in its name, and with nothing that makes a module."""
+    if path.suffix != ".so" or "." in path.stem:
+        return True
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(INIT) >= 0
 
 
 class _StoreDestination(SchemeDictionaryDestination):

@@ -142,6 +142,7 @@ def _ran_to_its_end(result: Result) -> bool:
 
 
 _NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"\Amodule [\w.]+: "), ""),
     (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
     (re.compile(r"(?:/[^\s/'\":,)]+){2,}/?"), lambda found: "…/" + found[0].rstrip("/").rpartition("/")[2]),
     (re.compile(r"\bline \d+"), "line …"),
