@@ -81,7 +81,7 @@ def test_grid(mixed: Summary) -> None:
                 "CRASH crashed",
                 "err error, no verdict",
                 "- not for this Python",
-                "nowhl no wheel, no sdist",
+                "nowhl no wheel, none built",
                 ". not run",
             ]
         ),

@@ -47,6 +47,7 @@ _REASON_CELLS: dict[Reason, tuple[str, str]] = {
     Reason.REQUIRES_PYTHON: ("-", "dim"),
     Reason.NO_SOLUTION: ("nosol", "yellow"),
     Reason.NO_WHEEL: ("nowhl", "dim"),
+    Reason.URL_REQUIREMENT: ("url", "yellow"),
 }
 _IMPORT_ONLY = ("io", "yellow")
 _MEANINGS = {
@@ -65,7 +66,8 @@ _MEANINGS = {
     "-": "not for this Python",
     "skip": "skipped",
     "nosol": "no solution",
-    "nowhl": "no wheel, no sdist",
+    "nowhl": "no wheel, none built",
+    "url": "requires a URL",
     ".": "not run",
 }
 
