@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from pytest_spip.compose.base import check_git
 from pytest_spip.disk import open_cache
@@ -196,6 +197,12 @@ class Planner:
         self._notes += listing.notes
         settings, known = self.settings, self._dated(listing.releases, listing.package)
         chosen = choose(known, requirement.specifier, self._policy, pre=settings.pre, yanked=settings.yanked)
+        if not chosen and known and all(Version(release.version).is_prerelease for release in known):
+            chosen = choose(known, requirement.specifier, self._policy, pre=True, yanked=settings.yanked)
+            if chosen:
+                self._notes.append(
+                    f"all releases of {listing.package} are pre-releases: tried, as pip and uv install one"
+                )
         if not chosen:
             newest = known[-1].version if known else "none"
             mend = "widen the specifier, or add --spip-pre or --spip-yanked"

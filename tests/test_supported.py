@@ -64,3 +64,12 @@ def test_supported(machine: Machine, tmp_path: Path, find: Callable[[Path], str]
         "demo[2.0": ("failed", "import", "import-error"),
         "demo[1.0": ("passed", "import", None),
     }, done.stdout
+
+
+def test_nothing_but_pre_releases(machine: Machine) -> None:
+    """A project whose releases are all pre-releases is tried with them, as pip and uv install one, and that is said."""
+    for version in ("1.0a1", "1.0rc1"):
+        wheel(machine.files, "early", version, {"early.py": ""})
+    done = machine.run("--spip-matrix=early")
+    assert [cell[0] for cell in done.cells.values()] == ["passed", "passed"], done.stdout + done.stderr
+    assert "all releases of early are pre-releases: tried, as pip and uv install one" in done.stdout
