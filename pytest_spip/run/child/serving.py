@@ -174,11 +174,36 @@ def settle(channel, sandbox, wanted):
         channel.send({"error": ""})
 
 
+SMALL = 1 << 20
+"""Bytes of a program that are looked at: one that has its library beside it is small."""
+
+
 def own_places():
     """Return the directories that this interpreter lives in, by the names it knows and by their real ones."""
     program = os.path.dirname(os.path.realpath(sys.executable))
     places = [sys.base_prefix, sys.base_exec_prefix, program]
-    return [place for known in places for place in (known, os.path.realpath(known)) if place != "/"]
+    found = [place for known in places for place in (known, os.path.realpath(known)) if place != "/"]
+    return found + linked_places(os.path.realpath(sys.executable))
+
+
+def linked_places(program):
+    """Return the links by which a program names directories of libraries, as a moved installation does in its RUNPATH."""
+    links = []
+    with open(program, "rb") as stream:
+        texts = stream.read(SMALL).split(b"\0")
+    for text in texts:
+        for path in text.split(b":"):
+            if path.startswith(b"/") and os.path.isdir(path) and os.path.realpath(path) != path:
+                links += links_above(os.fsdecode(path))
+    return links
+
+
+def links_above(path):
+    """Return the links among a path and the directories above it, and where they lead."""
+    parts = path.split("/")
+    above = ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
+    links = [one for one in above if os.path.islink(one)]
+    return links[:1] + [os.path.realpath(one) for one in links[:1]]
 
 
 def can_fork(closures):
