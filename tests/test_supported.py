@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.run.server import CHILD
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
 from tests.support.machine import Machine
@@ -73,3 +75,17 @@ def test_nothing_but_pre_releases(machine: Machine) -> None:
     done = machine.run("--spip-matrix=early")
     assert [cell[0] for cell in done.cells.values()] == ["passed", "passed"], done.stdout + done.stderr
     assert "all releases of early are pre-releases: tried, as pip and uv install one" in done.stdout
+
+
+def test_links_by_which_a_library_is_found(tmp_path: Path) -> None:
+    """Where a program names a directory by a link, the sandbox shows the link and where it leads, and nothing else."""
+    (tmp_path / "real" / "lib").mkdir(parents=True)
+    (tmp_path / "named").symlink_to("real")
+    program = tmp_path / "program"
+    program.write_bytes(f"\x7fELF\0{tmp_path}/real/lib:{tmp_path}/named/lib:/nowhere\0".encode())
+    spec = importlib.util.spec_from_file_location("serving", CHILD / "serving.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serving = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serving)
+    assert serving.linked_places(str(program)) == [str(tmp_path / "named"), str(tmp_path / "real")]
