@@ -36,7 +36,9 @@ Files = Sequence[tuple[str, ...]]
 
 PYPI = "https://pypi.org/simple/"
 SIMPLE_API = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-NOT_PUBLIC = frozenset({"tests", "test", "docs", "doc", "examples", "example", "benchmarks"})
+NOT_PUBLIC = frozenset({"tests", "test", "docs", "doc", "examples", "example", "benchmarks", "benchmark"})
+ACCIDENTS = re.compile(r"conftest|ez_setup|fabfile|noxfile|samples|scripts|setup|tools|tutorials|versioneer|test_\w+")
+"""Top-level names that wheels hold by mistake, beside what they are about."""
 
 INSTALL_SECONDS = 1800.0
 IMPORT_SECONDS = 60.0
@@ -207,8 +209,15 @@ def _try(site: _Site, package: str, version: str, modules: Sequence[str] | None)
         return "failed"
     if not _admitted(installed.metadata.get_all("Requires-Python", [""]), site.target.version):
         return "skipped"
-    names = public_modules(installed, site.target.suffixes) if modules is None else modules
+    names = meant(public_modules(installed, site.target.suffixes), package) if modules is None else modules
     return "passed" if _imports(site, names) else "failed"
+
+
+def meant(modules: Sequence[str], package: str) -> Sequence[str]:
+    """Return the modules without accidents, or all where there is nothing else; what bears the package's name is none."""
+    own = packaging.utils.canonicalize_name(package).replace("-", "_")
+    tops = {module: module.partition(".")[0] for module in modules}
+    return [name for name in modules if not ACCIDENTS.fullmatch(tops[name]) or tops[name].lower() == own] or modules
 
 
 def _imports(site: _Site, modules: Iterable[str]) -> bool:
