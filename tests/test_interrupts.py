@@ -106,7 +106,7 @@ def test_second_signal(machine: Machine, gate: Gate, numbers: tuple[signal.Signa
     ending = Gate(machine.root / "ending")
     hook = "import pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_sessionfinish():\n    while True: block()\n"
     source = ending.blocking.removesuffix("block()\n") + "import os\nif 'PYTEST_XDIST_WORKER' not in os.environ:\n    "
-    machine.project("project", {"conftest.py": source + hook.replace("\n", "\n    ").rstrip() + "\n"})
+    machine.project("project", {"conftest.py": "# of spip\n" + source + hook.replace("\n", "\n    ").rstrip() + "\n"})
     session = machine.start(*requiring(*GOOD, "blocked"), "-n2")
     gate.reached()
     assert eventually(lambda: "passed" in ledger(machine).values())
@@ -122,6 +122,7 @@ def test_second_signal(machine: Machine, gate: Gate, numbers: tuple[signal.Signa
 
 
 THEIRS = """
+# of spip
 import signal
 def mine(number, frame):
     open("theirs", "w").close()

@@ -215,7 +215,7 @@ def test_selection_stays(machine: Machine, gate: Gate) -> None:
 
 def test_excused_failure_does_not_fail_the_resumed_run(machine: Machine, gate: Gate) -> None:
     """A bad verdict of an earlier session that pytest took for an expected failure leaves the exit status alone."""
-    text = "import pytest\ndef pytest_collection_modifyitems(items):\n    items[0].add_marker(pytest.mark.xfail)\n"
+    text = "# of spip\nimport pytest\ndef pytest_collection_modifyitems(items):\n    items[0].add_marker(pytest.mark.xfail)\n"
     machine.project("project", {"conftest.py": text})
     stopped_at(machine, gate, [*requiring("broken", "blocked"), "-n0"], 1)
     gate.open()

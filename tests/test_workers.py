@@ -17,6 +17,7 @@ GOOD, BAD, OLD = f"good[1.0-{LABEL}]", f"bad[1.0-{LABEL}]", f"old[1.0-{LABEL}]"
 MATRIX = ("--spip-matrix=good", "--spip-matrix=bad", "--spip-matrix=old")
 
 IN_WORKERS = """\
+# of spip
 import os
 
 def pytest_runtest_setup(item):
@@ -24,6 +25,7 @@ def pytest_runtest_setup(item):
         print(item.name, file=file)
 """
 IN_CONTROLLER = """\
+# of spip
 def told(*what):
     with open("told.txt", "a") as file:
         print(*what, file=file)
@@ -38,6 +40,7 @@ def pytest_runtest_logfinish(nodeid, location):
     told(nodeid, "finish", location)
 """
 NO_PHASES = """\
+# of spip
 def pytest_sessionstart(session):
     import os
     with open(f"started-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.txt", "a") as file:
