@@ -163,8 +163,14 @@ WHOLE = {
         def test_in(): assert whole._made.BUILT and whole._generated.MADE
     """,
     "tests/check_out.py": """
-        import pathlib, sys
+        import os, pathlib, sys
         HERE = pathlib.Path(__file__).parent
+        def test_link():
+            os.link(HERE / "../docs/index.md", HERE / "linked")
+            assert os.path.samefile(HERE / "../docs/index.md", HERE / "linked")
+        def test_rename():
+            os.rename(HERE / "../docs", HERE / "../moved")
+            os.rename(HERE / "../moved", HERE / "../docs")
         def test_sources(): assert "double" in (HERE.parent / "src/whole/__init__.py").read_text()
         def test_data(): assert (HERE / "../src/whole/data/a.txt").read_text() == "a"
         def test_docs(): assert (HERE / "../docs/index.md").read_text() == "docs"
@@ -201,7 +207,7 @@ def test_whole_checkout(machine: Machine) -> None:
     project(root, "whole", "1.0", files, installs=sources, strips="src/", generates=built)
     done = machine.run(MATRIX + "==1.0", "--spip-project=.", "-n0", project="whole")
     inside, outside = "src/whole/tests/check_in.py::test_in", "tests/check_out.py::test_"
-    wanted = [f"{outside}{name}" for name in ("sources", "data", "docs")]
+    wanted = [f"{outside}{name}" for name in ("link", "rename", "sources", "data", "docs")]
     wanted += ["src/whole/__init__.py::whole.double", inside]
     assert outcomes_of(done) == dict.fromkeys(wanted, "passed"), done.stdout
 

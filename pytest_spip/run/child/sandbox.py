@@ -237,13 +237,13 @@ class Sandbox:
     def compose(self, wanted):
         """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
         self.kernel.unshare(self.kernel.CLONE_NEWNS | self.kernel.CLONE_NEWIPC)
-        self.lay(wanted)
+        self.lay(wanted, copies=bool(wanted.get("command")) and not wanted.get("begins"))
 
-    def lay(self, wanted):
+    def lay(self, wanted, copies=False):
         """Lay an environment over the worktree, in the mount namespace where we are.
 
         ``layers`` and ``trees`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and
-        text; ``cwd`` is made where it lies in ``SOURCES``.
+        text; ``cwd`` is made where it lies in ``SOURCES``. ``copies`` has trees copied: an overlay is no plain file system.
         """
         kernel, prefix = self.kernel, self.setup["prefix"]
         size = self.setup["size"]
@@ -256,7 +256,7 @@ class Sandbox:
         covered = [(path, os.open(path, O_PATH)) for path in self.shown_in_scratch()]
         for target, source in SCRATCH:
             kernel.mount(source, target, None, kernel.MS_BIND)
-        self.lay_sources(wanted["trees"], wanted["cwd"])
+        self.lay_sources(wanted["trees"], wanted["cwd"], copies)
         if prefix.startswith(tuple(target + "/" for target in self.places())):  # which is now out of sight
             os.makedirs(prefix)
         for path, descriptor in covered:
@@ -266,9 +266,9 @@ class Sandbox:
                 self.add_script("ram/u/" + path, text)
             self.lay_over(wanted["layers"])
 
-    def lay_sources(self, trees, cwd):
+    def lay_sources(self, trees, cwd, copies):
         """Mount the layers of trees, and what is written over them, where sources are. The working directory is ``HIDDEN``."""
-        if trees:
+        if trees and not (copies and self.copy_trees(trees)):
             lower = ":".join("l/" + name for name in trees)
             self.kernel.mount(
                 "overlay", SOURCES, "overlay", 0, "userxattr,upperdir=ram/s,workdir=ram/sw,lowerdir=" + lower
@@ -277,6 +277,34 @@ class Sandbox:
             self.kernel.mount("ram/s", SOURCES, None, self.kernel.MS_BIND)
         if cwd.startswith(SOURCES + "/") and not os.path.isdir(cwd):
             self.make_directories(cwd)
+
+    def copy_trees(self, trees):
+        """Copy trees to where sources are written, the lowest first; return whether there was room for all of them.
+
+        On an overlay a file's link has another inode than the file, and a directory of a layer cannot be renamed (Linux,
+        filesystems/overlayfs). A warm child works on one all the same: what fails there is confirmed on a copy.
+        """
+        import shutil
+
+        try:
+            for name in reversed(trees):
+                shutil.copytree("l/" + name, "ram/s", symlinks=True, copy_function=self.copy, dirs_exist_ok=True)
+        except (OSError, TypeError):  # a TypeError before Python 3.8, whose copytree wants to make the directory
+            shutil.rmtree("ram/s", ignore_errors=True)
+            os.makedirs("ram/s", 0o700, exist_ok=True)
+            self.hand_over("ram/s")
+            return False
+        for directory, _, _ in os.walk("ram/s"):
+            self.hand_over(directory)
+        return True
+
+    def copy(self, source, target):
+        """Copy a file, with its times and mode, for the one that package code runs as."""
+        import shutil
+
+        shutil.copy2(source, target, follow_symlinks=False)
+        if self.stranger:
+            os.chown(target, self.stranger, self.stranger, follow_symlinks=False)
 
     @staticmethod
     def places():

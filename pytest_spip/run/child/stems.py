@@ -135,7 +135,7 @@ class Stems:
                 nowhere = [a_file_of_its_own() for _ in range(3)]
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
-                own = {**request, **wanted, "scripts": (), "sources": ()}
+                own = {**request, **wanted, "scripts": (), "sources": (), "begins": True}
                 NEWBORN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
             finally:
                 os._exit(70)
