@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import UNLISTED
+from pytest_spip.model import NTH, UNLISTED
 
 __all__ = ["Named", "label_to_python", "options_for", "read"]
 
@@ -53,13 +53,22 @@ def options_for(nodeids: Sequence[str], values: Mapping[str, Any]) -> dict[str, 
         for one in named
         for package, version in zip(one.packages, one.versions, strict=True)
     )
-    pythons = _once(label_to_python(one.label) for one in named if one.label)
+    pythons = [] if values["python"] else _once(_python(nodeid, read(nodeid).label) for nodeid in nodeids)
     return {
         "matrix": _once(requirements),
-        "python": values["python"] or ",".join(pythons),
+        "python": values["python"] or ",".join(filter(None, pythons)),
         "resolution": values["resolution"] or _once(one.resolution or "highest" for one in named),
         "cross": cross,
     }
+
+
+def _python(nodeid: str, label: str) -> str:
+    """Return what finds the interpreter of a label; raises ``UsageProblem`` where only its path does."""
+    first, further, _ = label.partition(NTH)
+    if further:
+        what = f"{label} is not the only {first} of its run, and only paths tell them apart"
+        raise UsageProblem(nodeid, what, "name the same paths with --spip-python=PATH,PATH")
+    return label_to_python(label) if label else ""
 
 
 def _once(texts: Iterable[str]) -> list[str]:
@@ -67,8 +76,8 @@ def _once(texts: Iterable[str]) -> list[str]:
 
 
 def label_to_python(label: str) -> str:
-    """Return what ``--spip-python`` calls a label: ``py312`` is ``3.12``, ``pypy310`` is ``pypy3.10``."""
+    """Return what ``--spip-python`` calls a label: ``py312`` and ``py312_2`` are ``3.12``, ``pypy310`` is ``pypy3.10``."""
     kind = "pypy" if label.startswith("pypy") else "py"
-    number = label.removeprefix(kind)
+    number = label.removeprefix(kind).partition(NTH)[0]
     dotted = number if "." in number else f"{number[:1]}.{number[1:]}"
     return ("pypy" if kind == "pypy" else "") + dotted

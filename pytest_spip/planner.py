@@ -17,6 +17,7 @@ from pytest_spip.compose.base import check_git
 from pytest_spip.disk import open_cache
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
+    NTH,
     Combo,
     Interpreter,
     Outcome,
@@ -168,6 +169,7 @@ class Planner:
             mend = "name one that is installed; 'uv python install' brings more"
             raise UsageProblem("--spip-python", f"no interpreter fits {wanted!r}", mend)
         self._notes += [f"{one.problem}: its combinations are skipped" for one in chosen if one.problem]
+        self._notes += [f"{one.label} is {one.path}" for one in found if NTH in one.label]
         return chosen
 
     def _download(self, missing: Sequence[Interpreter]) -> bool:

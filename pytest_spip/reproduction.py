@@ -10,6 +10,8 @@ from pytest_spip.nodeids import label_to_python
 
 __all__ = ["reproduction", "reproduction_of_test"]
 
+_PYTHON = "--spip-python="
+
 
 def reproduction(
     combo: Combo,
@@ -41,9 +43,12 @@ def reproduction(
     return f"{shlex.join(words)}{options} {shlex.join(_tried(combo, environment, check))}"
 
 
-def reproduction_of_test(combo: Combo, nodeid: str, *, beside: Sequence[str], project: str, exclude_newer: str) -> str:
+def reproduction_of_test(
+    combo: Combo, nodeid: str, *, beside: Sequence[str], project: str, exclude_newer: str, ours: Sequence[str] = ()
+) -> str:
     """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
-    words = ["pytest", *_matrix(combo)]
+    paths = [word for word in ours if word.startswith(_PYTHON)]
+    words = ["pytest", *(word for word in _matrix(combo) if not (paths and word.startswith(_PYTHON))), *paths]
     words += [f"--spip-project={project}"] if project else []
     words += [f"--spip-with={requirement}" for requirement in (() if project else beside)]
     words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
@@ -52,8 +57,8 @@ def reproduction_of_test(combo: Combo, nodeid: str, *, beside: Sequence[str], pr
 
 def _our_line(combo: Combo, check: Check, ours: Sequence[str]) -> str:
     named = any((combo.extras, *combo.others_extras))
-    paths = any(word.startswith("--spip-python=") for word in ours)
-    matrix = [word for word in _matrix(combo) if not (paths and word.startswith("--spip-python="))] if named else []
+    paths = any(word.startswith(_PYTHON) for word in ours)
+    matrix = [word for word in _matrix(combo) if not (paths and word.startswith(_PYTHON))] if named else []
     kind = [] if check.kind == "import" else [f"--spip-check={check.kind}"]
     return shlex.join(["pytest", combo.nodeid, *matrix, *kind, *ours, "-v"])
 
@@ -62,7 +67,7 @@ def _matrix(combo: Combo) -> list[str]:
     """Return the options whose matrix is a combination alone."""
     words = [f"--spip-matrix={requirement}" for requirement in combo.requirements]
     words += ["--spip-cross"] if combo.others else []
-    words += [f"--spip-python={label_to_python(combo.label)}"]
+    words += [f"{_PYTHON}{label_to_python(combo.label)}"]
     return [*words, *([f"--spip-resolution={combo.resolution}"] if combo.resolution else [])]
 
 

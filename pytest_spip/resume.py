@@ -15,7 +15,7 @@ from pytest_spip.disk import Cache, Hold
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Verdict
 from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
-from pytest_spip.plan.interpreters import probe
+from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
@@ -187,7 +187,7 @@ class Interrupted:
         return {
             name: f"{one.path} is gone since the run was planned" if now is None else f"{one.path} is now {now.version}"
             for name, (one, now) in found.items()
-            if now is None or now.id != name
+            if now is None or name not in (now.id, id_apart(now))
         }
 
     def _judged(self, combo: Combo, gone: Mapping[str, str]) -> Combo:

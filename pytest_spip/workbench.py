@@ -319,7 +319,12 @@ class Workbench:
         """Return a line that runs a test function's item again."""
         spec = self._spec
         return reproduction_of_test(
-            combo, nodeid, beside=spec.beside, project=spec.project, exclude_newer=spec.exclude_newer
+            combo,
+            nodeid,
+            beside=spec.beside,
+            project=spec.project,
+            exclude_newer=spec.exclude_newer,
+            ours=spec.ours,
         )
 
     def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:

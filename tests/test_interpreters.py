@@ -83,6 +83,29 @@ def test_two_of_pypy() -> None:
     assert labels == ["py3.10.13", "py3.10.14", "pypy3.10.13", "pypy3.10.14"]
 
 
+def test_two_of_one_version(tmp_path: Path) -> None:
+    """Two interpreters of one version are told apart where paths name them; what a version finds has the plain label."""
+    paths = [tmp_path / name for name in ("first", "second", "third", "old")]
+    for path in paths:
+        path.write_bytes(b"\x7fELF")
+        path.chmod(0o755)
+    first, second, third, old = map(str, paths)
+    found = [*FOUND, *(python("3.13.0", flags="t", path=path) for path in (first, second, third))]
+    found += [python("3.13.1", flags="t", path=old)]
+    chosen = select(found, parse_wanted(f"{third},{second},3.13,{second}"))
+    assert [(one.label, one.path) for one in chosen[1:]] == [("py313t", third), ("py313t_2", second)]
+    assert len({one.id for one in chosen}) == 3
+    assert {one.library for one in chosen[1:]} == {"python3.13t"}
+    assert picked(f"{first},{second},{old}", found) == ["py3.13.0t", "py3.13.0t_2", "py3.13.1t"]
+    by_version = {one.label: one.path for one in select(found[:-1], parse_wanted(f"{second},3.13t"))}
+    assert by_version == {"py313t": FOUND[6].path, "py313t_2": second}
+
+
+def test_two_that_are_missing() -> None:
+    """Interpreters that are not there are told apart too."""
+    assert picked("/no/python,/no/other,3.12") == ["py00", "py00_2", "py312"]
+
+
 @pytest.mark.parametrize(
     ("text", "label", "python"),
     [

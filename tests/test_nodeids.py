@@ -62,6 +62,7 @@ def test_what_the_user_says_stands() -> None:
     """Interpreters and resolutions that the user named are not replaced."""
     made = options_for(["spip::demo[1.0-py312]"], {"matrix": [], "python": "3.9", "resolution": ["lowest"]})
     assert (made["python"], made["resolution"]) == ("3.9", ["lowest"])
+    assert options_for(["spip::demo[1.0-py39_2]"], {**NOTHING, "python": "/a,/b"})["python"] == "/a,/b"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,10 @@ def test_what_the_user_says_stands() -> None:
         (["spip::a[1.0-2.0-py39]"], "spip::a[1.0-2.0-py39]: no combination has such an id; see --collect-only"),
         (["spip::a+b", "spip::a+c"], "spip::a+c: it is of another cross than those of a+b; run it on its own"),
         (["spip::a", "spip::a+b"], "spip::a+b: it is of another cross than those of a; run it on its own"),
+        (
+            ["spip::a[1.0-py39]", "spip::a[1.0-py39_2]"],
+            "spip::a[1.0-py39_2]: py39_2 is not the only py39 of its run, and only paths tell them apart; name the same paths",
+        ),
     ],
 )
 def test_ids_that_no_matrix_holds(nodeids: list[str], told: str) -> None:
@@ -82,7 +87,14 @@ def test_ids_that_no_matrix_holds(nodeids: list[str], told: str) -> None:
 
 @pytest.mark.parametrize(
     ("label", "python"),
-    [("py39", "3.9"), ("py314t", "3.14t"), ("pypy310", "pypy3.10"), ("py3.11.2", "3.11.2")],
+    [
+        ("py39", "3.9"),
+        ("py314t", "3.14t"),
+        ("pypy310", "pypy3.10"),
+        ("py3.11.2", "3.11.2"),
+        ("py312_2", "3.12"),
+        ("py313t_2", "3.13t"),
+    ],
 )
 def test_labels(label: str, python: str) -> None:
     """A label leads back to what --spip-python calls an interpreter."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from pytest_spip.run.server import CHILD
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
-from tests.support.machine import Machine
+from tests.support.machine import LABEL, Machine
 from tests.support.rooms import every_python
 
 
@@ -89,3 +91,41 @@ def test_links_by_which_a_library_is_found(tmp_path: Path) -> None:
     serving = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(serving)
     assert serving.linked_places(str(program)) == [str(tmp_path / "named"), str(tmp_path / "real")]
+
+
+def test_two_of_one_version(machine: Machine, tmp_path: Path) -> None:
+    """Two interpreters of one version, named by path, have columns, verdicts, builds and lines of their own."""
+    first = os.path.realpath(sys.executable)
+    second = str(tmp_path / "own" / "python")
+    Path(second).parent.mkdir()
+    shutil.copy(first, second)
+    (tmp_path / "link").symlink_to(second)
+    text = f"import os, sys\nassert os.path.realpath(sys.executable) != {second!r}, 'the second'\n"
+    wheel(machine.files, "where", "1.0", {"where.py": text})
+    simple_sdist(machine.files, "where", "2.0", {"where.py": text})
+    named = f"{first},{second},{tmp_path / 'link'}"
+    test = "def test_it(spip_env):\n    spip_env.run('python', '-c', 'import where')\n"
+    machine.project("project", {"test_where.py": test})
+    done = machine.run("--spip-matrix=where", "-n2", "test_where.py", "spip::where", python=named)
+    assert done.outcomes == {
+        f"where[{version}-{LABEL}{nth}]": outcome
+        for version in ("2.0", "1.0")
+        for nth, outcome in (("", "passed"), ("_2", "failed"))
+    }, done.stdout
+    assert f"{LABEL}_2 is {second}" in done.stdout
+    paths = {one["label"]: one["path"] for one in done.report["interpreters"]}
+    assert paths == {LABEL: first, f"{LABEL}_2": second}
+    assert len({one["id"] for one in done.report["interpreters"]}) == 2
+    assert f"--python {second} " in done.combinations[f"where[1.0-{LABEL}_2]"]["reproduce"]
+    lines = set(re.findall(r"^see it again: pytest (.*where-1.0.*)$", done.stdout, re.MULTILINE))
+    assert len(lines) == 1, done.stdout
+    (line,) = lines
+    again = machine.run(*shlex.split(line), "-rA", python="")
+    assert "1 failed" in again.stdout, again.stdout
+    pasted = machine.run(f"spip::where[1.0-{LABEL}_2]", python=named)
+    assert list(pasted.outcomes.values()) == ["failed"], pasted.stdout
+    refused = machine.run(f"spip::where[1.0-{LABEL}_2]", python="")
+    assert refused.status == 4
+    assert f"{LABEL}_2 is not the only {LABEL} of its run, and only paths tell them apart" in refused.stderr
+    alone = machine.run("--spip-matrix=where", python=second)
+    assert alone.outcomes == {f"where[{version}-{LABEL}]": "failed" for version in ("2.0", "1.0")}, alone.stdout

@@ -49,7 +49,7 @@ class Layers:
 
     def name(self, wheels: tuple[StoredWheel, ...], interpreter: Interpreter) -> str:
         """Return the name, below :attr:`root`, of the layer that holds wheels for an interpreter; make it if need be."""
-        key = (*(wheel.sha256 for wheel in wheels), library(interpreter))
+        key = (*(wheel.sha256 for wheel in wheels), interpreter.path, library(interpreter))
         known = self._names.get(key, "")
         if not known:
             known = _remember(self._names, key, self._found_or_laid(wheels, key))
@@ -76,7 +76,7 @@ class Layers:
 
         That is when it is missed for the second time.
         """
-        name = f"{digest(LAYOUT, tree, pytest.sha256, library(interpreter), self._owner)[:20]}{REWRITTEN}"
+        name = f"{digest(LAYOUT, tree, pytest.sha256, interpreter.path, library(interpreter), self._owner)[:20]}{REWRITTEN}"
         missed = name in self._rewritten
         if not self._rewritten.get(name, False):
             _remember(self._rewritten, name, (self.root / name).exists())

@@ -17,6 +17,7 @@ from pytest_spip.model.measures import CONTROLLER, HostSample, Span, seconds_by_
 from pytest_spip.model.plans import (
     NEEDS,
     NO_CHECK,
+    NTH,
     UNLISTED,
     Check,
     Combo,
@@ -48,6 +49,7 @@ __all__ = [
     "IMPORT_ONLY",
     "NEEDS",
     "NO_CHECK",
+    "NTH",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
     "BuildPolicy",

@@ -14,6 +14,7 @@ from pytest_spip.names import MODULE_PREFIX
 __all__ = [
     "NEEDS",
     "NO_CHECK",
+    "NTH",
     "UNLISTED",
     "Check",
     "Combo",
@@ -29,6 +30,8 @@ UNLISTED = "unlisted"
 """Stands for the version of a project that the index would not list."""
 NO_CHECK = "none"
 """The check of a run that is for test functions alone."""
+NTH = "_"
+"""Stands in a label before the number of a further interpreter of one version, which only a path names: ``py312_2``."""
 NEEDS = "needs.json"
 """Name of the file, below a run's room, in which workers name the functions' items, and the ordinals that these need."""
 
@@ -43,7 +46,7 @@ def digest(*parts: object) -> str:
 class Interpreter:
     """One Python executable, as it described itself when probed.
 
-    ``path`` is the real executable, ``label`` the short name in node ids (``py312``, ``py314t``, ``pypy310``).
+    ``path`` is the real executable, ``label`` the short name in node ids (``py312``, ``py314t``, ``pypy310``, ``py312_2``).
     ``markers`` are the PEP 508 environment markers, as pairs; ``abis`` the ABI tags from best to least.
     An interpreter that was asked for and not found has an empty path, and ``problem`` says why.
     """
@@ -73,7 +76,7 @@ class Interpreter:
     def library(self) -> str:
         """Name of the library directory below ``lib`` of its environments: ``python3.12``, ``python3.13t``, ``pypy3.9``."""
         folder = "pypy" if self.implementation == "pypy" else "python"
-        threads = "t" if self.label.rstrip("d").endswith("t") else ""
+        threads = "t" if self.label.partition(NTH)[0].rstrip("d").endswith("t") else ""
         return f"{folder}{self.python}{threads}"
 
 

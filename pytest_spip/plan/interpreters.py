@@ -18,9 +18,9 @@ from packaging.version import Version
 
 from pytest_spip.disk import Cache, replace_text
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Interpreter, digest
+from pytest_spip.model import NTH, Interpreter, digest
 
-__all__ = ["Wanted", "discover", "executables", "parse_wanted", "select"]
+__all__ = ["Wanted", "discover", "executables", "id_apart", "parse_wanted", "select"]
 
 OLDEST = (3, 8)
 """Taken without being named; 3.7 runs when it is asked for, as far as it goes."""
@@ -95,6 +95,7 @@ def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Inte
     """Return the interpreters of a run, oldest first; without wishes, one per supported CPython minor version.
 
     Of several that fit, the newest patch release is taken. What is missing is returned as an interpreter with a problem.
+    Two of one version, which only paths can name, are two interpreters of the run.
     """
     if not wanted:
         plain = [one for one in found if one.implementation == "cpython" and not _flags(one) and one.minor >= OLDEST]
@@ -104,10 +105,11 @@ def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Inte
         ]
         return tuple(chosen)
     picked: dict[str, Interpreter] = {}
-    for wish in wanted:
+    # Versions first: a plain label is the one that a version alone finds again.
+    for wish in sorted(wanted, key=lambda wish: bool(wish.path)):
         fit = [one for one in found if wish.matches(one)]
         interpreter = _newest(fit) if fit else _missing(wish)
-        picked.setdefault(interpreter.id, interpreter)
+        picked.setdefault(interpreter.path or interpreter.id, interpreter)
     return _unambiguous(sorted(picked.values(), key=_order))
 
 
@@ -120,14 +122,31 @@ def _order(interpreter: Interpreter) -> tuple[object, ...]:
 
 
 def _unambiguous(interpreters: Sequence[Interpreter]) -> tuple[Interpreter, ...]:
-    """Give two patch releases of one minor version labels that tell them apart: ``py3.11.2``."""
-    labels = [one.label for one in interpreters]
-    return tuple(
+    """Give two patch releases of one minor version labels that tell them apart, ``py3.11.2``, and number those of one version."""
+    versions: dict[str, set[str]] = {}
+    for one in interpreters:
+        versions.setdefault(one.label, set()).add(one.version)
+    named = [
         dataclasses.replace(one, label=f"{_kind(one.implementation)}{one.version}{_flags(one)}")
-        if labels.count(one.label) > 1
+        if len(versions[one.label]) > 1
         else one
         for one in interpreters
-    )
+    ]
+    met: dict[str, int] = {}
+    return tuple(_numbered(one, met) for one in named)
+
+
+def _numbered(one: Interpreter, met: dict[str, int]) -> Interpreter:
+    """Return an interpreter apart from those of its label that were ``met`` before: ``py312_2``."""
+    number = met[one.label] = met.get(one.label, 0) + 1
+    if number == 1:
+        return one
+    return dataclasses.replace(one, id=id_apart(one) if one.path else one.id, label=f"{one.label}{NTH}{number}")
+
+
+def id_apart(interpreter: Interpreter) -> str:
+    """Return the id of a further interpreter of one version: its path is part of it."""
+    return f"{interpreter.id}-{digest(interpreter.path)[:8]}"
 
 
 def _missing(wish: Wanted) -> Interpreter:

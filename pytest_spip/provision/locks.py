@@ -115,7 +115,8 @@ class Locker:
         self, requirements: Sequence[str], interpreter: Interpreter, own: Sequence[BuiltWheel], resolution: str
     ) -> str:
         """Credentials do not count: a token of today resolves as yesterday's did."""
-        where = FORM, interpreter.id, interpreter.platforms[:1], self._uv.places, self._exclude_newer, self._sort
+        who = interpreter.id, interpreter.path, interpreter.platforms[:1]
+        where = FORM, *who, self._uv.places, self._exclude_newer, self._sort
         return digest(requirements, *where, [wheel.sha256 for wheel in own], resolution or "highest")[:40]
 
     def _is_stale(self, place: Path) -> bool:

@@ -109,7 +109,8 @@ class Memory:
     def _key(self, combo: Combo, interpreter: Interpreter) -> str:
         who = self._interpreters.get(id(interpreter))
         if who is None:
-            who = self._interpreters[id(interpreter)] = digest(interpreter.id, interpreter.platforms[:1])[:16]
+            told = interpreter.id, interpreter.path, interpreter.platforms[:1]
+            who = self._interpreters[id(interpreter)] = digest(*told)[:16]
         return " ".join(filter(None, (who, *combo.requirements, combo.resolution)))
 
     def _all_told(self, releases: Sequence[Release]) -> str:
