@@ -39,6 +39,7 @@ from pytest_spip.provision.project import Project, open_project
 from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
+from pytest_spip.session.confinement import find_unconfined, without_unconfined
 from pytest_spip.web import Web
 
 __all__ = ["Planner"]
@@ -84,6 +85,8 @@ class Planner:
         Raises ``UsageProblem``, also for an index that cannot be read when there is nothing else to do.
         """
         interpreters = self._interpreters(offered)
+        refused = find_unconfined(interpreters, self.sandbox, self.cache)
+        self._notes += refused.values()
         releases = {str(requirement): self._releases(requirement) for requirement in self.requirements}
         self.project = self._open_project(interpreters)
         draft = make_plan(
@@ -101,7 +104,7 @@ class Planner:
         if self.project:
             combos = without_old_pythons(combos, interpreters, self.project.name, self.project.sdist.requires_python)
         choose_combos(combos, interpreters)
-        return dataclasses.replace(draft, combos=tuple(numbered(combos)))
+        return dataclasses.replace(draft, combos=tuple(numbered(without_unconfined(combos, refused))))
 
     def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
         if not self.settings.project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ import pytest
 from pytest_spip.run.server import CHILD
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
+from tests.support.hidden import moved_library
+from tests.support.interpreters import pythons
 from tests.support.machine import LABEL, Machine
 from tests.support.rooms import every_python
 
@@ -129,3 +133,47 @@ def test_two_of_one_version(machine: Machine, tmp_path: Path) -> None:
     assert f"{LABEL}_2 is not the only {LABEL} of its run, and only paths tell them apart" in refused.stderr
     alone = machine.run("--spip-matrix=where", python=second)
     assert alone.outcomes == {f"where[{version}-{LABEL}]": "failed" for version in ("2.0", "1.0")}, alone.stdout
+
+
+def moved(version: str, path: Path, target: Path) -> AbstractContextManager[str]:
+    """Move the library of an interpreter, unless the system has the same in its own places."""
+    name = f"libpython{version}.so*"
+    if any(
+        list(Path(top).glob(f"{below}{name}")) for top in ("/lib", "/usr/lib", "/usr/local/lib") for below in ("", "*/")
+    ):
+        return contextlib.nullcontext("")
+    return moved_library(os.path.realpath(path), target / f"python{version}")
+
+
+def test_hidden_library(machine: Machine, tmp_path: Path) -> None:
+    """What does not start inside of the sandbox has the reason for all its combinations, without a crash; others run."""
+    (tmp_path / "moved").mkdir()
+    for version, path in reversed(pythons().items()):
+        with moved(version, path, tmp_path / "moved") as program:
+            if program:
+                assert_hidden(machine, os.path.realpath(path), program)
+                return
+    pytest.skip("no interpreter has its library beside it")
+
+
+def assert_hidden(machine: Machine, first: str, moved: str) -> None:
+    """Run an interpreter that starts outside alone beside one of the same version that works."""
+    done = machine.run("--spip-matrix=demo", python=f"{first},{moved}")
+    if "sandbox level 1" in done.stdout:
+        pytest.skip("nothing hides it here")
+    refused = {name: cell for name, cell in done.cells.items() if "_2" in name}
+    assert set(refused.values()) == {("error", "plan", "sandbox")}, done.stdout
+    told = f"{moved} does not start inside of the sandbox (level "
+    assert f"note: {told}" in done.stdout
+    assert {one["outcome"] for name, one in done.combinations.items() if name not in refused} == {"passed", "failed"}
+    for name in refused:
+        detail = done.combinations[name]["detail"]
+        assert told in detail
+        assert "error while loading shared libraries" in detail
+        assert "--spip-sandbox=off" in detail
+    off = machine.run("--spip-matrix=demo==1.0", "--spip-sandbox=off", "--spip-runner=cold", python=moved)
+    assert list(off.outcomes.values()) == ["passed"], off.stdout
+    path = f"{Path(moved).parent}:{os.environ['PATH']}"
+    doctor = machine.run("doctor", bare=True, env={"PATH": path}, program=(sys.executable, "-m", "pytest_spip.cli"))
+    assert doctor.status == 1
+    assert told in doctor.stdout, doctor.stdout

@@ -15,8 +15,9 @@ from pytest_spip.disk import open_cache
 from pytest_spip.errors import UsageProblem
 from pytest_spip.plan.interpreters import discover, select
 from pytest_spip.provision.uv import find_uv
-from pytest_spip.run.levels import MENDS, try_level
+from pytest_spip.run.levels import MENDS, choose_sandbox, try_level
 from pytest_spip.run.server import has_fork_servers
+from pytest_spip.session.confinement import find_unconfined
 
 __all__ = ["doctor"]
 
@@ -88,10 +89,15 @@ def interpreters(environ: Mapping[str, str]) -> Iterator[Finding]:
     cache = open_cache(platformdirs.user_cache_path("pytest-spip"))
     try:
         found = select(discover(environ, cache), ())
+        refused = find_unconfined(found, choose_sandbox("auto", environ=environ), cache)
     finally:
         cache.close()
     names = ", ".join(one.version for one in found)
     yield Finding("Pythons", names, "" if found else "none from 3.8 on", "'uv python install 3.13' brings one")
+    for one in found:
+        if one.id in refused:
+            what, _, mend = refused[one.id].rpartition("; ")
+            yield Finding(f"Python {one.version}", "", what, mend)
 
 
 def _tried(what: str, attempt: Callable[[], object], works: str) -> Finding:

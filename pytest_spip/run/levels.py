@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_spip.errors import HarnessProblem, UsageProblem
+from pytest_spip.errors import HarnessProblem, SandboxProblem, UsageProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.server import CHILD, ForkServer, Request, Setup, has_fork_servers
 
-__all__ = ["FORCE", "MENDS", "choose_sandbox", "try_level"]
+__all__ = ["FORCE", "MENDS", "OUTSIDE", "choose_sandbox", "try_interpreter", "try_level"]
 
 FORCE = "SPIP_SANDBOX_LEVEL"
 """Variable that forces a level, for measurements and tests."""
@@ -27,6 +27,10 @@ MENDS: Mapping[int, str] = {
     1: "use Linux",
 }
 """What to change where a level does not work."""
+OUTSIDE = "move what it loads below its prefix or /usr, or do without a sandbox (--spip-sandbox=off)"
+"""What to change where an interpreter does not start inside of the sandbox."""
+ATTEMPTS = 2
+"""How often an interpreter must fail to start before that is believed."""
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -75,19 +79,65 @@ def try_level(level: int, *, network: bool = False) -> str:
     return f"an attack got through ({', '.join(through)})" if through else ""
 
 
-def _attack(directory: Path, level: int, *, network: bool) -> list[str]:
-    """Return the names of the attacks that got through."""
+def try_interpreter(python: str, level: int, *, network: bool = False) -> str:
+    """Return why an interpreter that starts outside of a sandbox does not start inside; nothing when it does.
+
+    Nothing but the harness runs there, so no package has a part in the answer.
+    """
+    if level <= 1 or not has_fork_servers():
+        return ""
+    why = ""
+    for _ in range(ATTEMPTS):
+        try:
+            with tempfile.TemporaryDirectory(prefix="spip-probe-") as directory:
+                why = _start(Path(directory), python, level, network=network)
+        except SandboxProblem as error:
+            why = str(error)
+        except (HarnessProblem, OSError):
+            return ""  # a fault of the moment: combinations have their own attempts
+        if not why:
+            break
+    return why
+
+
+def _start(directory: Path, python: str, level: int, *, network: bool) -> str:
+    """Start an interpreter as checks are started cold; return its last line where it fails."""
+    setup = _prepared(directory, level, network=network)
+    request = Request(
+        f"{setup.prefix}/work",
+        Limits(timeout=20.0),
+        layers=("one",) if setup.layers else (),
+        command=(python, "-I", "-S", "-B", "-c", "pass"),
+        environment=_ENVIRONMENT,
+    )
+    with contextlib.closing(ForkServer(python, setup)) as server:
+        ended = server.run(request)
+    if ended.cut or ended.status == 0:
+        return ""
+    lines = [line.strip() for line in ended.output.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else f"exit status {ended.status}, without a word"
+
+
+def _prepared(directory: Path, level: int, *, network: bool) -> Setup:
+    """Make an environment in small below a directory, and return what a fork server is told of it."""
     for name in ("view", "prefix/home", "prefix/tmp", "prefix/work", "layers/one", "outside"):
         (directory / name).mkdir(parents=True)
-    (directory / "layers" / "one" / "layered").write_text("seen", "utf-8")
-    (directory / "outside" / "canary").write_text("seen", "utf-8")
     prefix = directory / "prefix"
-    # The programs of a virtual environment, which may lie in somebody's home, are not there: what they lead to is.
-    python = os.path.realpath(sys.executable)
     layers = str(directory / "layers") if level >= 3 else ""
     setup = Setup(level, str(directory / "view"), _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network)
     for path in (directory, prefix, *prefix.iterdir()) if setup.stranger else ():
         path.chmod(0o755)
+    return setup
+
+
+def _attack(directory: Path, level: int, *, network: bool) -> list[str]:
+    """Return the names of the attacks that got through."""
+    setup = _prepared(directory, level, network=network)
+    prefix, layers = Path(setup.prefix), setup.layers
+    (directory / "layers" / "one" / "layered").write_text("seen", "utf-8")
+    (directory / "outside" / "canary").write_text("seen", "utf-8")
+    # The programs of a virtual environment, which may lie in somebody's home, are not there: what they lead to is.
+    python = os.path.realpath(sys.executable)
     with _listeners(directory) as places, contextlib.closing(ForkServer(python, setup)) as server:
         asked = [str(directory / "outside"), str(prefix), str(os.getpid()), *([] if network else places)]
         command = (python, "-I", "-S", "-B", ATTACK, *asked)
