@@ -67,3 +67,12 @@ def test_end() -> None:
     other = lanes(combo(0))
     other.stop()
     assert (other.next_quick(), other.next_build(small=False)) == (None, None)
+
+
+def test_stopped_while_something_is_finished() -> None:
+    """What is still being finished when all is stopped keeps nobody waiting."""
+    made = lanes(*map(combo, range(2)))
+    assert made.next_quick() == combo(0)
+    made.stop()
+    made.done(1)
+    assert (made.next_quick(), made.next_build(small=True)) == (None, None)

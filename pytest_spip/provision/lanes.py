@@ -105,7 +105,7 @@ class Lanes:
     def done(self, count: int) -> None:
         """Count combinations that are done with."""
         with self._changed:
-            self._left -= count
+            self._left = max(self._left - count, 0)  # stopped, there are none left, whatever is still being finished
             if not self._left:
                 self._changed.notify_all()
 
