@@ -86,6 +86,22 @@ NUMBERS = (
         KILLED("too-many-processes"),
     ),
     Attack(
+        "thread_bomb",
+        """
+        confined()
+        import threading
+        def forking():
+            while True:
+                try:
+                    os.fork()
+                except OSError:
+                    time.sleep(0.01)
+        threading.Thread(target=forking, daemon=True).start()
+        time.sleep(60)
+        """,
+        KILLED("too-many-processes"),
+    ),
+    Attack(
         "wide_bomb",
         """
         confined()

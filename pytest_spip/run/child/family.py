@@ -44,8 +44,15 @@ def reap():
 
 
 def children(pid):
-    """Return a process's children; orphans are ours, for we are their reaper."""
-    return [int(word) for word in words_of(pid, "task/%d/children" % pid)]
+    """Return a process's children; orphans are ours, for we are their reaper.
+
+    Each of its threads has those that it forked itself (proc_pid_task(5)), and packages fork in threads, too.
+    """
+    try:
+        threads = os.listdir("/proc/%d/task" % pid)
+    except OSError:  # it has ended
+        return []
+    return [int(word) for thread in threads for word in words_of(pid, "task/%s/children" % thread)]
 
 
 def descendants(pid):
