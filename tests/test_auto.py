@@ -10,7 +10,7 @@ import pytest
 from pytest_spip.dispatch.machine import Machine, crew_size
 
 MATRIX = "--spip-matrix=demo"
-OTHER = "def pytest_xdist_auto_num_workers(): return 7"
+OTHER = "# of spip\ndef pytest_xdist_auto_num_workers(): return 7"
 
 
 def workers(pytester: pytest.Pytester, *arguments: str) -> int:
