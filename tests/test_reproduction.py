@@ -157,25 +157,30 @@ FAILURES: dict[str, tuple[list[str], str]] = {
 """By kind: what is asked for, and what both the run and the line show."""
 
 
-@pytest.mark.parametrize("kind", FAILURES)
-def test_kinds_of_failures(machine: Machine, kind: str) -> None:
-    """Whatever fails is shown again by its line, with all that the run was told."""
+@pytest.fixture(scope="module")
+def failing(machine: Machine) -> Machine:
+    """Serve what fails in each way, made once: a listing is kept for a while, with the hashes of its files."""
     code = "def fail():\n    raise ValueError('by command')\n"
     tests = "import bad, six\ndef test_it():\n    bad.fail()\n"
-    for name in (*PYTEST, "six"):
-        if name == "six":
-            wheel(machine.files, "six", "1.0", {"six.py": ""})
-        else:
+    for name in PYTEST:
+        if name != "six":
             installed(machine.files, name)
+    wheel(machine.files, "six", "1.0", {"six.py": ""})
     wheel(machine.files, "bad", "1.0", {"bad.py": code})
     sdist(machine.files, "bad", "1.0", {"bad.py": code, "test_bad.py": tests})
     simple_sdist(machine.files, "unbuilt", "1.0", {"unbuilt.py": ""}, fails="no compiler here")
+    return machine
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_kinds_of_failures(failing: Machine, kind: str) -> None:
+    """Whatever fails is shown again by its line, with all that the run was told."""
     words, told = FAILURES[kind]
     matrix = [] if kind == "build" else ["--spip-matrix=bad"]
-    done = machine.run(*matrix, *words, project=f"kind-{kind}")
+    done = failing.run(*matrix, *words, project=f"kind-{kind}")
     (one,) = done.combinations.values()
     assert one["outcome"] == "failed", done.stdout + done.stderr
-    seen = again(machine, one["reproduce"], f"kind-{kind}", {})
+    seen = again(failing, one["reproduce"], f"kind-{kind}", {})
     assert told in done.stdout, done.stdout
     assert told in seen.stdout + seen.stderr, (one["reproduce"], seen.stdout, seen.stderr)
     assert seen.returncode != 0
