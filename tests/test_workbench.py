@@ -184,7 +184,7 @@ def test_cross_is_tried_as_a_whole(bases: Bases, tmp_path: Path) -> None:
         other = workbench.result(dataclasses.replace(one, others=(("bad", "3.0"),)))
     assert (failed.verdict.reason, failed.verdict.detail) == (
         Reason.IMPORT_ERROR,
-        "ModuleNotFoundError: No module named 'nowhere'",
+        "module bad: ModuleNotFoundError: No module named 'nowhere'",
     )
     words = shlex.split(failed.reproduce)
     assert words[6:12] == ["--with", "demo-helper==2.0", "--with", "bad==1.0", "--resolution", "lowest"]
