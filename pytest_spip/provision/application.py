@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.common.requirement_files import BadRequirements, read_requirements
 from pytest_spip.errors import UsageProblem
+from pytest_spip.provision.local import read_pyproject
 from pytest_spip.provision.poetry import poetry_requirements
 
 __all__ = ["application_metadata", "is_application", "python_path"]
@@ -21,7 +21,7 @@ OPTION = "--spip-project"
 
 def is_application(directory: Path) -> bool | None:
     """Tell whether a project says that it is not to be packaged; None where it says nothing, and packaging it may do."""
-    pyproject = _pyproject(directory)
+    pyproject = read_pyproject(directory)
     tool = pyproject.get("tool", {})
     uv, poetry = (tool.get(name) for name in ("uv", "poetry"))
     packaged = uv.get("package") if isinstance(uv, dict) else None
@@ -36,7 +36,7 @@ def is_application(directory: Path) -> bool | None:
 
 def application_metadata(directory: Path) -> str:
     """Return core metadata of an application: its name, and what it declares that it depends on. Raises ``UsageProblem``."""
-    pyproject = _pyproject(directory)
+    pyproject = read_pyproject(directory)
     project = pyproject.get("project", {})
     name = canonicalize_name(str(project.get("name") or directory.name)).strip("-") or "application"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 0"]
@@ -79,22 +79,13 @@ def _dependencies(directory: Path, pyproject: Mapping[str, Any]) -> Sequence[str
     return read.requirements
 
 
-def _pyproject(directory: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads((directory / "pyproject.toml").read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageProblem(OPTION, f"cannot read {directory / 'pyproject.toml'} ({error})", "fix the file") from error
-
-
 def _python_path(directory: Path) -> Iterator[str]:
     """Yield the paths of pytest's own setting, from the first file that has its section."""
     for name, section in (("pytest.ini", "pytest"), (".pytest.ini", "pytest")):
         if (directory / name).is_file():
             yield from _ini(directory / name, section)
             return
-    table = _pyproject(directory).get("tool", {}).get("pytest", {})
+    table = read_pyproject(directory).get("tool", {}).get("pytest", {})
     if table:
         value = table.get("ini_options", table).get("pythonpath", [])
         yield from value.split() if isinstance(value, str) else map(str, value)

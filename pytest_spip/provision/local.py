@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter
 
-__all__ = ["LocalSource", "applies", "build_requires", "local_sources", "refuse_references"]
+__all__ = ["LocalSource", "applies", "build_requires", "local_sources", "read_pyproject", "refuse_references"]
 
 OPTION = "--spip-project"
 FROM_INDEX = "set UV_NO_SOURCES=1 to take it from the index all the same"
@@ -65,7 +65,7 @@ def local_sources(
 
 def build_requires(directory: Path) -> set[str]:
     """Return the names of a project's build requirements."""
-    table = _pyproject(directory).get("build-system", {})
+    table = read_pyproject(directory).get("build-system", {})
     texts = table.get("requires", []) if isinstance(table, dict) else []
     return {canonicalize_name(one.name) for one in _parsed(text for text in texts if isinstance(text, str))}
 
@@ -90,12 +90,13 @@ def _sources(table: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _uv_table(directory: Path) -> dict[str, Any]:
-    table = _pyproject(directory).get("tool", {})
+    table = read_pyproject(directory).get("tool", {})
     uv = table.get("uv", {}) if isinstance(table, dict) else {}
     return uv if isinstance(uv, dict) else {}
 
 
-def _pyproject(directory: Path) -> dict[str, Any]:
+def read_pyproject(directory: Path) -> dict[str, Any]:
+    """Return a project's ``pyproject.toml``, nothing where there is none; raises ``UsageProblem`` for one that cannot be read."""
     try:
         return tomllib.loads((directory / "pyproject.toml").read_text("utf-8"))
     except FileNotFoundError:
@@ -160,7 +161,7 @@ def _member(name: str, base: Path, directory: Path) -> Path:
     root = base if "workspace" in _uv_table(base) else _workspace(directory)
     table = _uv_table(root).get("workspace", {}) if root else {}
     for place in sorted({*_members(root, table), root.resolve()} if root else ()):
-        project = _pyproject(place).get("project", {})
+        project = read_pyproject(place).get("project", {})
         if canonicalize_name(str(project.get("name", ""))) == name:
             return place
     raise UsageProblem(OPTION, f"[tool.uv.sources] {name}: the workspace has no member of that name", FROM_INDEX)

@@ -67,6 +67,10 @@ def begin(channel, sandbox, request, child):
     NEWBORN.be_child(sandbox, request, child.theirs)
 
 
+FORKING = 60
+"""Seconds after which a thread that was to fork is given up."""
+
+
 class WarmFork:
     """A child forked of a thread that has no frame but the statements to run: what is below them in the server is out of sight.
 
@@ -88,7 +92,8 @@ class WarmFork:
         text = "with begin():\n" + "".join(" import %s\n" % name for name in modules) + ("" if modules else " pass\n")
         vars(self.main)["begin"] = self.fork
         _thread.start_new_thread(exec, (compile(text, "<string>", "exec"), vars(self.main)))
-        self.forked.acquire()
+        if not self.forked.acquire(timeout=FORKING):
+            raise OSError("no child was forked in %d s" % FORKING)
         if not self.pid:
             self.end()
             raise OSError("no child could be forked")
