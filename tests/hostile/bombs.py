@@ -86,7 +86,7 @@ NUMBERS = (
         KILLED("too-many-processes"),
     ),
     Attack(
-        "thread_bomb",
+        "forking_thread",
         """
         confined()
         import threading
