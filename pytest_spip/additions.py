@@ -32,7 +32,7 @@ class Additions:
         self._cache = Cache(Path(spec.cache))
         self._date = spec.exclude_newer
         self._indexes = user_indexes(os.environ, rootdir)
-        self._web = Web([*self._indexes.urls, *self._indexes.find_links])
+        self._web = Web([*self._indexes.logins, *self._indexes.find_links], trust=self._indexes.trust)
         sandboxes = BuildSandboxes(spec.sandbox, Path(spec.room) / f"build-view-{worker}", self._cache.pycache)
         self._provisioner = Provisioner(
             Plan((), tuple(interpreters), (), self._date),

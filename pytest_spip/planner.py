@@ -74,7 +74,7 @@ class Planner:
             raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")
         root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
         self.cache = open_cache(rootdir / root)
-        self.web = Web([*self.indexes.urls, *self.indexes.find_links])
+        self.web = Web([*self.indexes.logins, *self.indexes.find_links], trust=self.indexes.trust)
         self.wanted = Wanted(settings.check == "suite", _required(settings), settings.extras, settings.groups)
         self.project: Project | None = None
         self._notes: list[str] = list(user.lines)

@@ -7,17 +7,18 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from pytest_spip.common.tls import make_session
 from pytest_spip.errors import HarnessProblem, HashMismatch, NetworkProblem
+from pytest_spip.model import Trust
 
 __all__ = ["Answer", "Web", "file_url_to_path", "redact"]
 
@@ -29,13 +30,15 @@ DEADLINE = 300.0
 """Seconds for one whole transfer: a server that drips bytes does not hold us for ever."""
 PATIENCE = 5.0
 """Seconds that we wait at most when a server asks us to come back later (Retry-After): some say an hour."""
+TRUST = Trust()
+"""The public authorities, where no setting names others."""
 PAGE_LIMIT = 128 << 20
 """Bytes of an index page; the largest project page of the public index is a fraction of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A page: ``status`` 200, 304 or 404; anything else is raised."""
+    """A page: ``status`` 200, 304, or one that says that there is none; anything else is raised."""
 
     status: int
     text: str = ""
@@ -77,7 +80,7 @@ class Web:
 
     ``index_urls`` lend their credentials to files on the same host and port, the nearest path first, as pip and uv do;
     netrc and proxies come from the user's environment. ``deadline`` is in seconds, for one transfer with its retries.
-    ``offline`` refuses to ask anybody but this machine.
+    ``offline`` refuses to ask anybody but this machine. ``trust`` are the user's TLS settings.
     """
 
     def __init__(
@@ -88,11 +91,10 @@ class Web:
         retries: int = 3,
         pool: int = 32,
         deadline: float = DEADLINE,
+        trust: Trust = TRUST,
     ) -> None:
-        self._session = requests.Session()
-        for scheme in ("http://", "https://"):
-            # The adapter's own retries would sleep as long as a server asks, and could not be stopped.
-            self._session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=8, pool_maxsize=pool))
+        self._session = make_session(trust, pool=pool)
+        self._trust = trust
         self._logins = [(bare, login) for bare, login in map(_split_login, index_urls) if login]
         self._offline = offline
         self._retries = retries
@@ -107,12 +109,12 @@ class Web:
         """Give the connections back."""
         self._session.close()
 
-    def page(self, url: str, *, accept: str, etag: str = "") -> Answer:
-        """Fetch a page. Raises ``NetworkProblem``; 304 and 404 are answers."""
+    def page(self, url: str, *, accept: str, etag: str = "", absent: Sequence[int] = (404,)) -> Answer:
+        """Fetch a page. Raises ``NetworkProblem``; 304 is an answer, and so are the statuses in ``absent``."""
         if url.startswith("file:"):
             return _local_page(url)
         headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
-        return self._insist(lambda until: self._answer(url, headers, until))
+        return self._insist(lambda until: self._answer(url, headers, absent, until))
 
     def download(self, url: str, target: Path, sha256: str) -> None:
         """Fetch a file and check its hash before anybody opens it.
@@ -137,9 +139,9 @@ class Web:
                 self._stopped.wait(pause)
         return ask(until)
 
-    def _answer(self, url: str, headers: dict[str, str], until: float) -> Answer:
+    def _answer(self, url: str, headers: dict[str, str], absent: Sequence[int], until: float) -> Answer:
         with self._open(url, headers) as response:
-            if response.status_code not in (200, 304, 404):
+            if response.status_code not in (200, 304, *absent):
                 raise _refusal(response)
             body = bytearray()
             for chunk in self._chunks(response, until):
@@ -179,10 +181,16 @@ class Web:
         auth = login or self._lent(bare)
         try:
             return self._session.get(bare, headers=headers, auth=auth, timeout=TIMEOUT, stream=True)
+        except requests.exceptions.SSLError as error:
+            raise NetworkProblem(f"{redact(url)}: {_root_cause(error)}; {self._trust.advice}") from error
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _Passing(f"{redact(url)}: {_root_cause(error)}") from error
         except requests.RequestException as error:
             raise NetworkProblem(f"{redact(url)}: {_root_cause(error)}") from error
+        except OSError as error:  # of files with certificates
+            raise NetworkProblem(
+                f"{redact(url)}: certificates cannot be read ({error}); {self._trust.advice}"
+            ) from error
 
     def _lent(self, url: str) -> tuple[str, str] | None:
         near = [

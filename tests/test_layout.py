@@ -57,24 +57,25 @@ MODEL = {
     "model.verdicts": (),
     "model.measures": (),
     "model.resolution": (),
-    "model.plans": ("model.resolution", "model.verdicts", "names"),
+    "model.plans": ("model.resolution", "model.trust", "model.verdicts", "names"),
+    "model.trust": (),
     "model.environments": ("model.verdicts", "model.measures"),
 }
 LEAVES = {"model": tuple(MODEL), "names": (), "errors": (), **MODEL}
-LEAVES |= dict.fromkeys(("disk", "web", "compat", "options"), ("errors", "model"))
+LEAVES |= dict.fromkeys(("disk", "compat", "options"), ("errors", "model"))
 COMMON = tuple(module for module in MODULES if module.startswith("common."))
 LEAVES |= dict.fromkeys(COMMON, ("errors", "model", *COMMON))
-LEAVES["options"] = ("errors", "model", *COMMON)
+LEAVES |= dict.fromkeys(("options", "web"), ("errors", "model", *COMMON))
 FOR_ROOMS = {*LEAVES} - {"options", *MODEL}
 SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""
 FOREIGN = ("plan.probe", "run.child.")
 """Modules that run in foreign interpreters."""
-OUTSIDE = {
+OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "git": "compose.base",
     "gitdb": "compose.base",
-    "requests": "web",
-    "urllib3": "web",
+    "requests": ("web", "common.tls"),
+    "urllib3": ("web", "common.tls"),
     "filelock": "disk",
     "installer": "provision.store",
     "uv": "provision.uv",
@@ -82,7 +83,7 @@ OUTSIDE = {
     "sqlite3": "record.",
     "xdist": "distribute",
 }
-"""Outside worlds, and the one module, or room, that knows them."""
+"""Outside worlds, and the one module, or room, that knows them; TLS has a module of its own."""
 
 
 @functools.cache
@@ -189,7 +190,7 @@ def test_pytest_stays_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(("world", "place"), OUTSIDE.items())
-def test_one_outside_world_each(world: str, place: str) -> None:
+def test_one_outside_world_each(world: str, place: str | tuple[str, ...]) -> None:
     """An outside world is known to one module, or to one room."""
     assert {module for module in MODULES if world in theirs(module) and not module.startswith(place)} == set()
 

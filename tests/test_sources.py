@@ -55,7 +55,7 @@ def url(name: str) -> str:
 
 def test_nothing_configured(person: Person) -> None:
     """Who has configured nothing gets the public index."""
-    assert person.indexes() == Indexes((PUBLIC_INDEX,), origin="default")
+    assert person.indexes(PIP_CONFIG_FILE=os.devnull) == Indexes((PUBLIC_INDEX,), origin="default")
 
 
 def test_offline(person: Person) -> None:

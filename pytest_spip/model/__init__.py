@@ -23,12 +23,14 @@ from pytest_spip.model.plans import (
     Combo,
     DistFile,
     Indexes,
+    IndexOptions,
     Interpreter,
     Plan,
     Release,
     digest,
 )
 from pytest_spip.model.resolution import ResolutionSettings
+from pytest_spip.model.trust import Trust
 from pytest_spip.model.verdicts import (
     IMPORT_ONLY,
     Disagreement,
@@ -61,6 +63,7 @@ __all__ = [
     "DistFile",
     "Environment",
     "HostSample",
+    "IndexOptions",
     "Indexes",
     "Interpreter",
     "Limits",
@@ -76,6 +79,7 @@ __all__ = [
     "Span",
     "StoredWheel",
     "Test",
+    "Trust",
     "Verdict",
     "counted",
     "counts",

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 
 from pytest_spip.model.resolution import ResolutionSettings
+from pytest_spip.model.trust import Trust
 from pytest_spip.model.verdicts import Verdict
 from pytest_spip.names import MODULE_PREFIX
 
@@ -119,6 +120,18 @@ class Release:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """What the user's uv configuration says of one index beside its URL.
+
+    ``ignored_statuses`` are HTTP statuses that mean "not here, ask the next", like 404. ``authenticate`` is
+    ``always``, ``never`` or nothing.
+    """
+
+    ignored_statuses: tuple[int, ...] = ()
+    authenticate: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Indexes:
     """Where packages come from, in order of precedence. A project is taken from the first index that lists it."""
 
@@ -127,6 +140,17 @@ class Indexes:
     offline: bool = False
     origin: str = "default"  # "uv", "pip" or "default": whose configuration named them
     settings: ResolutionSettings = dataclasses.field(default_factory=ResolutionSettings)
+    trust: Trust = dataclasses.field(default_factory=Trust)
+    options: tuple[tuple[str, IndexOptions], ...] = ()
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """The indexes whose credentials, if any, may be sent."""
+        return tuple(url for url in self.urls if self.options_of(url).authenticate != "never")
+
+    def options_of(self, url: str) -> IndexOptions:
+        """Return what the user set for one of the indexes."""
+        return dict(self.options).get(url, IndexOptions())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
     found: Sequence[_Entry] = ()
     source = ""
     for url in indexes.urls:
-        entries = _listed(f"{url.rstrip('/')}/{name}/", indexes.offline, web, cache, notes)
+        ignored = indexes.options_of(url).ignored_statuses
+        entries = _listed(f"{url.rstrip('/')}/{name}/", indexes.offline, web, cache, notes, ignored)
         if entries is not None:
             found, source = [*found, *entries], source or redact(url)
             if not indexes.settings.index_strategy.startswith("unsafe"):
@@ -114,8 +115,10 @@ class _Page:
             return None
 
 
-def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -> Sequence[_Entry] | None:
-    """Return a page's entries, None where there is no such page."""
+def _listed(
+    url: str, offline: bool, web: Web, cache: Cache, notes: list[str], ignored: Sequence[int] = ()
+) -> Sequence[_Entry] | None:
+    """Return a page's entries, None where there is no such page. HTTP statuses that are ``ignored`` say that, too."""
     if url.startswith("file:"):  # as near as the cache, and never stale
         return _ask(url, None, web).entries
     place = cache.index / f"{digest(url)[:32]}.json"
@@ -125,7 +128,7 @@ def _listed(url: str, offline: bool, web: Web, cache: Cache, notes: list[str]) -
     if offline:
         raise IndexProblem(redact(url), "not in the cache, and UV_OFFLINE forbids to ask")
     try:
-        page = _ask(url, known, web)
+        page = _ask(url, known, web, ignored)
     except _Unreachable:
         if known is None:
             raise
@@ -139,14 +142,14 @@ class _Unreachable(IndexProblem):
     """The index did not answer, or not with a page; what it said before may still do."""
 
 
-def _ask(url: str, known: _Page | None, web: Web) -> _Page:
+def _ask(url: str, known: _Page | None, web: Web, ignored: Sequence[int] = ()) -> _Page:
     try:
-        answer = web.page(url, accept=ACCEPT, etag=known.etag if known else "")
+        answer = web.page(url, accept=ACCEPT, etag=known.etag if known else "", absent=(404, *ignored))
     except NetworkProblem as error:
         raise _Unreachable(redact(url), str(error).removeprefix(f"{redact(url)}: ")) from error
     if known and answer.status == 304:
         return dataclasses.replace(known, fetched=time.time())
-    entries = None if answer.status == 404 else tuple(_parse(answer))
+    entries = None if answer.status in (404, *ignored) else tuple(_parse(answer))
     return _Page(entries, answer.etag, time.time())
 
 

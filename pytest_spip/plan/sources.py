@@ -15,8 +15,9 @@ from urllib.parse import quote, urlsplit
 import platformdirs
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Indexes
+from pytest_spip.model import Indexes, IndexOptions
 from pytest_spip.plan.resolution import PIP_KEYS, is_true, pip_settings, uv_settings
+from pytest_spip.plan.trust import PIP_TRUST_KEYS, read_trust
 
 __all__ = ["user_indexes"]
 
@@ -33,6 +34,7 @@ class _Layer:
     default: str
     find_links: tuple[str, ...]
     no_index: bool
+    options: tuple[tuple[str, IndexOptions], ...] = ()
 
 
 def user_indexes(environ: Mapping[str, str], start: Path) -> Indexes:
@@ -42,13 +44,16 @@ def user_indexes(environ: Mapping[str, str], start: Path) -> Indexes:
     """
     offline = is_true(environ.get("UV_OFFLINE", ""))
     files, values = list(_uv_files(environ, start)), _pip_values(environ)
-    settings = uv_settings(environ, start, _tables_of(files))
+    tables = _tables_of(files)
+    settings = uv_settings(environ, start, tables)
+    trust, missing = read_trust(environ, start, tables, values)
     uv, pip = _uv_layers(environ, start, files), _pip_layers(values, start)
     settings = pip_settings(start, values, settings, counts=not uv)
+    settings = dataclasses.replace(settings, ignored=(*settings.ignored, *missing))
     for origin, layers in (("uv", uv), ("pip", pip)):
         if layers:
-            return dataclasses.replace(_joined(layers, offline, origin), settings=settings)
-    return Indexes(urls=(PUBLIC_INDEX,), offline=offline, settings=settings)
+            return dataclasses.replace(_joined(layers, offline, origin), settings=settings, trust=trust)
+    return Indexes(urls=(PUBLIC_INDEX,), offline=offline, settings=settings, trust=trust)
 
 
 def _joined(layers: Sequence[_Layer], offline: bool, origin: str) -> Indexes:
@@ -61,6 +66,7 @@ def _joined(layers: Sequence[_Layer], offline: bool, origin: str) -> Indexes:
         find_links=_unique(place for layer in layers for place in layer.find_links),
         offline=offline,
         origin=origin,
+        options=tuple({url: options for layer in reversed(layers) for url, options in layer.options}.items()),
     )
 
 
@@ -116,7 +122,17 @@ def _uv_layer(settings: Mapping[str, list[tuple[Any, Path]]], environ: Mapping[s
         default=main[0] if main else "",
         find_links=(*_each(settings, "find-links", _place), *flat),
         no_index=bool(settings.get("no-index")),
+        options=tuple((url, options) for entry, url in used if (options := _options(entry)) != IndexOptions()),
     )
+
+
+def _options(entry: Mapping[str, Any]) -> IndexOptions:
+    """Return what counts of an index's other keys, as https://docs.astral.sh/uv/concepts/indexes/ tells them."""
+    statuses = entry.get("ignore-error-codes", [])
+    if not isinstance(statuses, list) or not all(isinstance(one, int) for one in statuses):
+        raise UsageProblem("index settings", f"ignore-error-codes = {statuses!r} is no list of numbers", "fix the file")
+    authenticate = entry.get("authenticate", "")
+    return IndexOptions(tuple(statuses), authenticate if authenticate in {"always", "never"} else "")
 
 
 def _each(settings: Mapping[str, list[tuple[Any, Path]]], key: str, convert: Callable[[str, Path], str]) -> list[str]:
@@ -221,7 +237,9 @@ def _pip_values(environ: Mapping[str, str]) -> dict[str, str]:
     sections = [_pip_file(path) for path in _pip_files(environ)]
     for name in ("global", "download", "install"):
         values |= {key: value for section in sections for key, value in section.get(name, {}).items() if value}
-    variables = {key: environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in (*_PIP_KEYS, *PIP_KEYS)}
+    variables = {
+        key: environ.get(f"PIP_{key.upper().replace('-', '_')}", "") for key in (*_PIP_KEYS, *PIP_KEYS, *PIP_TRUST_KEYS)
+    }
     return values | {key: value for key, value in variables.items() if value}
 
 

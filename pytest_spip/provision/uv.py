@@ -26,39 +26,22 @@ from pytest_spip.web import redact
 __all__ = ["Attempt", "Failure", "Uv", "build_error", "find_uv", "is_without_room", "last_words"]
 
 _KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-_TRANSPORT_KEEPS: tuple[str, ...] = (
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
+_TRANSPORT_KEEPS = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "NETRC"),
 )
-_TRANSPORT_KEEPS += ("https_proxy", "all_proxy", "no_proxy", "NETRC")
-# Index settings reach uv by a file of ours only, so that uv and the plan never speak of different places.
-_UV_KEEPS: tuple[str, ...] = (
-    "UV_NATIVE_TLS",
-    "UV_SYSTEM_CERTS",
-    "UV_INSECURE_HOST",
-    "UV_HTTP_TIMEOUT",
-    "UV_HTTP_RETRIES",
-    "UV_KEYRING_PROVIDER",
+# Index and TLS settings reach uv as the plan has read them only, so that both always ask the same places and trust the same.
+_UV_KEEPS = (
+    *("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_KEYRING_PROVIDER", "UV_OFFLINE", "UV_CONCURRENT_DOWNLOADS"),
+    *("UV_REQUEST_TIMEOUT", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_DOWNLOADS", "UV_PYTHON_INSTALL_MIRROR"),
 )
-_UV_KEEPS += (
-    "UV_OFFLINE",
-    "UV_CONCURRENT_DOWNLOADS",
-    "UV_REQUEST_TIMEOUT",
-    "UV_PYTHON_INSTALL_DIR",
-    "UV_PYTHON_DOWNLOADS",
-)
-_UV_KEEPS += ("UV_PYTHON_INSTALL_MIRROR",)
 
 _NETWORK_WORDS = re.compile(
     r"error sending request|client error \(Connect\)|dns error|operation timed out|connection (?:closed|reset)"
     r"|network was disabled|Failed to (?:fetch|download)(?! and build)|Request failed after"
     r"|HTTP status (?:server error|client error \(429)|could not be queried|403 Forbidden error"
 )
+_CERTIFICATE_WORDS = re.compile(r"invalid peer certificate|UnknownIssuer|certificate verify failed")
 _BUILD_WORDS = re.compile(r"Failed to (?:download and )?build|Building source distributions")
 _URL_WORDS = "URL dependencies must be expressed as direct requirements or constraints"
 _LOG = "uv_resolver::candidate_selector=trace,uv_resolver::resolver=debug"
@@ -167,7 +150,10 @@ class Uv:
             # The plan has just seen that version: what uv kept of the listing is older.
             status, output = run([*arguments, "--refresh-package", name])
         log, said = _parted(output)
-        return Attempt(_passed_over(log), _resolution_failure(said, status, name) if status != 0 else None)
+        problem = _resolution_failure(said, status, name) if status != 0 else None
+        if isinstance(problem, NetworkProblem) and _CERTIFICATE_WORDS.search(said):
+            problem = NetworkProblem(f"{problem}; {self._indexes.trust.advice}")
+        return Attempt(_passed_over(log), problem)
 
     def make_environment(self, interpreter: Interpreter, lock: Path | None, target: Path) -> None:
         """Make a virtual environment that holds what a lock names. Raises like :meth:`resolve`.
@@ -264,12 +250,19 @@ class Uv:
         *ahead, last = self._indexes.urls or ("",)
         lines = [*settings, f"find-links = {_toml(list(self._indexes.find_links))}", f"no-index = {_toml(not last)}"]
         lines += [f'[[index]]\nurl = {_toml(url)}\nformat = "flat"' for url in first]
-        lines += [f"[[index]]\nurl = {_toml(url)}" for url in ahead]
-        lines += [f"[[index]]\nurl = {_toml(last)}\ndefault = true"] if last else []
+        lines += [self._index_lines(url) for url in ahead]
+        lines += [f"{self._index_lines(last)}\ndefault = true"] if last else []
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="spip-", suffix=".toml") as file:
             file.write("\n".join(lines))
             file.flush()
             yield file.name
+
+    def _index_lines(self, url: str) -> str:
+        options = self._indexes.options_of(url)
+        statuses, authenticate = list(options.ignored_statuses), options.authenticate
+        lines = [f"ignore-error-codes = {_toml(statuses)}"] if statuses else []
+        lines += [f"authenticate = {_toml(authenticate)}"] if authenticate else []
+        return "\n".join(["[[index]]", f"url = {_toml(url)}", *lines])
 
     def _logging(self) -> dict[str, str]:
         return self._environment() | {"RUST_LOG": _LOG}
@@ -277,11 +270,8 @@ class Uv:
     def _environment(self) -> dict[str, str]:
         wanted = (*_KEEPS, *_TRANSPORT_KEEPS, *_UV_KEEPS)
         kept = {name: self._environ[name] for name in wanted if name in self._environ}
-        return kept | {
-            "UV_CACHE_DIR": str(uv_cache(self._environ)),
-            "UV_NO_PROGRESS": "1",
-            "NO_COLOR": "1",
-        }
+        ours = {"UV_CACHE_DIR": str(uv_cache(self._environ)), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+        return kept | self._indexes.trust.variables | ours
 
     def _run(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -53,6 +54,7 @@ class LocalIndex:
 
     ``formats`` of one element answers in that format whatever the client accepts. ``requests`` is the log of all
     requests as (method, path), in the order in which they came. A directory that is ``still`` is read once only.
+    With ``tls`` it speaks HTTPS.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LocalIndex:
         credentials: tuple[str, str] | None = None,
         core_metadata: bool = False,
         still: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[tuple[str, str]] = []
         self._directory = directory
@@ -74,7 +77,10 @@ class LocalIndex:
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._scheme = "https" if tls else "http"
         self._server = _Server(self)
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -92,7 +98,7 @@ class LocalIndex:
     @property
     def url(self) -> str:
         """The index URL that installers take, without credentials."""
-        return f"http://127.0.0.1:{self._server.server_port}/simple/"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/simple/"
 
     @property
     def authenticated_url(self) -> str:
