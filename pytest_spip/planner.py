@@ -28,7 +28,7 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.options import CONSTRAINT, Settings
-from pytest_spip.plan.index import list_project
+from pytest_spip.plan.index import Listing, list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, probe, select
 from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import user_indexes
@@ -170,7 +170,8 @@ class Planner:
         if not found:
             wanted = self.settings.python or "CPython >= 3.8"
             mend = "name one that is installed; 'uv python install' brings more"
-            raise UsageProblem("--spip-python", f"no interpreter fits {wanted!r}", mend)
+            problems = "; ".join(one.problem for one in chosen) or f"no interpreter fits {wanted!r}"
+            raise UsageProblem("--spip-python", problems, mend)
         self._notes += [f"{one.problem}: its combinations are skipped" for one in chosen if one.problem]
         self._notes += [f"{one.label} is {one.path}" for one in found if NTH in one.label]
         return chosen
@@ -209,12 +210,33 @@ class Planner:
                     f"all releases of {listing.package} are pre-releases: tried, as pip and uv install one"
                 )
         if not chosen:
-            newest = known[-1].version if known else "none"
-            mend = "widen the specifier, or add --spip-pre or --spip-yanked"
-            raise UsageProblem(
-                "--spip-matrix", f"none of {len(known)} releases of {listing.package} fits (newest: {newest})", mend
-            )
+            raise self._nothing_chosen(requirement, listing, known)
         return chosen
+
+    def _nothing_chosen(self, requirement: Requirement, listing: Listing, known: Sequence[Release]) -> UsageProblem:
+        """Return the problem that says why no release of a project is left."""
+        name = listing.package
+        if not listing.releases:
+            said = [note.removeprefix(f"{name}: ") for note in listing.notes if note.startswith(f"{name}: ")]
+            what = f"no release of {name} can be installed: {'; '.join(said) or 'its index lists no wheel or sdist'}"
+            return UsageProblem("--spip-matrix", what, "check the name and the index")
+        if not known:
+            date = self.indexes.settings.date_of(name, self.date)
+            dates = sorted(file.upload_time for one in listing.releases for file in one.files if file.upload_time)
+            what = f"{name} had no release before {date} (the first is of {dates[0] if dates else 'an unknown date'})"
+            option = "--spip-exclude-newer" if self.settings.exclude_newer else "the exclude-newer of your uv settings"
+            return UsageProblem(option, what, "name a later date")
+        fits = [one for one in known if requirement.specifier.contains(one.version, prereleases=True)]
+        what = f"none of {len(known)} releases of {name} fits (newest: {known[-1].version})"
+        if not fits:
+            return UsageProblem("--spip-matrix", what, "widen the specifier")
+        options = [
+            *(["--spip-pre"] if any(Version(one.version).is_prerelease for one in fits) else ()),
+            *(["--spip-yanked"] if any(one.yanked for one in fits) else ()),
+        ]
+        return UsageProblem(
+            "--spip-matrix", what, f"add {' and '.join(options)} for {len(fits)} that the specifier admits"
+        )
 
     def _dated(self, releases: tuple[Release, ...], project: str) -> tuple[Release, ...]:
         """Return the releases that there were at the date that the user named, if any: for the project, or for all."""

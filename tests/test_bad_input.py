@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeMachine
-from tests.support.distributions import wheel
+from tests.support.distributions import simple_sdist, wheel
 from tests.support.index import Fault
 from tests.support.machine import HERE, LABEL, Done, Machine
 
@@ -48,8 +48,20 @@ CASES = (
     ),
     Case("at-binary", ["--spip-matrix=@{root}/binary"], "--spip-matrix", ["not UTF-8", "one requirement a line"]),
     Case("at-empty", ["--spip-matrix=@{root}/empty"], "--spip-matrix", ["empty"]),
-    Case("no-interpreter", [GOOD], "--spip-python", ["'3.99'", "uv python install"], python="3.99"),
-    Case("no-such-path", [GOOD], "--spip-python", ["/no/such/python", "name one"], python="/no/such/python"),
+    Case("no-interpreter", [GOOD], "--spip-python", ["no interpreter 3.99", "uv python install"], python="3.99"),
+    Case(
+        "no-such-path",
+        [GOOD],
+        "--spip-python",
+        ["/no/such/python does not exist", "name one"],
+        python="/no/such/python",
+    ),
+    Case("a-directory", [GOOD], "--spip-python", ["{root} is a directory"], python="{root}"),
+    Case("a-file", [GOOD], "--spip-python", ["{root}/empty is a file that cannot be exec"], python="{root}/empty"),
+    Case("a-shim", [GOOD], "--spip-python", ["{root}/shim is a script", "name the program"], python="{root}/shim"),
+    Case(
+        "no-python", [GOOD], "--spip-python", ["git is a program, but does not answer", "git version"], python="{git}"
+    ),
     Case("python-typo", [GOOD], "--spip-python", ["'3.11x'", "write 3.12"], python="3.11x"),
     Case("python-range", [GOOD], "--spip-python", ["'3.13-3.9' is no range", "write it like"], python="3.13-3.9"),
     Case("versions", [GOOD, "--spip-versions=newest"], "--spip-versions", ["'newest'", "use all, latest"]),
@@ -72,7 +84,19 @@ CASES = (
     Case(
         "undated", [GOOD, "--spip-exclude-newer=2026-01-01"], "--spip-exclude-newer", ["no upload times", "leave the"]
     ),
-    Case("too-old", ["--spip-matrix=dated", "--spip-exclude-newer=2020-01-01"], "--spip-", ["none of", "dated"]),
+    Case(
+        "too-old",
+        ["--spip-matrix=dated", "--spip-exclude-newer=2020-01-01"],
+        "--spip-exclude-newer",
+        ["dated had no release before 2020-01-02", "the first is of 2025-01-01", "name a later date"],
+    ),
+    Case(
+        "invalid-version",
+        ["--spip-matrix=invalid"],
+        "--spip-matrix",
+        ["no release of invalid can be installed", "versions are not valid: invalid-2004d.tar.gz"],
+    ),
+    Case("yanked", ["--spip-matrix=yanked"], "--spip-matrix", ["none of 1 releases", "add --spip-yanked for 1"]),
     Case("ram", [GOOD, "--spip-ram={root}/no"], "--spip-ram", ["{root}/no", "--spip-ram=auto"]),
     Case(
         "cache-file",
@@ -114,16 +138,21 @@ CASES = (
 def machine(make_machine: MakeMachine) -> Machine:
     """Serve a good package and some that the index cannot list."""
     machine = make_machine()
-    for name in ("good", "dated", "malformed", "failing"):
+    for name in ("good", "dated", "malformed", "failing", "yanked"):
         made = wheel(machine.files, name, "1.0", {f"{name}.py": ""})
         if name == "dated":
             machine.index.add(made, upload_time="2025-01-01T00:00:00Z")
+        if name == "yanked":
+            machine.index.add(made, yanked=True)
+    simple_sdist(machine.files, "invalid", "1.0", {}).rename(machine.files / "invalid-2004d.tar.gz")
     machine.index.inject(
         machine.index.page_path("malformed"), Fault(body=b'{"meta": {"api-version": "1.1"}, "files": [{}]}')
     )
     machine.index.inject(machine.index.page_path("failing"), Fault(status=503))
     (machine.root / "binary").write_bytes(b"\xff\xfe\x00")
     (machine.root / "empty").touch()
+    (machine.root / "shim").write_text('#!/bin/sh\nexec python3 "$@"\n', "utf-8")
+    (machine.root / "shim").chmod(0o755)
     (machine.root / "tools").mkdir()
     (machine.root / "tools" / "git").symlink_to(str(shutil.which("git")))
     return machine
@@ -145,7 +174,7 @@ def done(machine: Machine, closed_port: int) -> dict[str, Done]:
                 "arguments": [filled(text, machine, closed_port) for text in case.arguments],
                 "env": {name: filled(text, machine, closed_port) for name, text in case.env.items()},
                 "program": case.program,
-                "python": case.python,
+                "python": filled(case.python, machine, closed_port),
             }
             for case in CASES
         }
@@ -154,7 +183,8 @@ def done(machine: Machine, closed_port: int) -> dict[str, Done]:
 
 def filled(text: str, machine: Machine, port: int) -> str:
     """Put the machine's directory and the closed port into a text."""
-    return text.replace("{root}", str(machine.root)).replace("{port}", str(port))
+    text = text.replace("{root}", str(machine.root)).replace("{port}", str(port))
+    return text.replace("{git}", str(shutil.which("git")))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -197,11 +197,11 @@ def paged(supply: Supply, filenames: list[str]) -> Listing:
 
 
 def test_invalid_versions(supply: Supply) -> None:
-    """What is no version is named once, however many files have it, and left out."""
+    """Files whose versions are none are left out, and named."""
     names = ["demo-2004d.tar.gz", "demo-2004d.zip", "demo-latest.zip", "demo-1.0-cp312.whl", "demo-1.0.tar.gz"]
     listing = paged(supply, names)
     assert versions(listing) == ["1.0"]
-    assert listing.notes == ("demo: left out, for their versions are not valid: 2004d, latest, demo-1.0-cp312.whl",)
+    assert listing.notes == (f"demo: left out, for their versions are not valid: {', '.join(names[:-1])}",)
 
 
 # -- answers that are none ----------------------------------------------------------------------------------------------

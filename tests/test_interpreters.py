@@ -119,7 +119,7 @@ def test_missing(text: str, label: str, python: str) -> None:
     """An interpreter that is wanted and not there is part of the run, with a problem that names it as the user did."""
     (missing,) = select(FOUND, parse_wanted(text))
     assert (missing.label, missing.path, missing.python) == (label, "", python)
-    assert missing.problem == f"no interpreter {text} on this machine"
+    assert missing.problem == (f"{text} does not exist" if "/" in text else f"no interpreter {text} on this machine")
 
 
 @pytest.mark.parametrize(

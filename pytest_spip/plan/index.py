@@ -21,6 +21,8 @@ from pytest_spip.web import Answer, Web, file_url_to_path, redact
 __all__ = ["Listing", "list_project", "parse_html", "parse_json"]
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+NAMED = 5
+"""Files that a note names at most."""
 FRESH = 600.0
 """Seconds for which a listing is taken as it is; the public index itself allows caches ten minutes."""
 SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
@@ -77,7 +79,8 @@ def list_project(package: str, indexes: Indexes, web: Web, cache: Cache) -> List
             "--spip-matrix", f"no project named {package!r} on {places}", "check the spelling or the index settings"
         )
     if invalid:
-        notes.append(f"{name}: left out, for their versions are not valid: {', '.join(invalid)}")
+        more = f" and {len(invalid) - NAMED} more" if len(invalid) > NAMED else ""
+        notes.append(f"{name}: left out, for their versions are not valid: {', '.join(invalid[:NAMED])}{more}")
     return Listing(package=name, releases=releases, notes=tuple(notes))
 
 
@@ -261,7 +264,7 @@ def _check_api(version: str, url: str) -> None:
 
 
 def _releases(name: str, entries: Iterable[_Entry], source: str) -> tuple[tuple[Release, ...], list[str]]:
-    """Group files by version, oldest first; also return what stands for a version and is none, each once."""
+    """Group files by version, oldest first; also return the files whose versions are none."""
     by_version: dict[Version, list[DistFile]] = {}
     invalid: dict[str, None] = {}
     for entry in entries:
@@ -269,7 +272,7 @@ def _releases(name: str, entries: Iterable[_Entry], source: str) -> tuple[tuple[
         try:
             version = Version(text) if kind else None
         except InvalidVersion:
-            invalid[text] = None
+            invalid[entry.filename] = None
             continue
         if version is not None:
             by_version.setdefault(version, []).append(_dist_file(entry, kind, str(version)))

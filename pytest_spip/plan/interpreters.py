@@ -152,8 +152,39 @@ def id_apart(interpreter: Interpreter) -> str:
 def _missing(wish: Wanted) -> Interpreter:
     version = wish.version or "0.0"
     label = _label(wish.implementation, version, wish.flags)
-    problem = f"no interpreter {wish.text} on this machine"
+    problem = _explain(wish.path) if wish.path else f"no interpreter {wish.text} on this machine"
     return Interpreter(f"missing-{wish.text}", label, version, wish.implementation, "", problem=problem)
+
+
+def _explain(path: str) -> str:
+    """Return what stands at a path that a person named, where that is no interpreter that can be taken."""
+    if not os.path.exists(path):
+        return f"{path} does not exist"
+    if os.path.isdir(path):
+        inner = os.path.join(path, "bin", "python")
+        return f"{path} is a directory" + (f"; name the program in it: {inner}" if os.path.exists(inner) else "")
+    if not os.access(path, os.X_OK):
+        return f"{path} is a file that cannot be executed"
+    if not (real := real_program(path)):
+        return f"{path} is a script, such as a shim, and no interpreter; name the program that it starts"
+    facts = _ask(real)
+    if "version" in facts:
+        oldest = "{}.{}".format(*OLDEST_NAMED)
+        return f"{path} is {facts.get('implementation')} {facts['version']}; the oldest that can be tried is {oldest}"
+    return f"{path} is a program, but does not answer as a Python of 3.7 or later: {_last_line(real)}"
+
+
+def _last_line(path: str) -> str:
+    """Return what a program says when it is asked for its version."""
+    try:
+        done = subprocess.run(
+            [path, "--version"], check=False, capture_output=True, text=True, errors="replace", timeout=5, env={}
+        )
+    except subprocess.TimeoutExpired:
+        return "it does not end"
+    except OSError as error:
+        return str(error.strerror)
+    return ((done.stdout + done.stderr).strip().splitlines() or [f"it ends with status {done.returncode}"])[-1]
 
 
 def _label(implementation: str, version: str, flags: str) -> str:
