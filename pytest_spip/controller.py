@@ -28,7 +28,7 @@ from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Likeness, Summary, likeness
 from pytest_spip.report.grid import HIGHEST
-from pytest_spip.reports import TAIL, story
+from pytest_spip.reports import TAIL, location_file, story
 from pytest_spip.resume import Interrupted
 from pytest_spip.session.run import Run
 from pytest_spip.slots import Need
@@ -258,6 +258,7 @@ class ControllerMatrix(Matrix):
         if not self.active or not combo or report.when in ("setup", "call", "teardown"):
             return None
         report.when = "setup"  # an error of ours, not a failure of the package
+        report.location = (location_file(self.config), 0, combo.id)
         return self.active.lost(combo, str(report.longrepr))
 
     def _told(self, nodeid: str, result: Result) -> str:

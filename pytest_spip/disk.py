@@ -331,6 +331,9 @@ class Cache:
 
 def open_cache(root: Path) -> Cache:
     """Open the cache, creating it if need be; raises ``UsageProblem`` where it cannot be written."""
+    if os.pathsep in str(root):
+        what = f"{root} has a {os.pathsep!r} in its path, which no virtual environment may have"
+        raise UsageProblem("--spip-cache", what, "name another directory with --spip-cache=DIR")
     cache = Cache(root)
     try:
         cache.sweep()

@@ -18,7 +18,7 @@ from pytest_spip.dispatch.governor import Governor
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.listeners import reason_for_phases, reason_for_pytest
-from pytest_spip.reports import brother, make_report, slim
+from pytest_spip.reports import brother, location_file, make_report, slim
 from pytest_spip.scheduling import SpipScheduling, send_signal
 from pytest_spip.session.run import Run
 
@@ -42,6 +42,7 @@ class Distribution:
         self.why_pytest = reason_for_pytest(config)
         self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest))
         self._phases = bool(reason_for_phases(config))
+        self._file = location_file(config)
         if not self.why_pytest:
             _limit_workers(config, len(run.missing))
         count = len(parse_tx_spec_config(config))
@@ -88,7 +89,7 @@ class Distribution:
         if self.why_pytest or "seconds" not in data:
             return None
         plain = json.loads(data["spip"])
-        return make_report(self._run.plan.combos[plain["ordinal"]], plain, data["seconds"])
+        return make_report(self._run.plan.combos[plain["ordinal"]], plain, data["seconds"], self._file)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:

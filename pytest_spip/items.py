@@ -17,7 +17,7 @@ from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Resu
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
-from pytest_spip.reports import TAIL, one_line, properties, skip_place, story
+from pytest_spip.reports import TAIL, location_file, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
 from pytest_spip.workbench import Workbench
 
@@ -91,8 +91,8 @@ class MatrixItem(pytest.Item):
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Place the item in no file: its node id says it all."""
-        return self.config.rootpath / MODULE_PREFIX, 0, self.name
+        """Place the item in the file that configures pytest: who annotates files needs one that exists."""
+        return self.config.rootpath / location_file(self.config), 0, self.name
 
 
 # -- activation ---------------------------------------------------------------------------------------------------------

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -61,5 +64,13 @@ def _listeners(config: pytest.Config, names: Iterable[str]) -> Iterator[str]:
         for implementation in getattr(config.hook, name).get_hookimpls() if hasattr(config.hook, name) else ():
             module = inspect.getmodule(implementation.function)
             if module is None or module.__name__.partition(".")[0] not in _BYSTANDERS:
-                place = Path(getattr(module, "__file__", None) or implementation.plugin_name).name
-                yield f"{place} has {name}"
+                yield f"{_named(implementation, module)} has {name}"
+
+
+def _named(implementation: Any, module: ModuleType | None) -> str:
+    """Return the name by which a person knows a plugin: a conftest file's, a distribution's entry point, or a module's."""
+    file = Path(getattr(module, "__file__", None) or "")
+    if file.name == "conftest.py":
+        return file.name
+    name = str(implementation.plugin_name)
+    return f"plugin {module.__name__ if module and (name.isdecimal() or os.sep in name) else name}"

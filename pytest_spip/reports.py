@@ -11,7 +11,7 @@ import pytest
 from pytest_spip.model import Combo, Outcome, Result, Test, counted
 from pytest_spip.names import MODULE_PREFIX
 
-__all__ = ["TAIL", "brother", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
+__all__ = ["TAIL", "brother", "location_file", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
 
 TAIL = 12
 """Lines of output, or of a test's report, shown with a failure; ``-v`` shows all that were kept."""
@@ -77,8 +77,16 @@ def skip_place(result: Result) -> tuple[str, Any, str]:
     return MODULE_PREFIX, None, f"Skipped: {one_line(result)}"
 
 
-def make_report(combo: Combo, plain: Mapping[str, Any], seconds: float) -> pytest.TestReport:
+def location_file(config: pytest.Config) -> str:
+    """Return the file that stands for combinations in reports, relative to the root: pytest's configuration, else the root."""
+    inside = config.inipath is not None and config.inipath.is_relative_to(config.rootpath)
+    return str(config.inipath.relative_to(config.rootpath)) if inside and config.inipath else "."
+
+
+def make_report(combo: Combo, plain: Mapping[str, Any], seconds: float, file: str) -> pytest.TestReport:
     """Return the report of a combination that ran without an item. ``plain`` is its result as :meth:`Result.to_plain` says it.
+
+    ``file`` is that of :func:`location_file`.
 
     An item would have had three, for its set-up, its call and its end; this one stands for them all.
     """
@@ -86,7 +94,7 @@ def make_report(combo: Combo, plain: Mapping[str, Any], seconds: float) -> pytes
     outcome, longrepr = _told(result)
     report = pytest.TestReport(
         nodeid=combo.nodeid,
-        location=(MODULE_PREFIX, 0, combo.id),
+        location=(file, 0, combo.id),
         keywords={},
         outcome=outcome,
         longrepr=longrepr,

@@ -120,6 +120,25 @@ def test_groups_are_ordered_by_size_then_text() -> None:
     assert [one.ordinal for one in found[0].results] == [0, 3, 6]
 
 
+def test_group_shows_what_its_signature_leaves_out() -> None:
+    """Where names or numbers are left out of a signature, the group has one combination's own words."""
+    combos = [combo(n, version=f"1.{n}") for n in range(2)]
+    detail = "toml-0.8.1.tar.gz builds toml-0.8.2-py3-none-any.whl"
+    found = groups(combos, {0: result(0, FAILED, IMPORT, detail), 1: result(1, FAILED, IMPORT, "ImportError: no")})
+    assert {group.signature: group.example for group in found} == {
+        "import-error: toml-….gz builds toml-…-py3-none-any.whl": detail,
+        "import-error: ImportError: no": "",
+    }
+
+
+def test_one_cause_in_three_spellings() -> None:
+    """What newer Pythons say of an old print statement is one kind of failure, with its advice and without."""
+    spellings = ("", """. Did you mean print("hello, (you)")?""", ". Did you mean print(...)?")
+    details = [f"SyntaxError: Missing parentheses in call to 'print'{end} (x.py, line 3)" for end in spellings]
+    found = {likeness(result(n, FAILED, IMPORT, detail)) for n, detail in enumerate(details)}
+    assert len(found) == 1
+
+
 def test_only_what_went_wrong_is_grouped() -> None:
     """Passed and skipped combinations are in no group; the four other outcomes are."""
     combos = [combo(n, version=f"1.{n}") for n in range(len(Outcome))]

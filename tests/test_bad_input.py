@@ -104,6 +104,8 @@ CASES = (
         "--spip-cache",
         ["{root}/empty/cache", "--spip-cache=DIR"],
     ),
+    Case("cache-colon", [GOOD, "--spip-cache={root}/a:b"], "--spip-cache", ["{root}/a:b has a ':'", "name another"]),
+    Case("ram-colon", [GOOD, "--spip-ram={root}/a:b"], "--spip-ram", ["{root}/a:b has a ':'", "name another"]),
     Case("cache-proc", [GOOD, "--spip-cache=/proc/cache"], "--spip-cache", ["/proc/cache", "--spip-cache=DIR"]),
     Case("dist-each", [GOOD, "-n2", "--dist=each"], "--dist", ["leave the option out"]),
     Case(

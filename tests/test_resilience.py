@@ -335,7 +335,9 @@ def test_killed_worker(machine: Machine, gate: Gate, kills: int, outcome: str) -
     done = machine.finish(session)
     assert done.outcomes == passed(*packages) | {f"blocked[1.0-{LABEL}]": outcome}
     assert done.status == (outcome == "error")
-    assert outcome == "passed" or done.cells[f"blocked[1.0-{LABEL}]"] == ("error", "import", "worker-lost")
+    if outcome == "error":
+        assert done.cells[f"blocked[1.0-{LABEL}]"] == ("error", "import", "worker-lost")
+        assert f"ERROR at setup of blocked[1.0-{LABEL}] __" in done.stdout
     assert_nothing_left(machine)
 
 

@@ -46,6 +46,15 @@ def pytest_sessionstart(session):
     with open(f"started-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.txt", "a") as file:
         print("started", file=file)
 """
+PLACES = """\
+# of spip
+import os
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        assert os.path.isfile(report.location[0]), report.location
+        assert report.location[2] in report.nodeid
+"""
 
 # Runs by name: arguments, and the files of the project.
 RUNS: Mapping[str, Mapping[str, Any]] = {
@@ -54,6 +63,12 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "items-n2": {"arguments": (*MATRIX, "-n2"), "files": {"conftest.py": IN_WORKERS}},
     "reports-n0": {"arguments": (*MATRIX, "-n0"), "files": {"conftest.py": IN_CONTROLLER}},
     "reports-n2": {"arguments": (*MATRIX, "-n2"), "files": {"conftest.py": IN_CONTROLLER}},
+    "plugin-n2": {
+        "arguments": (*MATRIX, "-n2", "-p", "watcher.plugin"),
+        "files": {"watcher/__init__.py": "", "watcher/plugin.py": IN_WORKERS},
+    },
+    "places-n0": {"arguments": (*MATRIX, "-n0"), "files": {"conftest.py": PLACES}},
+    "places-n2": {"arguments": (*MATRIX, "-n2"), "files": {"conftest.py": PLACES}},
     "k-n2": {"arguments": (*MATRIX, "-n2", "-k", "good or old")},
     "sessions-n2": {"arguments": (*MATRIX, "-n2", "-v"), "files": {"conftest.py": NO_PHASES}},
     "n7": {"arguments": (*MATRIX, "-n7")},
@@ -116,6 +131,12 @@ def test_hooks_of_items_are_called_in_workers(done: dict[str, Done]) -> None:
     seen = [line for path in done["items-n2"].project.glob("seen-gw*.txt") for line in path.read_text().splitlines()]
     assert sorted(seen) == sorted([GOOD, BAD, OLD])
     assert "spip: workers are pytest sessions, for conftest.py has pytest_runtest_setup" in done["items-n2"].stdout
+
+
+def test_plugin_is_named(done: dict[str, Done]) -> None:
+    """A plugin for which workers must be pytest sessions is named as the user knows it."""
+    said = "workers are pytest sessions, for plugin watcher.plugin has pytest_runtest_setup"
+    assert said in done["plugin-n2"].stdout
 
 
 def test_hooks_of_reports_hear_everything(done: dict[str, Done]) -> None:

@@ -84,6 +84,8 @@ def _lack(place: Path) -> str:
 
 def _objection(place: Path) -> str:
     """Say why environments cannot live in a place; nothing where they can."""
+    if os.pathsep in str(place):
+        return f"{place} has a {os.pathsep!r} in its path, which no virtual environment may have"
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return f"{place} is not a writable directory"
     if os.statvfs(place).f_flag & getattr(os, "ST_NOEXEC", 0):

@@ -26,6 +26,12 @@ class Group:
         """How many combinations share the signature."""
         return len(self.results)
 
+    @property
+    def example(self) -> str:
+        """One combination's own words, where the signature leaves out what is in them; nothing where it says all."""
+        words = _printable(self.results[0].verdict.detail.partition("\n")[0])[: 2 * SIGNATURE]
+        return "" if words in self.signature or _failed_tests(self.results[0]) else words
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
@@ -150,6 +156,8 @@ _NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...
     (re.compile(r"\b\d+ of \d+ tests\b"), "some tests"),
     (re.compile(r"\b[0-9a-f]{12,}\b"), "…"),
     (re.compile(r"\b\d+(?:\.\d+)+(?:[a-z]+\d+)?(?:\.\w+)?\b"), "…"),
+    # One cause in three spellings: with the statement itself, with an ellipsis, and without advice.
+    (re.compile(r"(Missing parentheses in call to '\w+')\. Did you mean \w+\(.*\)\?"), r"\1"),
     (re.compile(r"\s+"), " "),
 )
 
@@ -188,8 +196,11 @@ def _normal(text: str) -> str:
     text = text.splitlines()[0] if text else ""
     for pattern, replacement in _NORMAL:
         text = pattern.sub(replacement, text)
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return text.strip()[:SIGNATURE].strip()
+    return _printable(text)[:SIGNATURE].strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text).strip()
 
 
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:

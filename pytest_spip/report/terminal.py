@@ -200,6 +200,8 @@ def group_lines(groups: Sequence[Group], *, most: int = 12) -> Iterator[Line]:
     for group in groups[:most]:
         yield [(f"{group.count:>5} x ", "bold"), (group.signature, "red")]
         yield [("        ", ""), (_first_of(group.ids), "dim")]
+        if group.example:
+            yield [("        ", ""), (f"{group.ids[0]}: {group.example}", "dim")]
         if group.results[0].reproduce:
             yield [("        ", ""), (group.results[0].reproduce, "")]
     if len(groups) > most:
@@ -246,13 +248,17 @@ def summary_line(summary: Summary) -> str:
 
 
 def closing_lines(summary: Summary) -> Iterator[str]:
-    """Yield what limited the run, and what its telemetry lacks, below the line that everybody reads."""
+    """Yield what limited the run, and which telemetry is damaged, below the line that everybody reads.
+
+    A worker that died took its last spans along: that is in the JSON report, and nothing that a person can change.
+    """
     yield from summary.limits
-    if summary.untold:
-        damaged = summary.facts.get("damaged_telemetry", ())
-        names = [f"{worker} damaged" if f"{worker}.sqlite" in damaged else worker for worker in summary.untold]
+    files = summary.facts.get("damaged_telemetry", ())
+    damaged = {worker: lost for worker, lost in summary.untold.items() if f"{worker}.sqlite" in files}
+    if damaged:
         ran = sum(bool(result.runner) for result in summary.results.values())
-        yield f"telemetry: {sum(summary.untold.values())} of {ran} combinations have no spans ({', '.join(names)})"
+        names = ", ".join(f"{worker} damaged" for worker in damaged)
+        yield f"telemetry: {sum(damaged.values())} of {ran} combinations have no spans ({names})"
     if summary.results and not summary.tried:
         yield from _nothing_tried(summary)
 
