@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.errors import HashMismatch, IndexProblem, NetworkProblem
+from pytest_spip.errors import HashMismatch, NetworkProblem
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.resolver import BuiltWheel
@@ -276,11 +276,14 @@ def test_another_file(supply: Supply) -> None:
 
 
 def test_file_without_a_hash(supply: Supply) -> None:
-    """A file that nobody gave a hash is not opened, for it cannot be checked."""
+    """A file that nobody gave a hash is taken as it comes, once in a run, and known by what it holds."""
+    builder = supply.builder()
     file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD), sha256="")
-    with pytest.raises(IndexProblem, match="no sha256 is listed"):
-        built(supply, file)
-    assert supply.index.requests == []
+    first, again = (built(supply, file, builder=builder) for _ in range(2))
+    assert (first.fresh, again.fresh) == (True, False)
+    assert [path for _, path in supply.index.requests] == [supply.index.file_path(file.filename)]
+    listed(supply, simple_sdist(supply.root, "demo", "1.0", {"demo.py": "changed = 1"}), sha256="")
+    assert built(supply, file).sha256 != first.sha256
 
 
 def test_local_file(supply: Supply) -> None:

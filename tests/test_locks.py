@@ -265,9 +265,6 @@ def test_selected(lock: str, taken: list[tuple[str, str]]) -> None:
         pytest.param(
             text(offered(PURE, hashes="size = 1")), IndexProblem, "of the lock: what it lists cannot", id="no-hash"
         ),
-        pytest.param(
-            text(offered(PURE, hashes='hashes = { md5 = "0" }')), IndexProblem, "demo: no sha256", id="no-sha256"
-        ),
         pytest.param(text(offered(OLD)), HarnessProblem, "does not fit py312: No wheel found", id="no-file-that-fits"),
         pytest.param(
             text(offered(PURE), more='requires-python = ">=3.13"'), HarnessProblem, "does not fit", id="python"

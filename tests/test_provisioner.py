@@ -293,10 +293,6 @@ def break_hash_of_sdist(supply: Supply) -> None:
     supply.index.add(simple_sdist(supply.files, "demo", "1.0", GOOD), sha256="0" * 64)
 
 
-def leave_hash_out(supply: Supply) -> None:
-    supply.index.add(wheel(supply.files, "demo", "1.0", GOOD), sha256="")
-
-
 def break_index(supply: Supply) -> None:
     wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
     supply.index.inject(supply.index.page_path("dep"), Fault(status=500))
@@ -333,7 +329,6 @@ FAILED, SKIPPED, ERROR = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
         (break_download, (ERROR, Phase.FETCH, Reason.NETWORK), "the server answered 500"),
         (break_hash, (ERROR, Phase.FETCH, Reason.INDEX_ERROR), "promised was 0000"),
         (break_hash_of_sdist, (ERROR, Phase.BUILD, Reason.INDEX_ERROR), "promised was 0000"),
-        (leave_hash_out, (ERROR, Phase.PLAN, Reason.INDEX_ERROR), "no sha256 is listed"),
         (break_index, (ERROR, Phase.RESOLVE, Reason.NETWORK), "500 Internal Server Error"),
         (lose_locks, (ERROR, Phase.RESOLVE, Reason.INTERNAL), "No such file or directory"),
     ],
@@ -348,6 +343,19 @@ def test_verdicts(
     assert done.verdict is not None
     assert detail in done.verdict.detail
     assert bool(done.output) == (done.verdict.outcome is not ERROR and done.verdict.reason is not Reason.BAD_METADATA)
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_release_without_hashes(supply: Supply, kind: str) -> None:
+    """A release whose files are listed without hashes is taken as uv takes it, with a warning, also in a second run."""
+    path = (wheel if kind == "wheel" else simple_sdist)(supply.files, "demo", "1.0", GOOD)
+    supply.index.add(path, sha256="")
+    for _ in range(2):
+        done = the(provisioned(supply))
+        assert done.environment is not None, done.verdict
+        (warning,) = done.environment.warnings
+        assert "lists no sha256" in warning
+        assert path.name in warning
 
 
 COPY = "import shutil\nreturn os.path.basename(shutil.copy('demo-1.0-py3-none-any.whl', directory))"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import threading
@@ -22,7 +21,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from pytest_spip.disk import Cache, owner_tag
-from pytest_spip.errors import BadWheel, IndexProblem, NetworkProblem
+from pytest_spip.errors import BadWheel, NetworkProblem
 from pytest_spip.model import (
     DistFile,
     Interpreter,
@@ -43,10 +42,11 @@ from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
 from pytest_spip.provision.store import check_wheel
+from pytest_spip.provision.unhashed import Hasher, sha256_of
 from pytest_spip.provision.uv import Failure, Uv
-from pytest_spip.web import Web, file_url_to_path, redact
+from pytest_spip.web import Web
 
-__all__ = ["Builder", "refuse_unchecked", "sha256_of"]
+__all__ = ["Builder"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may mend it."""
@@ -77,6 +77,7 @@ class Builder:
         limits: Limits = LIMITS,
     ) -> None:
         self._cache = self.cache = cache
+        self.hasher = Hasher(cache, web)
         self._web = web
         self._uv = uv
         self._confine = confine
@@ -124,10 +125,8 @@ class Builder:
         return ""
 
     def fetch(self, sdist: DistFile) -> tuple[DistFile, Path]:
-        """Return the file where we keep it; one of this machine that nobody gave a hash is known by what it holds."""
-        if not sdist.sha256 and sdist.url.startswith("file:"):
-            sdist = dataclasses.replace(sdist, sha256=sha256_of(file_url_to_path(sdist.url)))
-        refuse_unchecked(sdist)
+        """Return the file where we keep it; one that nobody gave a hash is known by what it holds."""
+        sdist = self.hasher.hashed(sdist)
         place = self._cache.builds / "sdists" / sdist.sha256 / sdist.filename
         self._cache.file(place, lambda aside: self._web.download(sdist.url, aside, sdist.sha256))
         return sdist, place
@@ -230,12 +229,6 @@ class Builder:
             )
 
 
-def refuse_unchecked(file: DistFile) -> None:
-    """Raise ``IndexProblem`` for a file from elsewhere that nobody gave a hash: what cannot be checked is not opened."""
-    if not file.sha256 and not file.url.startswith("file:"):
-        raise IndexProblem(redact(file.url), "no sha256 is listed, and what cannot be checked is not opened")
-
-
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the user's variables that can change what is built."""
     return {name: environ[name] for name in KEEPS if name in environ and name != "TERM"}
@@ -249,15 +242,6 @@ def _tools() -> str:
 def _outcome(place: Path) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads((place / "build.json").read_text("utf-8"))
     return plain
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's hash; raises ``NetworkProblem`` where there is none, for its place was listed."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise NetworkProblem(f"{path}: {error.strerror}") from error
 
 
 def _check_identity(filename: str, project: str, sdist: DistFile, interpreter: Interpreter) -> None:

@@ -22,6 +22,7 @@ class Job:
         self.spans: list[Span] = []
         self._within: list[Span] = []
         self.work: Counter[str] = Counter()
+        self.warnings: dict[str, None] = {}
 
     @contextlib.contextmanager
     def timed(self, phase: Phase) -> Iterator[None]:

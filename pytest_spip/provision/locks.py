@@ -202,9 +202,8 @@ def _best_builds_first(lock: Pylock) -> Pylock:
 def _file(name: str, version: str, source: object) -> DistFile:
     if not isinstance(source, PackageWheel | PackageSdist | PackageArchive):
         raise HarnessProblem(f"{name}: the lock names neither a wheel nor an sdist")
-    sha256 = source.hashes.get("sha256", "")
-    if not sha256:
-        raise IndexProblem("of the lock", f"{name}: no sha256")
     url = source.url or Path(source.path or "").absolute().as_uri()
     filename = unquote(urlsplit(url).path.rpartition("/")[2]) if isinstance(source, PackageArchive) else source.filename
-    return DistFile(filename, url, "wheel" if filename.endswith(".whl") else "sdist", version, sha256)
+    return DistFile(
+        filename, url, "wheel" if filename.endswith(".whl") else "sdist", version, source.hashes.get("sha256", "")
+    )

@@ -33,7 +33,7 @@ from pytest_spip.model import (
     Verdict,
     digest,
 )
-from pytest_spip.provision.builds import Builder, refuse_unchecked, sha256_of
+from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.demands import absent_extras, metadata_of, refuse_python
 from pytest_spip.provision.hooks import LIMITS
@@ -47,6 +47,7 @@ from pytest_spip.provision.recipes import Recipe, Recipes
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
+from pytest_spip.provision.unhashed import is_unchecked, warning
 from pytest_spip.provision.uv import Failure, Uv
 from pytest_spip.web import Web, file_url_to_path
 
@@ -283,9 +284,10 @@ class Provisioner:
         for wheel in wheels:
             if wheel.name in own:
                 refuse_python(metadata_of(wheel), interpreter, _blamed(combo, wheel.name, wheel.version))
-        warnings = tuple(absent_extras(recipe.asked, wheels))
+        warnings = (*absent_extras(recipe.asked, wheels), *job.warnings)
         it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels), warnings)
-        self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
+        if not job.warnings:  # else a file may be another one next time
+            self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
     def _lock(self, job: Job, recipe: Recipe, interpreter: Interpreter) -> Lock:
@@ -348,17 +350,18 @@ class Provisioner:
             return self._built_wheel(job, own.path, own.sha256)
         file = best_wheel(self._files(release, interpreter), interpreter)
         assert file is not None, "what has no wheel was built"
-        known = file.sha256 or sha256_of(file_url_to_path(file.url))
-        return self._wheel(job, Locked(release.package, dataclasses.replace(file, sha256=known)), interpreter)
+        return self._wheel(job, Locked(release.package, file), interpreter)
 
     def _own_wheel(self, job: Job, release: Release, interpreter: Interpreter) -> BuiltWheel | None:
         """Build a pinned release where it offers no wheel, before it is resolved."""
         file = pick_file(self._files(release, interpreter), interpreter)
         if file is None:
             return None
-        refuse_unchecked(file)
-        if file.kind == "wheel":
+        if is_unchecked(file):
+            job.warnings[warning(file)] = None
+        if file.kind == "wheel":  # uv hashes what it downloads; the lock has it
             return None
+        file = self._hashed(job, file)
         blamed = _blamed(job.combo, release.package, release.version)
         with job.timed(Phase.BUILD):
             try:
@@ -370,7 +373,12 @@ class Provisioner:
         refuse_python(metadata_of(self._built_wheel(job, built.path, built.sha256)), interpreter, blamed)
         return built
 
+    def _hashed(self, job: Job, file: DistFile) -> DistFile:
+        with job.timed(Phase.FETCH) if is_unchecked(file) else contextlib.nullcontext():
+            return self._builder.hasher.hashed(file)
+
     def _wheel(self, job: Job, item: Locked, interpreter: Interpreter) -> StoredWheel:
+        item = Locked(item.name, self._hashed(job, item.file))
         if item.file.kind == "sdist":
             return self._dependency(job, item, interpreter)
         if item.file.url.startswith("file:"):
