@@ -7,8 +7,10 @@ import dataclasses
 import math
 import os
 import shlex
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,11 @@ from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.functions import Functions
+from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
-from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Result
+from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
 from pytest_spip.options import Settings
 from pytest_spip.planner import Planner
 from pytest_spip.record.rundb import DatabaseError
@@ -58,6 +61,7 @@ class ControllerMatrix(Matrix):
         self._summary: Summary | None = None
         self._stories: dict[Likeness, str] = {}
         self._unwritten: list[str] = []
+        self._lost_attempts: Counter[int] = Counter()
         self._ticker = Ticker(config)
         self._why_pytest = ""
         self._stats: StatsTicker | None = None
@@ -237,6 +241,10 @@ class ControllerMatrix(Matrix):
         result = self._result_of(report)
         if result is None or self.active is None:
             return
+        if report.outcome not in FINAL:  # it is run again
+            self._lost_attempts[result.ordinal] += result.verdict.reason is Reason.WORKER_LOST
+            return
+        result = dataclasses.replace(result, reruns=result.reruns + self._lost_attempts.pop(result.ordinal, 0))
         combo = self.active.plan.combos[result.ordinal]
         self._failing = report.failed
         self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
@@ -268,15 +276,21 @@ class ControllerMatrix(Matrix):
             return story(result, lines=1000 if verbose else TAIL)
         return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
 
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> Generator[None, tuple[str, str, Any], tuple[str, str, Any]]:
         """Name the reason beside the outcome in verbose mode; leave the dots out where a live line tells more."""
-        plain = getattr(report, "spip", None)
-        if plain is None or hasattr(report, "wasxfail"):
-            return None
-        outcome, _, reason, _ = plain["verdict"]
-        category = "error" if report.failed and report.when == "setup" else report.outcome
-        letter = "" if self._ticker.live else {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
-        return category, letter, outcome.upper() + (f" ({reason})" if reason else "")
+        category, letter, word = yield
+        plain = vars(report).get("spip")
+        if plain is None:
+            return category, letter, word
+        if not hasattr(report, "wasxfail") and report.outcome in FINAL:
+            outcome, _, reason, _ = plain["verdict"]
+            category = "error" if report.failed and report.when == "setup" else report.outcome
+            letter = {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
+            word = outcome.upper() + (f" ({reason})" if reason else "")
+        return category, "" if self._ticker.live else letter, word
 
     # ending
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.remote import Producer
 from xdist.workermanage import parse_tx_spec_config
 
 from pytest_spip import remote
@@ -40,7 +41,7 @@ class Distribution:
         self._run = run
         self._nodes: list[WorkerController] = []
         self.why_pytest = reason_for_pytest(config)
-        self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest))
+        self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest), log=_log(config))
         self._phases = bool(reason_for_phases(config))
         self._file = location_file(config)
         if not self.why_pytest:
@@ -117,6 +118,12 @@ class Distribution:
             self._governor.stop()
         for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():
             send_signal(node, signal.SIGINT)
+
+
+def _log(config: pytest.Config) -> Callable[..., None]:
+    """Return what schedulers write their log with, which ``--debug`` shows."""
+    log: Callable[..., None] = Producer("spipsched", enabled=config.option.debug)
+    return log
 
 
 def _limit_workers(config: pytest.Config, combinations: int) -> None:

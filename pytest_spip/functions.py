@@ -222,10 +222,21 @@ def _marks(config: pytest.Config) -> Iterator[tuple[Condition, pytest.MarkDecora
             yield Condition.parse("spip_xfail", line), pytest.mark.xfail(reason=line)
         for line in config.getini("spip_skip"):
             yield Condition.parse("spip_skip", line), pytest.mark.skip(reason=line)
-        flaky = config.getini("spip_flaky")
-        if flaky and not config.pluginmanager.has_plugin("rerunfailures"):
-            raise UsageProblem("spip_flaky", "nothing runs items again", "install pytest-rerunfailures")
-        for line in flaky:
-            yield Condition.parse("spip_flaky", line), pytest.mark.flaky(reruns=RERUNS)
+        for line in config.getini("spip_flaky"):
+            yield Condition.parse("spip_flaky", line), _flaky(config)
     except SpipError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _flaky(config: pytest.Config) -> pytest.MarkDecorator:
+    """Return the mark that has items run again, by the plugin that is there. Raises ``UsageProblem``."""
+    if config.pluginmanager.has_plugin("rerunfailures"):
+        # pytest-retry knows the mark as well, and leaves alone what did not raise one of these.
+        return pytest.mark.flaky(reruns=RERUNS, only_on=[_Never])
+    if config.pluginmanager.has_plugin("pytest-retry"):
+        return pytest.mark.flaky(retries=RERUNS)
+    raise UsageProblem("spip_flaky", "nothing runs items again", "install pytest-rerunfailures or pytest-retry")
+
+
+class _Never(Exception):
+    """Nobody raises it."""

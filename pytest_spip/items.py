@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections import ChainMap
@@ -13,18 +14,19 @@ import pytest
 
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.hooks.function_attributes import FunctionAttributes
 from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
-from pytest_spip.reports import TAIL, location_file, one_line, properties, skip_place, story
+from pytest_spip.reports import PROPERTY, TAIL, location_file, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
 from pytest_spip.workbench import Workbench
 
 if TYPE_CHECKING:
     from pytest_spip.additions import Additions
 
-__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate"]
+__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate", "attach_result"]
 
 ENDLESS = 1_000_000
 
@@ -51,16 +53,26 @@ class MatrixCollector(pytest.Collector):
             yield MatrixItem.from_parent(self, name=combo.id, nodeid=combo.nodeid, combo=combo, matrix=self._matrix)
 
 
-class MatrixItem(pytest.Item):
+class MatrixItem(FunctionAttributes, pytest.Item):
     """One combination."""
 
     def __init__(self, *, combo: Combo, matrix: Matrix, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.combo = combo
+        self.originalname = combo.package
         self.result: Result | None = None
         self._matrix = matrix
         self._need = NOTHING
+        self._attempts = 0
         self.add_marker("spip")
+
+    def begin(self) -> None:
+        """Forget what came of the item, as before its first attempt."""
+        self.result = None
+        self._attempts = 0
+
+    def _initrequest(self) -> None:
+        """Begin another attempt: plugins that repeat items ask functions' items, which have fixtures to make anew."""
 
     def setup(self) -> None:
         """Read the markers: what is wrong with them is an error, and no failure of the package."""
@@ -68,12 +80,18 @@ class MatrixItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the combination in its own environment."""
-        self.result = self._matrix.result(self.combo, self._need)
+        self.result = dataclasses.replace(self._matrix.result(self.combo, self._need), reruns=self._attempts)
+        self._attempts += 1
+        self.forget_properties()  # those of an earlier attempt
         self.user_properties += properties(self.result)
         if self.result.verdict.outcome is Outcome.SKIPPED:
             pytest.skip(one_line(self.result))
         if self.result.verdict.outcome is not Outcome.PASSED:
             raise CombinationFailed(self.result)
+
+    def forget_properties(self) -> None:
+        """Take what we said of the item off it; what others said stays."""
+        self.user_properties[:] = [pair for pair in self.user_properties if not pair[0].startswith(PROPERTY)]
 
     def need(self) -> Need:
         """Return the devices that markers ask for, the nearest one first. Raises ``UsageProblem``."""
@@ -119,9 +137,11 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         assert settings is not None, "made above"
         _let_workers_restart(config)
         matrix = ControllerMatrix(config, named, settings)
-    from pytest_spip.functions import Functions  # it imports this module
+    from pytest_spip.functions import Functions  # they import this module
+    from pytest_spip.hooks.attempts import Attempts
 
     config.pluginmanager.register(matrix, "spip-matrix")
+    config.pluginmanager.register(Attempts(), "spip-attempts")
     config.pluginmanager.register(Functions(config, matrix), "spip-functions")
 
 
@@ -230,15 +250,19 @@ class Matrix:
         if not isinstance(item, MatrixItem):
             return report
         if call.when == "call" and item.result is not None:
-            vars(report)["spip"] = item.result.to_plain()  # pytest carries what a report bears to the controller
-            if item.result.verdict.outcome is Outcome.ERROR and report.failed:
-                report.when = "setup"
-            if item.result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
-                report.longrepr = skip_place(item.result)
-            item.result = None  # items live as long as the session does
+            attach_result(report, item.result)
         if call.when == "teardown":
-            item.user_properties.clear()
+            item.forget_properties()  # items live as long as the session does
         return report
+
+
+def attach_result(report: pytest.TestReport, result: Result) -> None:
+    """Let a report carry a result: pytest takes what a report bears to the controller."""
+    vars(report)["spip"] = result.to_plain()
+    if result.verdict.outcome is Outcome.ERROR and report.failed:
+        report.when = "setup"
+    if result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
+        report.longrepr = skip_place(result)
 
 
 # -- a worker -----------------------------------------------------------------------------------------------------------

@@ -11,8 +11,21 @@ import pytest
 from pytest_spip.model import Combo, Outcome, Result, Test, counted
 from pytest_spip.names import MODULE_PREFIX
 
-__all__ = ["TAIL", "brother", "location_file", "make_report", "one_line", "properties", "skip_place", "slim", "story"]
+__all__ = [
+    "PROPERTY",
+    "TAIL",
+    "brother",
+    "location_file",
+    "make_report",
+    "one_line",
+    "properties",
+    "skip_place",
+    "slim",
+    "story",
+]
 
+PROPERTY = "spip_"
+"""Begins the names of our properties of items."""
 TAIL = 12
 """Lines of output, or of a test's report, shown with a failure; ``-v`` shows all that were kept."""
 SHOWN = 3
@@ -67,6 +80,8 @@ def properties(result: Result) -> list[tuple[str, object]]:
     pairs |= {"spip_reason": verdict.reason.value} if verdict.reason else {}
     pairs |= {"spip_reproduce": result.reproduce} if result.reproduce else {}
     pairs |= {"spip_tests": counted(result.tests)} if result.tests else {}
+    pairs |= {"spip_reruns": result.reruns} if result.reruns else {}
+    pairs |= {"spip_flaky": True} if result.is_flaky else {}
     failing = [f"{test.id}: {test.headline}" for test in result.tests if test.is_bad]
     many = [("spip_test_failed", failing[:NAMED]), ("spip_warning", result.warnings)]
     return [*pairs.items(), *((name, text) for name, texts in many for text in texts)]

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -75,8 +75,9 @@ class SpipScheduling:
     that asks workers for a sign of life.
     """
 
-    def __init__(self, config: pytest.Config, run: Run, *, collects: bool) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, run: Run, *, collects: bool, log: Callable[..., None]) -> None:
+        self.config = config
+        self.log = log
         self._run = run
         self._collects = collects
         self._scheduler = Scheduler(keeps=int(collects))
@@ -112,6 +113,40 @@ class SpipScheduling:
         """Whether anything was handed out or is still to be."""
         return bool(self._ids) and not self._scheduler.done
 
+    # what plugins read of xdist's schedulers
+
+    @property
+    def numnodes(self) -> int:
+        """How many workers are asked for."""
+        return len(self.config.option.tx)
+
+    @property
+    def collection(self) -> list[str] | None:
+        """The node ids, once they are known; all else counts by their places here."""
+        return list(self._ids) or None
+
+    @property
+    def node2collection(self) -> dict[Node, list[str]]:
+        """The node ids that each worker has collected."""
+        with self._lock:
+            return {node: list(self._ids) for name, node in self._nodes.items() if name in self._asked}
+
+    @property
+    def node2pending(self) -> dict[Node, list[int]]:
+        """What each worker holds, first what it runs."""
+        with self._lock:
+            return {node: self._places(self._scheduler.pending(name)) for name, node in self._nodes.items()}
+
+    @property
+    def pending(self) -> list[int]:
+        """What nobody holds and nobody has finished."""
+        with self._lock:
+            return self._places(self._scheduler.waiting)
+
+    def _places(self, units: Iterable[int]) -> list[int]:
+        places = {unit: place for place, unit in enumerate(self._nodeids)}
+        return [places[unit] for unit in units]
+
     # what xdist tells
 
     def add_node(self, node: Node) -> None:
@@ -127,7 +162,7 @@ class SpipScheduling:
         if not self._ids:
             self._begin(list(collection))
         if collection is not self._ids and list(collection) != self._ids:
-            self._config.issue_config_time_warning(
+            self.config.issue_config_time_warning(
                 pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2
             )
             node.shutdown()
@@ -264,11 +299,11 @@ class SpipScheduling:
 
     def _has_heard_all(self) -> bool:
         """Tell whether everything that workers said was listened to: else it is us who are late."""
-        distributed = self._config.pluginmanager.get_plugin("dsession")
+        distributed = self.config.pluginmanager.get_plugin("dsession")
         return distributed is None or distributed.queue.empty()
 
     def _give_up(self) -> None:
-        distributed = self._config.pluginmanager.get_plugin("dsession")
+        distributed = self.config.pluginmanager.get_plugin("dsession")
         if distributed is not None:
             distributed.shouldstop = "workers die before they run anything"
 

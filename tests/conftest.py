@@ -10,6 +10,7 @@ import pytest
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import Machine
+from tests.support.plugins import Plugins
 
 MakeMachine = Callable[..., Machine]
 
@@ -57,3 +58,9 @@ def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Machine) -> It
 def machine(make_machine: MakeMachine) -> Machine:
     """Make a machine of the test's own."""
     return make_machine()
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Plugins:
+    """Fetch plugins of pytest, each when it is asked for first."""
+    return Plugins(tmp_path_factory.mktemp("plugins"))

@@ -88,6 +88,11 @@ class Scheduler:
         """The number of units that are ready and not handed out."""
         return len(self._backlog) + len(self._suspects)
 
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """What is neither handed out, finished nor given up."""
+        return tuple(unit for unit, state in self._states.items() if state in (_State.WAITING, _State.READY))
+
     def pending(self, worker: str) -> tuple[int, ...]:
         """Return what a worker was given and has neither finished nor given back, in order."""
         known = self._crew.get(worker)

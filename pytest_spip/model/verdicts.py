@@ -174,7 +174,8 @@ def counted(tests: Iterable[Test]) -> str:
 class Result:
     """What running one combination showed. Times in seconds, ``peak_rss`` in bytes; ``tests`` are a suite's, as they ended.
 
-    ``warnings`` are the environment's, see ``Environment``.
+    ``warnings`` are the environment's, see ``Environment``. ``attempts`` are ours, after faults of the machinery; ``reruns`` those
+    before this one that the user asked for.
     """
 
     ordinal: int
@@ -193,6 +194,12 @@ class Result:
     phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tests: tuple[Test, ...] = ()
     warnings: tuple[str, ...] = ()
+    reruns: int = 0
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed, and only when it was run again."""
+        return bool(self.reruns) and self.verdict.outcome is Outcome.PASSED
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that JSON and execnet carry; :meth:`from_plain` is the way back."""

@@ -151,7 +151,7 @@ def _wheel(plain: Mapping[str, Any]) -> StoredWheel:
 def ledger_row(result: Result) -> tuple[Any, ...]:
     """Return a result as the table ``ledger`` has it, without session."""
     verdict = [text and encodable(text) for text in verdict_to_plain(result.verdict)]
-    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts
+    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts, result.reruns
     texts = (
         result.runner,
         result.worker,
@@ -174,9 +174,9 @@ def encodable(text: str) -> str:
 def result(row: Sequence[Any]) -> Result:
     """Rebuild a result; its phases are telemetry."""
     ordinal, *verdict = row[:5]
-    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts")
+    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts", "reruns")
     names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests", "warnings")
-    told = dict(zip(names, row[5:18], strict=True))
+    told = dict(zip(names, row[5:19], strict=True))
     told["locked"] = json.loads(told["locked"])
     told["tests"] = tuple(Test(*test) for test in json.loads(told["tests"]))
     told["warnings"] = tuple(json.loads(told["warnings"]))

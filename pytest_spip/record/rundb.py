@@ -32,7 +32,7 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 5
+VERSION = 6
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
@@ -47,6 +47,7 @@ CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict T
 CREATE TABLE ledger (
     ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
     seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    reruns INTEGER NOT NULL,
     runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
     locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, tests TEXT NOT NULL,
     warnings TEXT NOT NULL, at REAL NOT NULL, session INTEGER NOT NULL, failing INTEGER NOT NULL
@@ -59,7 +60,7 @@ CREATE TABLE disagreement (
 );
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
-ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PACE = """
 WITH last AS (SELECT session AS number, max(at) AS at FROM ledger GROUP BY session),
 lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM session LEFT JOIN last USING (number))

@@ -69,6 +69,7 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "cpu_seconds": round(result.cpu_seconds, 6),
         "peak_rss": result.peak_rss,
         "attempts": result.attempts,
+        **({"reruns": result.reruns, "flaky": result.is_flaky} if result.reruns else {}),
         "reused": False,
         "runner": result.runner,
         "worker": result.worker,

@@ -241,7 +241,9 @@ def summary_line(summary: Summary) -> str:
     told = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
     told[Outcome.PASSED.value] -= summary.import_only
     told = {"passed": told.pop("passed"), IMPORT_ONLY: summary.import_only, **told}
-    counts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
+    flaky = sum(result.is_flaky for result in summary.results.values())
+    again = {"passed": f" ({flaky} flaky)"} if flaky else {}
+    counts = ", ".join(f"{count} {what}{again.get(what, '')}" for what, count in told.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"
