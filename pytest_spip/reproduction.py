@@ -25,15 +25,16 @@ def reproduction(
     index_options: str = "",
     ours: Sequence[str] = (),
     outside: bool = True,
+    bound: bool = False,
 ) -> str:
     """Return a command of uv's, which needs nothing of ours; or one of pytest's, for what uv cannot do as it was done.
 
     ``beside`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
     interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` tells whether uv knows all that
-    the run resolved with. Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names:
-    both are for us to repeat.
+    the run resolved with, ``bound`` whether limits or the sandbox made it fail.
+    Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names: both are for us to repeat.
     """
-    if check.kind == "suite" or project or not outside or combo.resolution == "lowest-direct":
+    if check.kind == "suite" or project or not outside or bound or combo.resolution == "lowest-direct":
         return _our_line(combo, check, ours)
     words = ["uv", "run", "--isolated", "--no-project", "--python", python]
     words += [word for requirement in (*combo.requirements, *beside) for word in ("--with", requirement)]

@@ -50,6 +50,7 @@ from pytest_spip.run.runner import Runner, Visit
 from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import trial_of
+from pytest_spip.session.bounds import is_bound
 from pytest_spip.slots import NOTHING, Need, Slots
 
 __all__ = ["MAIN", "Visited", "Workbench"]
@@ -311,7 +312,7 @@ class Workbench:
             fingerprint=environment.fingerprint if environment else "",
             locked=environment.locked if environment else {},
             warnings=tuple(map(harmless, environment.warnings)) if environment else (),
-            reproduce=self._reproduction(combo, provisioned) if bad and combo.version else "",
+            reproduce=self._reproduction(combo, provisioned, result) if bad and combo.version else "",
             phases=seconds_by_phase(spans),
         )
 
@@ -327,7 +328,7 @@ class Workbench:
             ours=spec.ours,
         )
 
-    def _reproduction(self, combo: Combo, provisioned: Provisioned) -> str:
+    def _reproduction(self, combo: Combo, provisioned: Provisioned, result: Result) -> str:
         spec, python = self._spec, self._interpreters[combo.interpreter].path
         return reproduction(
             combo,
@@ -340,6 +341,7 @@ class Workbench:
             index_options=spec.index_options,
             ours=spec.ours,
             outside=spec.outside and _is_free(provisioned.environment, spec.limited),
+            bound=is_bound(result.verdict, result.output),
         )
 
 

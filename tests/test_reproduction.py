@@ -13,7 +13,7 @@ import pytest
 
 from pytest_spip.provision.uv import find_uv
 from tests.conftest import MakeMachine
-from tests.support.distributions import installed, sdist, simple_sdist, wheel
+from tests.support.distributions import installed, scripted, sdist, simple_sdist, wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import LABEL, Done, Machine
 from tests.test_project_matrix import PYTEST
@@ -149,7 +149,12 @@ def test_settings_that_no_command_line_takes(machine: Machine) -> None:
     assert "ImportError: ours" in seen.stdout, seen.stdout + seen.stderr
 
 
+NETWORK = "import socket\nsocket.create_connection(('192.0.2.1', 9), 1)\n"
 FAILURES: dict[str, tuple[list[str], str]] = {
+    "network in an import": (["--spip-matrix=online"], "Network is unreachable"),
+    "network in a build": (["--spip-matrix=fetcher"], "Network is unreachable"),
+    "limit": (["--spip-matrix=endless", "--spip-timeout=3"], "no end after 3 s"),
+    "wrong hash in RECORD": (["--spip-matrix=tampered"], "didn't match RECORD"),
     "command": (["--spip-command=python -c 'import bad; bad.fail()'"], "ValueError: by command"),
     "suite": (["--spip-check=suite", "--spip-with=six"], "test_bad.py::test_it"),
     "build": (["--spip-matrix=unbuilt"], "no compiler here"),
@@ -169,6 +174,10 @@ def failing(machine: Machine) -> Machine:
     wheel(machine.files, "bad", "1.0", {"bad.py": code})
     sdist(machine.files, "bad", "1.0", {"bad.py": code, "test_bad.py": tests})
     simple_sdist(machine.files, "unbuilt", "1.0", {"unbuilt.py": ""}, fails="no compiler here")
+    wheel(machine.files, "online", "1.0", {"online.py": NETWORK})
+    scripted(machine.files, NETWORK, name="fetcher")
+    wheel(machine.files, "endless", "1.0", {"endless.py": "while True: pass\n"})
+    wheel(machine.files, "tampered", "1.0", {"tampered.py": ""}, extra_dist_info={"RECORD": "tampered.py,sha256=x,0\n"})
     return machine
 
 
@@ -176,11 +185,11 @@ def failing(machine: Machine) -> Machine:
 def test_kinds_of_failures(failing: Machine, kind: str) -> None:
     """Whatever fails is shown again by its line, with all that the run was told."""
     words, told = FAILURES[kind]
-    matrix = [] if kind == "build" else ["--spip-matrix=bad"]
-    done = failing.run(*matrix, *words, project=f"kind-{kind}")
+    matrix = [] if words[0].startswith("--spip-matrix=") else ["--spip-matrix=bad"]
+    done = failing.run(*matrix, *words, project=f"kind-{kind.replace(' ', '-')}")
     (one,) = done.combinations.values()
-    assert one["outcome"] == "failed", done.stdout + done.stderr
-    seen = again(failing, one["reproduce"], f"kind-{kind}", {})
+    assert one["outcome"] in ("failed", "killed"), done.stdout + done.stderr
+    seen = again(failing, one["reproduce"], f"kind-{kind.replace(' ', '-')}", {})
     assert told in done.stdout, done.stdout
     assert told in seen.stdout + seen.stderr, (one["reproduce"], seen.stdout, seen.stderr)
     assert seen.returncode != 0

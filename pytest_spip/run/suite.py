@@ -30,7 +30,7 @@ NETWORK_HINT = "there is no network in the sandbox; --spip-network opens it"
 _MISSING = re.compile(r"No module named '?(\w+)'?(?![\w.])")
 """A module at the top: of one below, its package is there."""
 MISSING_HINT = "if the tests need {}: --spip-with, --spip-extras or --spip-groups add it"
-_OFFLINE = re.compile(
+OFFLINE = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|nodename nor servname"
     r"|getaddrinfo failed|No address associated with hostname|Failed to resolve"
 )
@@ -158,7 +158,7 @@ def _hint(bad: Sequence[Test], *, network: bool) -> str:
 
     The test that met no network is named where it is not the first that failed.
     """
-    offline = next((test for test in bad if not network and _OFFLINE.search(test.detail)), None)
+    offline = next((test for test in bad if not network and OFFLINE.search(test.detail)), None)
     if offline is None:
         missing = next((found for test in bad if (found := _MISSING.search(test.detail))), None)
         return f" ({MISSING_HINT.format(missing[1])})" if missing else ""
@@ -169,7 +169,7 @@ def _hint(bad: Sequence[Test], *, network: bool) -> str:
 
 def _hinted(test: Test) -> Test:
     """Return a test that failed for want of a network with a hint in its detail."""
-    if not (test.is_bad and _OFFLINE.search(test.detail)):
+    if not (test.is_bad and OFFLINE.search(test.detail)):
         return test
     headline, gap, report = test.detail.partition("\n")
     return test._replace(detail=f"{headline} ({NETWORK_HINT}){gap}{report}")
