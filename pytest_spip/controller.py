@@ -22,6 +22,7 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.functions import Functions
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
+from pytest_spip.hooks.undone import honest_status
 from pytest_spip.interrupts import Interrupts, kill_descendants
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
@@ -34,6 +35,7 @@ from pytest_spip.report.grid import HIGHEST
 from pytest_spip.reports import TAIL, location_file, story
 from pytest_spip.resume import Interrupted
 from pytest_spip.session.run import Run
+from pytest_spip.session.umask import SessionUmask
 from pytest_spip.slots import Need
 from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import MAIN, Workbench
@@ -66,6 +68,7 @@ class ControllerMatrix(Matrix):
         self._why_pytest = ""
         self._stats: StatsTicker | None = None
         self._workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
+        self._umask = SessionUmask()
         self._interrupts = Interrupts(self._rescue)
         self._interrupts.install()
         config.pluginmanager.register(self._interrupts, "spip-interrupts")
@@ -111,6 +114,7 @@ class ControllerMatrix(Matrix):
             self.config.pluginmanager.register(distribution, "spip-distribution")
             self._why_pytest = distribution.why_pytest
             self._workers = distribution.workers
+        self._umask.close_to_others(self.config.rootpath / ".spip")
         self.active.prepare()
         self._ticker.start(self.active)
         if self._stats:
@@ -314,6 +318,8 @@ class ControllerMatrix(Matrix):
             session.exitstatus = self._earlier.exit_status(int(session.exitstatus), self._summary)
         if self._summary and not self._summary.tried and self._check != NO_CHECK and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED  # nothing that was skipped is green
+        if self._summary and self._check != NO_CHECK:
+            session.exitstatus = honest_status(int(session.exitstatus), self._summary)
         for kind, path in self._settings.report if self._summary else ():
             if kind != "terminal":
                 self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")
@@ -337,6 +343,8 @@ class ControllerMatrix(Matrix):
         except OSError as error:
             self._unwritten.append(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})")
         else:
+            if path:
+                self._umask.close_to_others(Path(path))
             if not known:
                 self._unwritten.append(f"spip: --spip-report: no report is named {kind!r}; there are {THERE_ARE}")
 
@@ -373,6 +381,7 @@ class ControllerMatrix(Matrix):
             self._planner.cache.close()
 
     def _give_back(self) -> None:
+        self._umask.restore()
         if self._stats:
             self._stats.stop()
         if self.active:

@@ -18,6 +18,7 @@ from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
 from pytest_spip.dispatch.governor import Governor
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
+from pytest_spip.hooks.undone import item_lines
 from pytest_spip.listeners import reason_for_phases, reason_for_pytest
 from pytest_spip.reports import brother, location_file, make_report, slim
 from pytest_spip.scheduling import SpipScheduling, send_signal
@@ -42,6 +43,7 @@ class Distribution:
         self._nodes: list[WorkerController] = []
         self.why_pytest = reason_for_pytest(config)
         self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest), log=_log(config))
+        self._undone: list[str] = []
         self._phases = bool(reason_for_phases(config))
         self._file = location_file(config)
         if not self.why_pytest:
@@ -61,9 +63,16 @@ class Distribution:
         return Load(self.workers()[0], self._run.peak)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: WorkerController) -> None:
-        """Let whoever takes over have the worker's processors."""
+    def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
+        """Let whoever takes over have the worker's processors; count those that never got as far as to work."""
         self._pins.give_back(node.gateway.id)
+        if error is not None:
+            self._scheduling.node_down(node, str(error))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name test functions that were not run; combinations are in the report."""
+        for line in item_lines([nodeid for nodeid in self._undone if nodeid not in self._run.by_nodeid]):
+            terminalreporter.write_line(line, red=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
@@ -111,9 +120,15 @@ class Distribution:
             slim(report)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Interrupt workers as soon as the session is interrupted; execnet would let them go on for five seconds."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Interrupt workers as soon as the session is interrupted; execnet would let them go on for five seconds.
+
+        A session that ends before its time, as one whose last worker is not replaced, is not green.
+        """
         self._scheduling.stop()
+        self._undone = self._scheduling.undone()
+        if self._undone and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         if self._governor:
             self._governor.stop()
         for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():

@@ -42,6 +42,8 @@ ORDINARY = 0.01
 """Seconds that an ordinary test beside the matrix is taken to cost."""
 FUTILE = 3
 """Workers, as a multiple of those that were asked for, that may die without having finished anything, one after another."""
+MOST = 8
+"""Workers that count for that at most: with many, a few of them dying show that all will."""
 
 
 class Node(Protocol):
@@ -202,9 +204,14 @@ class SpipScheduling:
             self._pulse.forget(worker)
             self._futile += crashed and not self._scheduler.pending(worker)
             commands = self._handle(WorkerLeft(worker, crashed=crashed))
-        if self._futile > FUTILE * max(len(self._nodes), 2):
-            self._give_up()
+        self._give_up_in_time("")
         return next((self._nodeids[each.unit] for each in commands if isinstance(each, Quarantine)), None)
+
+    def node_down(self, node: Node, error: str) -> None:
+        """A worker is gone; count it where it had not even come so far as to collect. ``error`` is what it said last."""
+        if node.gateway.id not in self._nodes:
+            self._futile += 1
+            self._give_up_in_time(error.strip().rpartition("\n")[2])
 
     # what others ask and tell
 
@@ -217,6 +224,13 @@ class SpipScheduling:
         with self._lock:
             busy = self._scheduler.busy
             return busy, len(self._nodes) - busy
+
+    def undone(self) -> list[str]:
+        """Return the node ids of what was planned and neither finished nor given up."""
+        with self._lock:
+            held = {unit for node in self._nodes for unit in self._scheduler.pending(node)}
+            left = {*self._scheduler.waiting, *held}
+        return [nodeid for unit, nodeid in self._nodeids.items() if unit in left]
 
     def stop(self) -> None:
         """Ask nobody for signs of life any more."""
@@ -302,10 +316,13 @@ class SpipScheduling:
         distributed = self.config.pluginmanager.get_plugin("dsession")
         return distributed is None or distributed.queue.empty()
 
-    def _give_up(self) -> None:
+    def _give_up_in_time(self, words: str) -> None:
+        """End the session when so many workers have died in vain that another one would, too."""
         distributed = self.config.pluginmanager.get_plugin("dsession")
-        if distributed is not None:
-            distributed.shouldstop = "workers die before they run anything"
+        if distributed is not None and self._futile > FUTILE * min(max(self.numnodes, 2), MOST):
+            said = f": {words}" if words else ""
+            distributed.shouldstop = f"{self._futile} workers died before they ran anything{said}"
+            distributed._max_worker_restart = 0  # noqa: SLF001  # xdist would replace workers while it ends
 
 
 def send_signal(node: Node, number: signal.Signals) -> None:

@@ -341,6 +341,26 @@ def test_killed_worker(machine: Machine, gate: Gate, kills: int, outcome: str) -
     assert_nothing_left(machine)
 
 
+@pytest.mark.parametrize("collects", [False, True], ids=["own-loop", "pytest"])
+def test_worker_that_is_not_replaced(machine: Machine, gate: Gate, collects: bool) -> None:
+    """Where the user has no worker replaced, work that is left over is named, and the session is not green."""
+    options = ["-n1", "--max-worker-restart=0", *(["-k", "blocked or early or late"] if collects else [])]
+    session = machine.start(*requiring("early", "blocked", "late"), *options)
+    _, server = gate.reached()
+    os.kill(parent_of(server), signal.SIGKILL)
+    done = machine.finish(session)
+    left = {"early", "blocked", "late"} - {name.partition("[")[0] for name in done.outcomes}
+    assert "blocked" in left
+    assert done.status == 2, done.stdout
+    assert f"{len(left)} of 3 combinations have no verdict" in done.stdout
+    assert [name for name in left if f"    {name} 1.0: {LABEL}" not in done.stdout] == []
+    assert done.report["summary"]["not_run"] == [
+        f"{name}[1.0-{LABEL}]" for name in ("early", "blocked", "late") if name in left
+    ]
+    gate.open()
+    assert_nothing_left(machine)
+
+
 WAIT = """\
 import os, time
 def wait(*paths):

@@ -18,6 +18,7 @@ from pytest_spip.provision.uv import find_uv
 from pytest_spip.run.levels import MENDS, choose_sandbox, try_level
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined
+from pytest_spip.session.umask import SessionUmask
 
 __all__ = ["doctor"]
 
@@ -48,6 +49,7 @@ class Finding:
 
 def doctor(_: Sequence[str]) -> int:
     """Print what this machine offers; return 1 when something is missing."""
+    SessionUmask()
     findings = [*sandboxes(), *places(os.environ), *tools(), *interpreters(os.environ)]
     print("pytest-spip on this machine")
     for finding in findings:

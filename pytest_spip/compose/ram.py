@@ -76,6 +76,8 @@ def _tmpfs_places(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def _lack(place: Path) -> str:
     """Say why a place is not the RAM we look for; nothing where it is."""
+    if not place.is_dir():
+        return f"there is no {place}"
     if not is_tmpfs(place):
         return f"{place} is no tmpfs"
     room = shutil.disk_usage(place).free

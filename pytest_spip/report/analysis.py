@@ -84,6 +84,12 @@ class Summary:
         """How many selected combinations have no verdict."""
         return len(self.selected - self.results.keys())
 
+    @property
+    def undone(self) -> tuple[Combo, ...]:
+        """The selected combinations that have no verdict, in the plan's order."""
+        left = self.selected - self.results.keys()
+        return tuple(combo for combo in self.combos if combo.ordinal in left) if left else ()
+
 
 def summarise(
     *,

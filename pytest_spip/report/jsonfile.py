@@ -102,6 +102,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "controller": {"cpu_seconds_per_verdict": round(summary.controller, 6)},
         "limits": list(summary.limits),
         "untold": dict(summary.untold),
+        "not_run": [combo.id for combo in summary.undone],
     }
 
 

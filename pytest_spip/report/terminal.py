@@ -261,8 +261,24 @@ def closing_lines(summary: Summary) -> Iterator[str]:
         ran = sum(bool(result.runner) for result in summary.results.values())
         names = ", ".join(f"{worker} damaged" for worker in damaged)
         yield f"telemetry: {sum(damaged.values())} of {ran} combinations have no spans ({names})"
+    yield from _undone(summary)
     if summary.results and not summary.tried:
         yield from _nothing_tried(summary)
+
+
+def _undone(summary: Summary) -> Iterator[str]:
+    """Yield the combinations without a verdict, those of one release together."""
+    if not summary.undone:
+        return
+    yield f"not run: {len(summary.undone)} of {len(summary.selected)} combinations have no verdict; --spip-resume finishes them:"
+    releases: dict[str, list[str]] = {}
+    for combo in summary.undone:
+        name = " + ".join(f"{package} {version}" for package, version in combo.releases)
+        releases.setdefault(name, []).append(f"{combo.label}{f'-{combo.resolution}' if combo.resolution else ''}")
+    for name, labels in list(releases.items())[:LARGEST]:
+        yield f"    {name}: {' '.join(labels)}"
+    if len(releases) > LARGEST:
+        yield f"    … and of {len(releases) - LARGEST} more releases; --spip-report=json:PATH has all of them"
 
 
 def _nothing_tried(summary: Summary) -> Iterator[str]:

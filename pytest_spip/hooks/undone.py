@@ -1,0 +1,31 @@
+"""What a session leaves undone: named, and never green, for whatever reason it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_spip.report.analysis import Summary
+
+__all__ = ["NAMED", "honest_status", "item_lines"]
+
+NAMED = 50
+"""Items that are named in the terminal at most."""
+GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def honest_status(status: int, summary: Summary) -> int:
+    """Return the exit status of a session; one that leaves combinations without a verdict counts as interrupted at least."""
+    return pytest.ExitCode.INTERRUPTED if summary.missing and status in GREEN else status
+
+
+def item_lines(nodeids: Sequence[str]) -> Iterator[str]:
+    """Yield lines that name items of workers, such as test functions, which nobody has run."""
+    if nodeids:
+        yield f"spip: {len(nodeids)} items were not run:"
+        yield from (f"    {nodeid}" for nodeid in nodeids[:NAMED])
+    if len(nodeids) > NAMED:
+        yield f"    … and {len(nodeids) - NAMED} more"
