@@ -16,6 +16,7 @@ import pytest
 
 from pytest_spip.additions import Additions
 from pytest_spip.closing import sum_up, write_trace
+from pytest_spip.common.processes import kill_descendants
 from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
@@ -23,7 +24,7 @@ from pytest_spip.functions import Functions
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.hooks.undone import honest_status
-from pytest_spip.interrupts import Interrupts, kill_descendants
+from pytest_spip.interrupts import Interrupts
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
 from pytest_spip.options import Settings

@@ -11,10 +11,9 @@ from collections.abc import Callable, Generator, Mapping
 from types import FrameType
 from typing import Any
 
-import psutil
 import pytest
 
-__all__ = ["Interrupts", "kill_descendants"]
+__all__ = ["Interrupts"]
 
 GRACE = 30.0
 """Seconds that a session has to end in order, summary and all, before it ends at once; a machine that idles takes one."""
@@ -95,14 +94,3 @@ class Interrupts:
             yield
         finally:
             self.restore()
-
-
-def kill_descendants() -> None:
-    """Kill all that this process started, and what that started, until nobody is left to start more."""
-    for _ in range(10):
-        family = psutil.Process().children(recursive=True)
-        for process in family:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        if not psutil.wait_procs(family, timeout=0.2)[1] and not psutil.Process().children():
-            return

@@ -22,11 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pytest-spip", description="Every release of a package x every Python.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
-        # The arguments of ``run`` are pytest's, its --help among them.
-        commands.add_parser(name, help=purpose, add_help=name != "run", prefix_chars="-" if name != "run" else "\0")
+        # Each command reads its own arguments, --help among them; those of ``run`` are pytest's.
+        commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
     name, rest = parser.parse_args(given[:1]).command, given[1:]
-    if name != "run":
-        parser.parse_args(given)
-        rest = []
     command: Callable[[Sequence[str]], int] = getattr(importlib.import_module(f"pytest_spip.cli.{name}"), name)
     return command(rest)

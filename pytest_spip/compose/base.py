@@ -7,13 +7,22 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from pytest_spip.common.processes import run_program
 from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, ToolMissing
 from pytest_spip.model import Interpreter, digest
 
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is reported by us, not by a traceback at import
-import git
+EXECUTABLE = "GIT_PYTHON_GIT_EXECUTABLE"
+_named = os.environ.get(EXECUTABLE)
+# GitPython runs git when it is imported, and would wait for one that does not end: see check_git for what is done instead.
+os.environ.update({"GIT_PYTHON_REFRESH": "quiet", EXECUTABLE: os.devnull})
+import git  # noqa: E402  # as said above
+
+del os.environ[EXECUTABLE]
+if _named:
+    os.environ[EXECUTABLE] = _named
 
 __all__ = ["BaseRepository", "Replica", "check_git"]
 
@@ -21,6 +30,8 @@ LAYOUT = 1
 """Raise it when what a base environment holds changes: branches of another layout are left alone."""
 
 # The user's git configuration may run hooks, convert line endings or sign commits; none of that belongs here.
+ANSWER, DEADLINE = 10.0, 300.0
+"""Seconds that git has to say its version, and to do anything else."""
 _PLAIN_GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
@@ -41,11 +52,26 @@ _PLAIN_GIT = {
 
 def check_git() -> None:
     """Raise ``ToolMissing`` where git does not run."""
+    fix = "see that 'git version' works"
     try:
-        with _scrubbed_environment():
-            git.Git().version()
-    except git.GitCommandNotFound as error:
+        done = run_program([_Git.GIT_PYTHON_GIT_EXECUTABLE, "version"], timeout=ANSWER)
+    except subprocess.TimeoutExpired as error:
+        raise ToolMissing("git", f"'git version' does not end within {ANSWER:g} s", fix) from error
+    except OSError as error:
         raise ToolMissing("git", "not found on PATH", "install git (Debian: apt install git)") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise ToolMissing("git", f"'git version' ends with status {done.returncode}: {said[-200:]}", fix)
+
+
+class _Git(git.Git):
+    """Git's commands, none of which may take for ever."""
+
+    GIT_PYTHON_GIT_EXECUTABLE: str = _named or "git"
+
+    def execute(self, command: Any, *arguments: Any, **options: Any) -> Any:
+        """Run a command as ``git.Git`` does, with a deadline."""
+        return super().execute(command, *arguments, **{"kill_after_timeout": DEADLINE, **options})
 
 
 @contextlib.contextmanager
@@ -75,7 +101,7 @@ def _git(task: str) -> Iterator[None]:
 
 def _at(place: Path) -> git.Git:
     """Return git's commands in a place. Not a ``Repo``: its readers print what interrupts them when they are collected."""
-    commands = git.Git(place)
+    commands = _Git(place)
     commands.update_environment(**_PLAIN_GIT)
     return commands
 
@@ -137,18 +163,12 @@ def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
     """Make a virtual environment without pip: PEP 405, written by the interpreter's own ``venv``."""
     command = [interpreter.path, "-I", "-m", "venv", "--without-pip", "--symlinks", str(target)]
     try:
-        subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={"PATH": os.defpath},
-            cwd=target.parent,
-        )
+        done = run_program(command, timeout=120, environment={"PATH": os.defpath}, cwd=target.parent)
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or getattr(error, "stdout", None) or error).strip()
-        raise HarnessProblem(f"{interpreter.path} makes no environment: {said}") from error
+        raise HarnessProblem(f"{interpreter.path} makes no environment: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
+        raise HarnessProblem(f"{interpreter.path} makes no environment: {said or f'status {done.returncode}'}")
     (target / ".gitignore").unlink(missing_ok=True)  # venv of 3.13 ignores all it made
     for script in (target / "bin").glob("[aA]ctivate*"):
         script.unlink()  # they carry the path of the directory that they were made in

@@ -76,11 +76,12 @@ def _tmpfs_places(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def _lack(place: Path) -> str:
     """Say why a place is not the RAM we look for; nothing where it is."""
-    if not place.is_dir():
-        return f"there is no {place}"
+    try:
+        room = shutil.disk_usage(place).free
+    except OSError as error:
+        return f"there is no {place}" if isinstance(error, FileNotFoundError) else f"{place}: {error.strerror}"
     if not is_tmpfs(place):
         return f"{place} is no tmpfs"
-    room = shutil.disk_usage(place).free
     return f"{place} has only {room >> 20} MiB free" if room < ROOM else ""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from packaging.tags import platform_tags
 from packaging.version import Version
 
+from pytest_spip.common.processes import run_program
 from pytest_spip.disk import Cache, replace_text
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import NTH, Interpreter, digest
@@ -27,6 +28,8 @@ OLDEST = (3, 8)
 OLDEST_NAMED = (3, 7)
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_VERSION = 2
+ANSWER = 10.0
+"""Seconds that an interpreter has to say what it is."""
 _NAME = re.compile(r"(?:python|pypy)(?:3(?:\.\d+)?)?(?:t|d|td|-dbg)?$")
 _SPEC = re.compile(
     r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE
@@ -177,14 +180,13 @@ def _explain(path: str) -> str:
 def _last_line(path: str) -> str:
     """Return what a program says when it is asked for its version."""
     try:
-        done = subprocess.run(
-            [path, "--version"], check=False, capture_output=True, text=True, errors="replace", timeout=5, env={}
-        )
+        done = run_program([path, "--version"], timeout=5, environment={})
     except subprocess.TimeoutExpired:
         return "it does not end"
     except OSError as error:
         return str(error.strerror)
-    return ((done.stdout + done.stderr).strip().splitlines() or [f"it ends with status {done.returncode}"])[-1]
+    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
+    return (said or [f"it ends with status {done.returncode}"])[-1]
 
 
 def _label(implementation: str, version: str, flags: str) -> str:
@@ -268,6 +270,8 @@ def _interpreters_in(directory: Path) -> list[Path]:
 
 def _is_program(path: str) -> bool:
     """A shim is a shell script that chooses an interpreter by rules of its own: it is not that interpreter."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return False
     try:
         with open(path, "rb") as stream:
             return os.access(path, os.X_OK) and stream.read(2) != b"#!"
@@ -302,10 +306,8 @@ def probe(path: Path, cache: Cache) -> Interpreter | None:
 
 def _ask(path: str) -> dict[str, object]:
     try:
-        done = subprocess.run(
-            [path, "-I", PROBE], capture_output=True, text=True, timeout=20, check=True, env={}, cwd="/"
-        )
-        facts = json.loads(done.stdout)
+        done = run_program([path, "-I", str(PROBE)], timeout=ANSWER, environment={}, cwd="/")
+        facts = json.loads(done.stdout) if done.returncode == 0 else {}
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
     return facts if isinstance(facts, dict) else {}

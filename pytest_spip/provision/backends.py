@@ -17,6 +17,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
+from pytest_spip.common.processes import run_program
 from pytest_spip.disk import Cache, replace_text
 from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import Interpreter, digest, verdict_from_plain, verdict_to_plain
@@ -173,15 +174,7 @@ def _compile(interpreter: Interpreter, place: Path) -> None:
     command = [interpreter.path, "-I", "-S", "-m", "compileall", "-q", *packages]
     try:
         # What does not compile, as tests of compilers do not, is not compiled: the status says no more than that.
-        subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={},
-            timeout=COMPILING,
-        )
+        run_program(command, timeout=COMPILING, environment={})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HarnessProblem(f"no bytecode for {interpreter.label}: {error}") from error
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_spip.common.processes import run_program
+from pytest_spip.errors import UsageProblem
+
 __all__ = ["DEBRIS", "SOURCES", "Checkout", "checkout_of"]
 
+LISTING = 300.0
+"""Seconds that git has to list a project's files."""
 DEBRIS = frozenset(
     {
         ".git",
@@ -97,7 +103,12 @@ def _git(place: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     # GIT_DIR and its like, which git sets for the hooks that it runs, would have it speak of another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(place), *words]
-    return subprocess.run(command, capture_output=True, check=False, env=environment, stdin=subprocess.DEVNULL)
+    try:
+        return run_program(command, timeout=LISTING, environment=environment)
+    except subprocess.TimeoutExpired as error:
+        raise UsageProblem(
+            "--spip-project", f"{shlex.join(command)} does not end within {LISTING:g} s", "see what it waits for"
+        ) from error
 
 
 def _files_of(project: Path, names: Iterable[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pytest_spip.errors import HarnessProblem, SandboxProblem, UsageProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.server import CHILD, ForkServer, Request, Setup, has_fork_servers
 
-__all__ = ["FORCE", "MENDS", "OUTSIDE", "choose_sandbox", "try_interpreter", "try_level"]
+__all__ = ["FORCE", "MENDS", "OUTSIDE", "choose_sandbox", "probe_prefix", "try_interpreter", "try_level"]
 
 FORCE = "SPIP_SANDBOX_LEVEL"
 """Variable that forces a level, for measurements and tests."""
@@ -65,6 +65,11 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
     return environ[name]
 
 
+def probe_prefix() -> str:
+    """Return what the names of this process's directories for attacks begin with."""
+    return f"spip-probe-{os.getpid()}-"
+
+
 def try_level(level: int, *, network: bool = False) -> str:
     """Attack from inside a sandbox of a level; say what went wrong with it, and nothing when it holds."""
     if level <= 1:
@@ -72,7 +77,7 @@ def try_level(level: int, *, network: bool = False) -> str:
     if not has_fork_servers():
         return f"{sys.platform} has no such thing"
     try:
-        with tempfile.TemporaryDirectory(prefix="spip-probe-") as directory:
+        with tempfile.TemporaryDirectory(prefix=probe_prefix()) as directory:
             through = _attack(Path(directory), level, network=network)
     except (HarnessProblem, OSError, ValueError) as error:
         return str(error)
@@ -89,7 +94,7 @@ def try_interpreter(python: str, level: int, *, network: bool = False) -> str:
     why = ""
     for _ in range(ATTEMPTS):
         try:
-            with tempfile.TemporaryDirectory(prefix="spip-probe-") as directory:
+            with tempfile.TemporaryDirectory(prefix=probe_prefix()) as directory:
                 why = _start(Path(directory), python, level, network=network)
         except SandboxProblem as error:
             why = str(error)
@@ -125,7 +130,7 @@ def _prepared(directory: Path, level: int, *, network: bool) -> Setup:
     prefix = directory / "prefix"
     layers = str(directory / "layers") if level >= 3 else ""
     setup = Setup(level, str(directory / "view"), _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network)
-    for path in (directory, prefix, *prefix.iterdir()) if setup.stranger else ():
+    for path in (directory, *directory.rglob("*")) if setup.stranger else ():
         path.chmod(0o755)
     return setup
 
@@ -134,7 +139,9 @@ def _attack(directory: Path, level: int, *, network: bool) -> list[str]:
     """Return the names of the attacks that got through."""
     setup = _prepared(directory, level, network=network)
     prefix, layers = Path(setup.prefix), setup.layers
-    (directory / "layers" / "one" / "layered").write_text("seen", "utf-8")
+    layered = directory / "layers" / "one" / "layered"
+    layered.write_text("seen", "utf-8")
+    layered.chmod(0o644)
     (directory / "outside" / "canary").write_text("seen", "utf-8")
     # The programs of a virtual environment, which may lie in somebody's home, are not there: what they lead to is.
     python = os.path.realpath(sys.executable)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -27,6 +28,8 @@ RESULT, NONCE = "<result>", "<nonce>"
 STRANGER = 64321
 """The uid that package code gets where we are root: nobody's, and below what containers map."""
 START_TIMEOUT = 60.0
+ENDING = 5.0
+"""Seconds that a server has to end after it was hung up on, and again after it was killed."""
 GRACE = 20.0
 """Seconds that a server may take beyond its child's limit before it is given up."""
 
@@ -211,10 +214,19 @@ class ForkServer:
         self._socket.close()
         if self._process.returncode is not None:
             return
+        try:
+            _, self._said = self._process.communicate(timeout=ENDING)
+        except subprocess.TimeoutExpired:
+            self._kill()
+
+    def _kill(self) -> None:
+        """Kill the server, and what it started and left in its session; give up what not even that ends."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet, so the number still means this group
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        self._process.kill()  # of no effect on one that has ended
-        _, self._said = self._process.communicate()
+            _, self._said = self._process.communicate(timeout=ENDING)
+        if self._process.stderr:
+            self._process.stderr.close()
 
     def _send(self, plain: Mapping[str, Any]) -> None:
         data = json.dumps(plain).encode()

@@ -5,6 +5,7 @@ Loaded by path, see forkserver.py. Every function raises ``OSError`` as the kern
 
 import ctypes
 import os
+import select
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 if hasattr(LIBC, "mallopt"):
@@ -130,3 +131,19 @@ def drop_capabilities():
 def pidfd_open(pid):
     """Return a descriptor that is readable once a process has ended."""
     return syscall(PIDFD_OPEN, pid, 0)
+
+
+def wait_for_end(pid, seconds, what):
+    """Return the status of a child as waitpid(2) gives it; a child that takes longer is killed, and ``OSError`` says at what."""
+    end = pidfd_open(pid)
+    poller = select.poll()
+    poller.register(end, select.POLLIN)
+    late = not poller.poll(seconds * 1000)
+    if late:
+        os.kill(pid, 9)
+        poller.poll(seconds * 1000)
+    os.close(end)
+    _, status = os.waitpid(pid, os.WNOHANG)
+    if late:
+        raise OSError("%s took more than %d s" % (what, seconds))
+    return status

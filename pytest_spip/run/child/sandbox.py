@@ -17,6 +17,7 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. 
 """
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -70,8 +71,11 @@ HOME, SOURCES = "/home/user", "/src"
 SCRATCH = (("/tmp", "ram/tmp"), ("/dev/shm", "ram/shm"), (HOME, "ram/home"))
 """Directories that every child has to itself, and where they lie. So is ``SOURCES``, where trees may lie below."""
 INODES_PER_MIB = 256
+MAPPING = 20.0
+"""Seconds within which the users of a namespace are mapped."""
 O_PATH = getattr(os, "O_PATH", 0o10000000)
 """PyPy does not name it (open(2))."""
+HERE = os.path.dirname(os.path.abspath(__file__))
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -95,6 +99,7 @@ class Sandbox:
 
     def enter(self):
         """Go where children will be born. On level 3 this returns in the first process of a new pid namespace."""
+        os.umask(0o022)  # the view is for package code's user as well, and a verdict depends on nobody's habits
         if self.level >= 3:
             self.leave_namespaces()
             self.become_first()
@@ -117,17 +122,19 @@ class Sandbox:
         owner, me = (os.getuid(), os.getgid()), os.getpid()
         helper = os.fork()
         if helper == 0:
-            try:
-                os.read(reading, 1)
-                map_ids(me, owner, self.stranger)
-                os._exit(0)
-            except OSError as error:
-                os._exit(error.errno or 1)
-        kernel.unshare(flags | (0 if self.setup["network"] else kernel.CLONE_NEWNET))
-        os.write(writing, b"!")
-        _, status = os.waitpid(helper, 0)
+            os.close(writing)  # or it would wait for itself when nobody else has that end any more
+            map_when_asked(reading, me, owner, self.stranger)
         os.close(reading)
-        os.close(writing)
+        try:
+            kernel.unshare(flags | (0 if self.setup["network"] else kernel.CLONE_NEWNET))
+            os.write(writing, b"!")
+        except OSError as error:
+            # Where a sysctl allows none, that is "no space left on device" (unshare(2)).
+            why = "none are allowed" if error.errno == errno.ENOSPC else error.strerror
+            raise OSError(error.errno, why, "user namespaces") from None
+        finally:
+            os.close(writing)
+            status = kernel.wait_for_end(helper, MAPPING, "mapping users")
         if status:
             number = os.WEXITSTATUS(status)
             raise OSError(number, os.strerror(number), "mapping users")
@@ -180,6 +187,9 @@ class Sandbox:
         if os.path.islink(path):
             os.symlink(os.readlink(path), target)
             return
+        if self.stranger and path == HERE and not os.stat(path).st_mode & 0o004:
+            self.lend(path, target)
+            return
         if os.path.isdir(path):
             os.makedirs(target, exist_ok=True)
         else:
@@ -187,6 +197,14 @@ class Sandbox:
         self.kernel.mount(path, target, None, self.kernel.MS_BIND | self.kernel.MS_REC)
         if not writable:
             self.kernel.seal(target)
+
+    def lend(self, path, target):
+        """Copy our own modules into the view: root may have installed them for nobody else."""
+        os.makedirs(target)
+        for name in os.listdir(path):
+            if name.endswith(".py"):
+                with open(os.path.join(path, name), encoding="utf-8") as stream:
+                    self.write(os.path.join(target, name), stream.read())
 
     def furnish(self, view):
         """Add what a system has and no user's: /proc of this namespace, a few devices, one user."""
@@ -426,6 +444,16 @@ def limit(memory, file_size):
     limit_to(resource.RLIMIT_DATA, memory)
     limit_to(resource.RLIMIT_FSIZE, file_size)
     limit_to(resource.RLIMIT_CORE, 0)
+
+
+def map_when_asked(reading, pid, owner, stranger):
+    """Write the maps when a byte comes, and end; end as well when none can come any more."""
+    try:
+        if os.read(reading, 1):
+            map_ids(pid, owner, stranger)
+        os._exit(0)
+    except OSError as error:
+        os._exit(error.errno or 1)
 
 
 def map_ids(pid, owner, stranger):

@@ -1,0 +1,74 @@
+"""Worlds that people run in: each is the beginning of a command, the rest of which runs there. Root makes most of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import pytest
+
+from pytest_spip.run.child import seccomp
+
+__all__ = ["NO_SHM", "ORDINARY", "REFUSED", "SYSCTL", "UMASK", "USER", "needs"]
+
+SYSCTL = (
+    *("unshare", "--user", "--map-root-user", "sh", "-c"),
+    *('echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"', "world"),
+)
+"""No user namespaces, by a sysctl."""
+REFUSED = (sys.executable, "-P", __file__)
+"""A container's system call filter: no namespaces, no mounts, EPERM."""
+UMASK = ("sh", "-c", 'umask 077; exec "$@"', "world")
+"""A person who shares nothing."""
+USER = 61234
+ORDINARY = (
+    *("unshare", "--mount", "sh", "-euc"),
+    """
+    top=$1; hidden=$(mktemp -d); shift
+    mount --rbind "$top" "$hidden"; mount -t tmpfs -o mode=755 none "$top"
+    for path in $(ls -A "$hidden"); do
+        [ -d "$hidden/$path" ] && mkdir "$top/$path" && mount --rbind "$hidden/$path" "$top/$path"
+    done
+    umount -l "$hidden"; rmdir "$hidden"
+    exec setpriv --reuid 61234 --regid 61234 --clear-groups "$@"
+    """,
+    *("world", "/" + sys.base_prefix.split("/")[1]),
+)
+"""An ordinary user, made by root; the interpreter that runs the tests is in reach, also where it lives in root's home."""
+NO_SHM = (
+    *("unshare", "--mount", "sh", "-euc"),
+    """
+    mkdir -p "$0"; mount --rbind /dev "$0"
+    mount -t tmpfs none /dev
+    for name in null zero full random urandom tty; do touch /dev/$name; mount --bind "$0/$name" /dev/$name; done
+    ln -s /proc/self/fd /dev/fd
+    umount -R "$0"; exec "$@"
+    """,
+)
+"""No /dev/shm; the next word is an empty directory to use meanwhile. Root alone has it."""
+
+
+def needs(*programs: str, root: bool = False) -> pytest.MarkDecorator:
+    """Skip where a world cannot be made."""
+    missing = [program for program in programs if not shutil.which(program)]
+    return pytest.mark.skipif(
+        bool(missing) or (root and os.getuid() != 0),
+        reason="needs " + ", ".join([*programs, *(["root"] if root else [])]),
+    )
+
+
+def refuse() -> None:
+    """Refuse for good what containers refuse, to this process and all below."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    given = seccomp.compiled(os.uname().machine, sockets=True)  # type: ignore[no-untyped-call]  # for foreign interpreters
+    libc.prctl(38, ctypes.c_ulong(1), *[ctypes.c_ulong(0)] * 3)  # PR_SET_NO_NEW_PRIVS
+    if libc.prctl(22, ctypes.c_ulong(2), ctypes.byref(given), ctypes.c_ulong(0), ctypes.c_ulong(0)):  # PR_SET_SECCOMP
+        raise OSError(ctypes.get_errno(), "no filter")
+
+
+if __name__ == "__main__":
+    refuse()
+    os.execvp(sys.argv[1], sys.argv[1:])
