@@ -1,4 +1,4 @@
-"""Worlds that people run in: containers, a strict umask, ordinary users, systems without /dev/shm. Verdicts are the same."""
+"""Worlds that people run in: containers, a strict umask, ordinary users, installations that are private. Verdicts are the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import LABEL, PYTEST, Cell, Machine, eventually
-from tests.support.worlds import NO_SHM, ORDINARY, REFUSED, SYSCTL, UMASK, USER, needs
+from tests.support.worlds import ORDINARY, REFUSED, SYSCTL, UMASK, USER, needs
 from tests.test_resilience import assert_nothing_left
 
 PLAYS = """
@@ -53,7 +53,6 @@ def serve(machine: Machine) -> list[str]:
 WORLDS = [
     pytest.param(SYSCTL, "level 2 (", "user namespaces", marks=needs("unshare"), id="namespaces by sysctl"),
     pytest.param(REFUSED, "level 2 (", "user namespaces", id="namespaces by filter"),
-    pytest.param(UMASK, "level 3 (", "", marks=needs(root=True), id="umask 077"),
 ]
 
 
@@ -95,18 +94,6 @@ def test_ordinary_user(public: Path, known: Machine, umask: Sequence[str]) -> No
         assert done.status == 1
         assert "sandbox level 3 (" in done.stdout
         assert_nothing_left(machine)
-
-
-@needs("unshare", root=True)
-def test_no_shm(machine: Machine) -> None:
-    """Without /dev/shm environments live in the next place, and the header says why."""
-    empty = machine.root / "dev"
-    program = (*NO_SHM, str(empty), *PYTEST)
-    done = machine.run(*serve(machine), f"--spip-cache={machine.cache}", "--spip-ram=auto", "-n2", program=program)
-    assert done.cells == EXPECTED, done.stdout + done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("spip: environments on"))
-    assert "there is no /dev/shm" in line
-    assert_nothing_left(machine)
 
 
 DOCTOR = (sys.executable, "-P", "-m", "pytest_spip.cli", "doctor")

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_spip.run.child import seccomp
 
-__all__ = ["NO_SHM", "ORDINARY", "REFUSED", "SYSCTL", "UMASK", "USER", "needs"]
+__all__ = ["ORDINARY", "REFUSED", "SYSCTL", "UMASK", "USER", "needs"]
 
 SYSCTL = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -36,17 +36,6 @@ ORDINARY = (
     *("world", "/" + sys.base_prefix.split("/")[1]),
 )
 """An ordinary user, made by root; the interpreter that runs the tests is in reach, also where it lives in root's home."""
-NO_SHM = (
-    *("unshare", "--mount", "sh", "-euc"),
-    """
-    mkdir -p "$0"; mount --rbind /dev "$0"
-    mount -t tmpfs none /dev
-    for name in null zero full random urandom tty; do touch /dev/$name; mount --bind "$0/$name" /dev/$name; done
-    ln -s /proc/self/fd /dev/fd
-    umount -R "$0"; exec "$@"
-    """,
-)
-"""No /dev/shm; the next word is an empty directory to use meanwhile. Root alone has it."""
 
 
 def needs(*programs: str, root: bool = False) -> pytest.MarkDecorator:
