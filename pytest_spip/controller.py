@@ -228,9 +228,9 @@ class ControllerMatrix(Matrix):
             needed = [combo.ordinal for _, combo in Functions.needing(session.items)]
             self.active.start((item.combo.ordinal for item in ours), needed=needed)
 
-    def result(self, combo: Combo, need: Need) -> Result:
+    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
         """Run a combination in this process."""
-        return self.bench(combo).result(combo, need)
+        return self.bench(combo).result(combo, need, timeout=timeout)
 
     def bench(self, combo: Combo) -> Workbench:
         """Return this process's workbench, when the combination is provisioned."""

@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
@@ -31,6 +32,8 @@ Compare = Callable[[str, object, object], Sequence[str]]
 """Returns how a comparison that failed is told, the expression on the first line; nothing where nobody knows better."""
 Add = Callable[[Sequence[str]], Sequence[StoredWheel]]
 """Returns the wheels that requirements need beside what is there."""
+Timed = Callable[[], AbstractContextManager[float]]
+"""Tells, while a program runs, how many seconds the test has left."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,13 +55,21 @@ class SpipEnvironment:
     """
 
     def __init__(
-        self, combo: Combo, interpreter: Interpreter, visited: Visited, add: Add, compare: Compare, timeout: float = 0.0
+        self,
+        combo: Combo,
+        interpreter: Interpreter,
+        visited: Visited,
+        add: Add,
+        compare: Compare,
+        timed: Timed,
+        timeout: float = 0.0,
     ) -> None:
         self._combo = combo
         self._interpreter = interpreter
         self._visited = visited
         self._add = add
         self._compare = compare
+        self._timed = timed
         limits = visited.limits
         self._limits = dataclasses.replace(limits, timeout=timeout) if timeout else limits
 
@@ -123,8 +134,9 @@ class SpipEnvironment:
         source: str = "",
     ) -> Ran:
         __tracebackhide__ = True
-        limits = self._within(timeout)
-        ended = self._visited.run((*before, *argv), limits, stdin=stdin, apart=True)
+        with self._timed() as left:
+            limits = self._within(timeout, left)
+            ended = self._visited.run((*before, *argv), limits, stdin=stdin, apart=True)
         stderr = ended.result.decode("utf-8", "replace")
         ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
         killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
@@ -144,9 +156,11 @@ class SpipEnvironment:
         __tracebackhide__ = True
         question = calls.Question.of(function, args, kwargs)
         program = calls.program(self._visited.composed)
-        ended = self._visited.run(program, self._limits, stdin=question.to_json())
+        with self._timed() as left:
+            limits = self._within(None, left)
+            ended = self._visited.run(program, limits, stdin=question.to_json())
         sys.stdout.write(ended.output)
-        answer = calls.answer(ended, question, self._limits)
+        answer = calls.answer(ended, question, limits)
         if isinstance(answer, calls.Failure):
             self._fail(answer, question)
         return answer
@@ -161,8 +175,9 @@ class SpipEnvironment:
         if wheels:
             self._visited.add(wheels)
 
-    def _within(self, timeout: float | None) -> Limits:
-        return self._limits if timeout is None else dataclasses.replace(self._limits, timeout=timeout)
+    def _within(self, timeout: float | None, left: float) -> Limits:
+        timeout = self._limits.timeout if timeout is None else timeout
+        return dataclasses.replace(self._limits, timeout=min(timeout, left))
 
     def _fail(self, failure: calls.Failure, question: calls.Question) -> NoReturn:
         __tracebackhide__ = True

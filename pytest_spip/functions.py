@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import re
 from collections import ChainMap
@@ -17,8 +18,9 @@ from packaging.specifiers import SpecifierSet
 from pytest_spip.conditions import Condition, allowed_pythons
 from pytest_spip.disk import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.items import Matrix, MatrixItem
-from pytest_spip.model import Combo, Interpreter, Outcome, Result
+from pytest_spip.model import Combo, Interpreter, Outcome, Result, StoredWheel
 from pytest_spip.reports import TAIL, one_line, story
 from pytest_spip.slots import MARKER, Need, read_need
 
@@ -80,8 +82,9 @@ def param_id(combo: Combo) -> str:
 class Functions:
     """Makes items of functions and combinations, and opens environments for them."""
 
-    def __init__(self, config: pytest.Config, matrix: Matrix) -> None:
+    def __init__(self, config: pytest.Config, matrix: Matrix, timeouts: Timeouts) -> None:
         self._config = config
+        self._timeouts = timeouts
         self._matrix = matrix
         self._current: Combo | None = None
         self._marks = list(_marks(config))
@@ -141,24 +144,24 @@ class Functions:
         from pytest_spip.environments import SpipEnvironment  # nobody else has use for it
 
         combo: Combo = request.param
-        wish = _wish(request.node)
-        bench = self._matrix.bench(combo)
-        lacking = bench.unavailable(combo, wish.need)
-        if lacking:
-            _give_up(lacking)
-        with bench.visited(combo, wish.need, network=wish.network) as visited:
+        wish, suspended = _wish(request.node), functools.partial(self._timeouts.suspended, request.node)
+        with contextlib.ExitStack() as stack:
+            with suspended():  # it may have to be built first
+                bench = self._matrix.bench(combo)
+                lacking = bench.unavailable(combo, wish.need)
+                if lacking:
+                    _give_up(lacking)
+                visited = stack.enter_context(bench.visited(combo, wish.need, network=wish.network))
+
+            def add(texts: Sequence[str]) -> Sequence[StoredWheel]:
+                with suspended():
+                    return self._matrix.additions().wheels(combo, visited.environment, texts)
 
             def compare(operator: str, left: object, right: object) -> Sequence[str]:
                 return self._compared(request.node, operator, left, right)
 
-            yield SpipEnvironment(
-                combo,
-                self._matrix.interpreter(combo),
-                visited,
-                lambda texts: self._matrix.additions().wheels(combo, visited.environment, texts),
-                compare,
-                wish.timeout,
-            )
+            interpreter, timed = self._matrix.interpreter(combo), functools.partial(suspended, counts=True)
+            yield SpipEnvironment(combo, interpreter, visited, add, compare, timed, wish.timeout)
 
     def _compared(self, item: pytest.Item, operator: str, left: object, right: object) -> Sequence[str]:
         """Return how pytest, or a plugin of its, tells of a comparison."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import socket
 import time
 from collections import ChainMap
 from collections.abc import Generator, Iterator, Sequence
@@ -15,7 +16,7 @@ import pytest
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
+from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
@@ -61,6 +62,7 @@ class MatrixItem(FunctionAttributes, pytest.Item):
         self.combo = combo
         self.originalname = combo.package
         self.result: Result | None = None
+        self.timeout = 0.0
         self._matrix = matrix
         self._need = NOTHING
         self._attempts = 0
@@ -80,7 +82,9 @@ class MatrixItem(FunctionAttributes, pytest.Item):
 
     def runtest(self) -> None:
         """Run the combination in its own environment."""
-        self.result = dataclasses.replace(self._matrix.result(self.combo, self._need), reruns=self._attempts)
+        self.result = dataclasses.replace(
+            self._matrix.result(self.combo, self._need, self.timeout), reruns=self._attempts
+        )
         self._attempts += 1
         self.forget_properties()  # those of an earlier attempt
         self.user_properties += properties(self.result)
@@ -139,10 +143,12 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         matrix = ControllerMatrix(config, named, settings)
     from pytest_spip.functions import Functions  # they import this module
     from pytest_spip.hooks.attempts import Attempts
+    from pytest_spip.hooks.timeouts import Timeouts
 
     config.pluginmanager.register(matrix, "spip-matrix")
     config.pluginmanager.register(Attempts(), "spip-attempts")
-    config.pluginmanager.register(Functions(config, matrix), "spip-functions")
+    config.pluginmanager.register(timeouts := Timeouts(config), "spip-timeouts")
+    config.pluginmanager.register(Functions(config, matrix, timeouts), "spip-functions")
 
 
 def _let_workers_restart(config: pytest.Config) -> None:
@@ -223,8 +229,8 @@ class Matrix:
         """Return the plan's combinations."""
         raise NotImplementedError
 
-    def result(self, combo: Combo, need: Need) -> Result:
-        """Run a combination in this process's workbench, with the devices that it needs."""
+    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
+        """Run a combination in this process's workbench, with the devices that it needs; 0 seconds leave it to the run's limit."""
         raise NotImplementedError
 
     @pytest.hookimpl(wrapper=True)
@@ -249,7 +255,9 @@ class Matrix:
         report = yield
         if not isinstance(item, MatrixItem):
             return report
-        if call.when == "call" and item.result is not None:
+        if report.failed and call.when != "teardown" and item.result is None:
+            item.result = _fault(item, report, call)
+        if call.when != "teardown" and item.result is not None:
             attach_result(report, item.result)
         if call.when == "teardown":
             item.forget_properties()  # items live as long as the session does
@@ -263,6 +271,14 @@ def attach_result(report: pytest.TestReport, result: Result) -> None:
         report.when = "setup"
     if result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
         report.longrepr = skip_place(result)
+
+
+def _fault(item: MatrixItem, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Result:
+    """Return the result of a combination that was not run, for somebody's hook raised: no combination is without a verdict."""
+    error = call.excinfo.exconly(tryshort=True) if call.excinfo else report.outcome
+    detail = f"{call.when} of the item: {error.splitlines()[0]}"
+    verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, detail)
+    return Result(item.combo.ordinal, verdict, output=report.longreprtext, host=socket.gethostname())
 
 
 # -- a worker -----------------------------------------------------------------------------------------------------------
@@ -302,9 +318,9 @@ class WorkerMatrix(Matrix):
         """Return the plan, as the run database has it, or what was left of it."""
         return self._bench.combos()
 
-    def result(self, combo: Combo, need: Need) -> Result:
+    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
         """Run a combination here."""
-        return self._bench.result(combo, need)
+        return self._bench.result(combo, need, timeout=timeout)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:

@@ -119,8 +119,11 @@ class Workbench:
         """Return a combination of the plan."""
         return self._reader.combo(ordinal)
 
-    def result(self, combo: Combo, need: Need = NOTHING) -> Result:
-        """Run a provisioned combination, with the devices that it needs. An error of ours is tried again first."""
+    def result(self, combo: Combo, need: Need = NOTHING, *, timeout: float = 0.0) -> Result:
+        """Run a provisioned combination, with the devices that it needs. An error of ours is tried again first.
+
+        ``timeout`` are seconds that bound it beside the run's own limit, if they are not 0.
+        """
         spans: list[Span] = []
         provisioned = self._provision(combo)
         environment = provisioned.environment
@@ -132,9 +135,13 @@ class Workbench:
         if need.skips and (lack := self._slots.lack(need)):
             skipped = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack)
             return self._signed(combo, Result(combo.ordinal, skipped), provisioned, spans)
+        limits = self._limits
+        if timeout:
+            limits = dataclasses.replace(limits, timeout=min(timeout, limits.timeout))
         with self._devices(need) as variables:
             for attempt in range(1, ATTEMPTS + 1):
-                result = dataclasses.replace(self._attempt(combo, environment, variables, spans), attempts=attempt)
+                result = self._attempt(combo, environment, limits, variables, spans)
+                result = dataclasses.replace(result, attempts=attempt)
                 if result.verdict.outcome is not Outcome.ERROR:
                     break
         return self._signed(combo, result, provisioned, spans)
@@ -225,7 +232,12 @@ class Workbench:
         self._reader.close()
 
     def _attempt(
-        self, combo: Combo, environment: Environment, variables: Mapping[str, str], spans: list[Span]
+        self,
+        combo: Combo,
+        environment: Environment,
+        limits: Limits,
+        variables: Mapping[str, str],
+        spans: list[Span],
     ) -> Result:
         """Compose, run, clear away; a fault of ours is a verdict too. To ``spans`` is added one for each step."""
         # The wall clock says when the attempt began, for others to compare; whatever follows is measured from there.
@@ -235,7 +247,7 @@ class Workbench:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
-                result = self._judged(combo, environment, composed, variables)
+                result = self._judged(combo, environment, composed, limits, variables)
                 self._compile(combo, environment, composed, passed=result.verdict.outcome is Outcome.PASSED)
                 marks.append(time.perf_counter())
         except Exception as error:
@@ -248,10 +260,15 @@ class Workbench:
         return result
 
     def _judged(
-        self, combo: Combo, environment: Environment, composed: Composed, variables: Mapping[str, str]
+        self,
+        combo: Combo,
+        environment: Environment,
+        composed: Composed,
+        limits: Limits,
+        variables: Mapping[str, str],
     ) -> Result:
         """Run a combination warm where that can be. What is not a pass, and a sample of the passes, is confirmed cold."""
-        run = functools.partial(self._runner.run, combo, environment, composed, self._limits, variables=variables)
+        run = functools.partial(self._runner.run, combo, environment, composed, limits, variables=variables)
         if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
             return run_cold(run)
         result, disagreement = confirmed(run, doubts_passes=self._is_sampled(combo), trusts=self._spec.runner == "warm")
