@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
 
 from pytest_spip.additions import Additions
-from pytest_spip.closing import sum_up, write_trace
+from pytest_spip.closing import sum_up
 from pytest_spip.common.processes import kill_descendants
 from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
@@ -23,6 +21,9 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.functions import Functions
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
+from pytest_spip.hooks.extensions import Extensions
+from pytest_spip.hooks.header import matrix_line
+from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.undone import honest_status
 from pytest_spip.interrupts import Interrupts
 from pytest_spip.items import Matrix, MatrixItem
@@ -30,9 +31,7 @@ from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
 from pytest_spip.options import Settings
 from pytest_spip.planner import Planner
 from pytest_spip.record.rundb import DatabaseError
-from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.analysis import Likeness, Summary, likeness
-from pytest_spip.report.grid import HIGHEST
 from pytest_spip.reports import TAIL, location_file, story
 from pytest_spip.resume import Interrupted
 from pytest_spip.session.run import Run
@@ -42,9 +41,6 @@ from pytest_spip.ticker import StatsTicker, Ticker
 from pytest_spip.workbench import MAIN, Workbench
 
 __all__ = ["ControllerMatrix"]
-
-KINDS = ("terminal", "json", "trace")
-THERE_ARE = "terminal, json and trace"
 
 
 class ControllerMatrix(Matrix):
@@ -57,19 +53,20 @@ class ControllerMatrix(Matrix):
         self._planner: Planner | None = None
         self._plan: Plan | None = None
         self._earlier: Interrupted | None = None
-        self._failing: bool | None = None
         self.active: Run | None = None
         self._bench: Workbench | None = None
         self._interpreters: dict[str, Interpreter] = {}
         self._summary: Summary | None = None
         self._stories: dict[Likeness, str] = {}
-        self._unwritten: list[str] = []
+        self._umask = SessionUmask()
+        self._extensions = Extensions(config)
+        self._targets = ReportTargets(config, settings, self._extensions, self._umask.close_to_others)
+        config.pluginmanager.register(self._targets, "spip-reports")
         self._lost_attempts: Counter[int] = Counter()
         self._ticker = Ticker(config)
         self._why_pytest = ""
         self._stats: StatsTicker | None = None
         self._workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
-        self._umask = SessionUmask()
         self._interrupts = Interrupts(self._rescue)
         self._interrupts.install()
         config.pluginmanager.register(self._interrupts, "spip-interrupts")
@@ -81,7 +78,10 @@ class ControllerMatrix(Matrix):
     def pytest_sessionstart(self) -> None:
         """Plan, and unless pytest only lists, create the run. Before workers start, and before the header is printed."""
         try:
-            self._check_reports()
+            if self._distributed and self.config.getoption("dist") == "each":
+                what = "'each' would run every combination on every worker"
+                raise UsageProblem("--dist", what, "leave the option out")
+            self._targets.check()
             self._make_plan()
             if not self.config.option.collectonly:
                 self._create()
@@ -94,7 +94,7 @@ class ControllerMatrix(Matrix):
         root = self.config.rootpath
         if not self._settings.resume:
             self._planner = Planner(self._settings, root, os.environ)
-            self._plan = self._planner.plan(self._offered(), self._choose)
+            self._plan = self._planner.plan(self._extensions.offered(), self._extensions.choose)
             return
         self._earlier = Interrupted(root, self._settings, keep=not self.config.option.collectonly)
         self._planner = Planner(self._settings, root, os.environ, self._earlier.date)
@@ -138,29 +138,6 @@ class ControllerMatrix(Matrix):
     def _run(self) -> Run:
         assert self.active is not None, "told of while there is a run"
         return self.active
-
-    def _check_reports(self) -> None:
-        if self._distributed and self.config.getoption("dist") == "each":
-            raise UsageProblem("--dist", "'each' would run every combination on every worker", "leave the option out")
-        foreign = [one for one in self.config.hook.pytest_spip_report.get_hookimpls() if one.plugin is not self]
-        for kind, path in self._settings.report:
-            place = self.config.invocation_params.dir / path
-            if kind not in KINDS and not foreign:
-                raise UsageProblem("--spip-report", f"no report is named {kind!r}", f"there are {THERE_ARE}")
-            if kind in ("json", "trace") and not path:
-                mend = f"write it like --spip-report={kind}:out.json"
-                raise UsageProblem("--spip-report", f"{kind} needs a path", mend)
-            if path and not place.parent.is_dir():
-                raise UsageProblem("--spip-report", f"{path}: no such directory", "create it first")
-            if path and place.is_dir():
-                raise UsageProblem("--spip-report", f"{path} is a directory", "name a file")
-
-    def _offered(self) -> list[str]:
-        offers = self.config.hook.pytest_spip_interpreters(config=self.config)
-        return [str(path) for offer in offers for path in offer]
-
-    def _choose(self, combos: list[Combo], interpreters: Sequence[Interpreter]) -> None:
-        self.config.hook.pytest_spip_plan(config=self.config, combos=combos, interpreters=interpreters)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_spip_plan(self, combos: list[Combo]) -> None:
@@ -251,16 +228,10 @@ class ControllerMatrix(Matrix):
             return
         result = dataclasses.replace(result, reruns=result.reruns + self._lost_attempts.pop(result.ordinal, 0))
         combo = self.active.plan.combos[result.ordinal]
-        self._failing = report.failed
-        self.config.hook.pytest_spip_verdict(config=self.config, combo=combo, result=result)
+        self.active.record(result, failing=report.failed)  # before anybody else sees it
+        self._extensions.verdict(combo, result)
         if report.failed:
             report.longrepr = self._told(report.nodeid, result)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_spip_verdict(self, result: Result) -> None:
-        """Enter the verdict into the ledger before anybody else sees it."""
-        assert self.active is not None, "verdicts belong to a run"
-        self.active.record(result, failing=self._failing)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -313,6 +284,7 @@ class ControllerMatrix(Matrix):
             self._bench.close()
         if self.active:
             self._summary = self.active.finish()
+            self._targets.database = self.active.directory.database
         elif self._earlier and self._plan and not self.config.option.collectonly:
             self._summary = sum_up(self._earlier.directory.database, self._plan)
         if self._earlier and self._summary:
@@ -321,49 +293,26 @@ class ControllerMatrix(Matrix):
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED  # nothing that was skipped is green
         if self._summary and self._check != NO_CHECK:
             session.exitstatus = honest_status(int(session.exitstatus), self._summary)
-        for kind, path in self._settings.report if self._summary else ():
-            if kind != "terminal":
-                self._write_report(kind, str(self.config.invocation_params.dir / path) if path else "")
+        if self._summary and self._plan:
+            self._targets.write_files(self._summary, self._plan)
+        self._fail_for_faults(session)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
         """Write the terminal's report after pytest's own: the grid is what a person should see last."""
         yield
-        if self._summary is not None:
+        if self._summary is not None and self._plan is not None:
             if self._check != NO_CHECK:
-                self._write_report("terminal", "")
-            for line in self._unwritten:
-                terminalreporter.write_line(line, red=True)
+                self._targets.write("terminal", "", self._summary, self._plan)
+            for line in (*self._targets.problems, *self._extensions.faults):
+                terminalreporter.write_line(f"spip: {line}", red=True)
+            self._fail_for_faults(terminalreporter._session)  # noqa: SLF001  # the hook is not told of it
 
-    def _write_report(self, kind: str, path: str) -> None:
-        summary, plan = self._summary, self._plan
-        try:
-            known = self.config.hook.pytest_spip_report(
-                config=self.config, kind=kind, path=path, summary=summary, plan=plan
-            )
-        except OSError as error:
-            self._unwritten.append(f"spip: --spip-report={kind}: cannot write {path} ({error.strerror})")
-        else:
-            if path:
-                self._umask.close_to_others(Path(path))
-            if not known:
-                self._unwritten.append(f"spip: --spip-report: no report is named {kind!r}; there are {THERE_ARE}")
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_spip_report(self, kind: str, path: str, summary: Summary) -> bool | None:
-        """Our own reports."""
-        if kind == "terminal":
-            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-            if reporter is not None:
-                write_terminal(reporter, summary)
-            return True
-        if kind == "json":
-            jsonfile.write(summary, Path(path))
-            return True
-        if kind == "trace" and self.active:
-            write_trace(self.active.directory.database, summary, Path(path))
-            return True
-        return None
+    def _fail_for_faults(self, session: pytest.Session | None) -> None:
+        """End with pytest's status of an internal error where a hook went wrong, or a report is missing."""
+        wrong = self._targets.problems or self._extensions.faults
+        if wrong and session and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -396,42 +345,3 @@ class ControllerMatrix(Matrix):
 
 def _selects(name: str, nodeid: str) -> bool:
     return nodeid == name or nodeid.startswith((f"{name}[", f"{name}::"))
-
-
-def matrix_line(plan: Plan) -> str:
-    """Return ``47 of colorama x 5 Pythons (...) = 235 combinations``, and what was left out of a cross."""
-    releases: dict[str, set[str]] = {}
-    for combo in plan.combos:
-        for package, version in combo.releases:
-            releases.setdefault(package, set()).add(version)
-    crossed = any(combo.others for combo in plan.combos)
-    what = (" x " if crossed else ", ").join(f"{len(versions)} of {package}" for package, versions in releases.items())
-    pythons = " ".join(one.label for one in plan.interpreters)
-    ways = list(dict.fromkeys(combo.resolution for combo in plan.combos))
-    axis = f" x {len(ways)} resolutions ({' '.join(way or HIGHEST for way in ways)})" if any(ways) else ""
-    all_of = math.prod(map(len, releases.values())) * len(plan.interpreters) * len(ways)
-    count = f"{len(plan.combos)} of {all_of}" if crossed and len(plan.combos) < all_of else f"{len(plan.combos)}"
-    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}){axis} = {count} combinations"
-
-
-def write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
-    """Write grid, groups and summary line."""
-    reporter.section("spip: versions x Pythons")
-    _write_lines(reporter, terminal.grid_lines(summary))
-    if summary.groups:
-        reporter.section("spip: why")
-        _write_lines(reporter, terminal.group_lines(summary.groups))
-    reporter.write_line("")
-    _write_lines(reporter, terminal.warning_lines(summary))
-    _write_lines(reporter, terminal.disagreement_lines(summary))
-    reporter.write_line(f"spip: {terminal.summary_line(summary)}", bold=True)
-    for line in terminal.closing_lines(summary):
-        reporter.write_line(f"spip: {line}")
-
-
-def _write_lines(reporter: pytest.TerminalReporter, lines: Iterator[terminal.Line]) -> None:
-    for line in lines:
-        for text, style in line:
-            markup = {{"dim": "light"}.get(style, style): True} if style else {}
-            reporter.write(text, **markup)
-        reporter.line("")

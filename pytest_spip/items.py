@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-import socket
 import time
 from collections import ChainMap
 from collections.abc import Generator, Iterator, Sequence
@@ -16,7 +15,7 @@ import pytest
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
+from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Settings, make_settings
@@ -255,9 +254,7 @@ class Matrix:
         report = yield
         if not isinstance(item, MatrixItem):
             return report
-        if report.failed and call.when != "teardown" and item.result is None:
-            item.result = _fault(item, report, call)
-        if call.when != "teardown" and item.result is not None:
+        if call.when == "call" and item.result is not None:
             attach_result(report, item.result)
         if call.when == "teardown":
             item.forget_properties()  # items live as long as the session does
@@ -271,14 +268,6 @@ def attach_result(report: pytest.TestReport, result: Result) -> None:
         report.when = "setup"
     if result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
         report.longrepr = skip_place(result)
-
-
-def _fault(item: MatrixItem, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Result:
-    """Return the result of a combination that was not run, for somebody's hook raised: no combination is without a verdict."""
-    error = call.excinfo.exconly(tryshort=True) if call.excinfo else report.outcome
-    detail = f"{call.when} of the item: {error.splitlines()[0]}"
-    verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, detail)
-    return Result(item.combo.ordinal, verdict, output=report.longreprtext, host=socket.gethostname())
 
 
 # -- a worker -----------------------------------------------------------------------------------------------------------

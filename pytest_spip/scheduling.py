@@ -253,7 +253,7 @@ class SpipScheduling:
         self._units = {one: judged.get(one, []) + needed.get(one, []) for one in {**judged, **needed}}
         waiting = [units for ordinal, units in self._units.items() if not self._run.is_ready(ordinal)]
         self._handle(Listed(units, frozenset(chain.from_iterable(waiting))))
-        self._run.start(judged, self._on_ready, needed=needed)
+        self._run.start(judged, self._on_ready, on_fault=self._give_up, needed=needed)
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
 
     def _needed(self) -> dict[int, list[int]]:
@@ -323,6 +323,11 @@ class SpipScheduling:
             said = f": {words}" if words else ""
             distributed.shouldstop = f"{self._futile} workers died before they ran anything{said}"
             distributed._max_worker_restart = 0  # noqa: SLF001  # xdist would replace workers while it ends
+
+    def _give_up(self, why: str) -> None:
+        distributed = self.config.pluginmanager.get_plugin("dsession")
+        if distributed is not None:
+            distributed.shouldstop = why
 
 
 def send_signal(node: Node, number: signal.Signals) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -558,6 +560,42 @@ def the_version(done: Provisioned) -> str | None:
 
 
 # -- the end ------------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_release(supply: Supply) -> None:
+    """A combination that is not of the plan ends with the exception as its verdict, and holds nobody up."""
+    wheel(supply.files, "demo", "1.0", {"demo.py": ""})
+    plan = planned(supply)
+    strange = dataclasses.replace(plan.combos[0], ordinal=1, version="9.9")
+    made = provisioned(supply, dataclasses.replace(plan, combos=(*plan.combos, strange)))
+    assert made[plan.combos[0].id].environment
+    assert judged(made[strange.id]) == (Outcome.ERROR, Phase.PLAN, Reason.INTERNAL)
+    assert "KeyError: ('demo', '9.9')" in str(made[strange.id].verdict)
+
+
+def test_unknown_interpreter(supply: Supply) -> None:
+    """What goes wrong before a combination's turn ends all of them that are left, each with the exception as its verdict."""
+    wheel(supply.files, "demo", "1.0", {"demo.py": ""})
+    plan = planned(supply)
+    strange = dataclasses.replace(plan.combos[0], ordinal=1, interpreter="nobody", label="py999")
+    made = provisioned(supply, dataclasses.replace(plan, combos=(*plan.combos, strange)))
+    assert judged(made[strange.id]) == (Outcome.ERROR, Phase.PLAN, Reason.INTERNAL)
+    assert "provisioning: KeyError: 'nobody'" in str(made[strange.id].verdict)
+
+
+def test_nobody_takes_it(supply: Supply) -> None:
+    """Where what is ready cannot even be told, that is told, and the threads end."""
+    wheel(supply.files, "demo", "1.0", {"demo.py": ""})
+    faults: queue.Queue[str] = queue.Queue()
+
+    def on_ready(done: Sequence[Provisioned]) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    plan = planned(supply)
+    pool = provisioner(supply, plan, on_ready, on_fault=faults.put)
+    pool.start(plan.combos)
+    assert faults.get(timeout=60) == "provisioning: OSError: [Errno 28] the disk is full"
+    pool.stop()
 
 
 def test_stop(supply: Supply) -> None:

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import threading
@@ -67,7 +68,8 @@ class Provisioner:
     """A pool that turns combinations into environments.
 
     ``on_ready`` is called from the pool's threads with combinations as they get ready, with each once: with many together that
-    earlier runs provisioned, and one by one with others. ``wanted`` and ``project`` are what environments hold beside a release.
+    earlier runs provisioned, and one by one with others. ``on_fault`` is called when even that fails. ``wanted`` and ``project``
+    are what environments hold beside a release.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Provisioner:
         check: str,
         locks: Path,
         on_ready: Callable[[Sequence[Provisioned]], None],
+        on_fault: Callable[[str], None] = lambda _: None,
         wanted: Wanted = NOTHING_MORE,
         project: Project | None = None,
         policy: BuildPolicy = USUAL,
@@ -91,6 +94,8 @@ class Provisioner:
         self._check = check
         self._locks = locks
         self._on_ready = on_ready
+        self._on_fault = on_fault
+        self._open: set[int] = set()
         cores = os.cpu_count() or 1
         self._web = web
         self._uv = Uv(indexes, plan.exclude_newer)
@@ -134,12 +139,13 @@ class Provisioner:
     def start(self, combos: Iterable[Combo]) -> None:
         """Begin, once. Wheels come before sdists, and builds, the smallest first, hold nothing else up."""
         waiting = tuple(combos)
+        self._open = {combo.ordinal for combo in waiting}
         self._lanes = Lanes(self._in_order(waiting), len(waiting))
         # Not a future for each combination: a hundred thousand of them take seconds to submit, and 1.5 KiB each.
         for _ in range(min(self._threads, len(waiting))):
-            self._pool.submit(self._work)
+            self._pool.submit(self._guarded, self._work)
         for number in range(min(self._builders, len(waiting))):
-            self._pool.submit(self._build, small=number >= self._builders // 2)
+            self._pool.submit(self._guarded, functools.partial(self._build, small=number >= self._builders // 2))
 
     @property
     def builds(self) -> Builds:
@@ -157,6 +163,21 @@ class Provisioner:
         self._pool.shutdown(wait=True)
         with contextlib.suppress(OSError):  # then the next run takes longer
             self._memory.save()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do a thread's work. Nobody asks its future: what it raises ends provisioning, and everything that waits for it."""
+        try:
+            work()
+        except BaseException as error:
+            self._end_for(error)
+
+    def _end_for(self, error: BaseException) -> None:
+        verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, f"provisioning: {type(error).__name__}: {error}")
+        try:
+            self._finish([Provisioned(ordinal, verdict=verdict) for ordinal in sorted(self._open)])
+        except BaseException as again:  # such as the disk that the verdicts go to
+            self._on_fault(f"provisioning: {type(again).__name__}: {again}")
+        self._lanes.stop()
 
     def _work(self) -> None:
         while not self._stopped.is_set() and (job := self._lanes.next_quick()) is not None:
@@ -179,8 +200,10 @@ class Provisioner:
             self._finish([done])
 
     def _finish(self, done: Sequence[Provisioned]) -> None:
-        if not self._stopped.is_set():
-            self._on_ready(done)
+        fresh = [one for one in done if one.ordinal in self._open]
+        if fresh and not self._stopped.is_set():
+            self._on_ready(fresh)
+        self._open.difference_update(one.ordinal for one in fresh)
         self._lanes.done(len(done))
 
     def _in_order(self, combos: Iterable[Combo]) -> Iterator[Work]:
@@ -191,7 +214,7 @@ class Provisioner:
         batch: list[Provisioned] = []
         size = FIRST
         for combo in self._urgent_first(combos):
-            known = None if combo.prejudged else self._recalled(combo)
+            known = None if combo.prejudged else self._recalled_if_possible(combo)
             if known:
                 batch.append(known)
             if batch and (len(batch) == size or not known):
@@ -212,12 +235,24 @@ class Provisioner:
         without_wheel = []
         for minor in sorted(groups, reverse=True):
             for combo in groups.pop(minor):
-                interpreter = self._interpreters[combo.interpreter]
-                if all(best_wheel(self._files(one, interpreter), interpreter) for one in self._chosen(combo)):
+                if self._has_wheels(combo):
                     yield combo
                 else:
                     without_wheel.append(combo)
         yield from without_wheel
+
+    def _has_wheels(self, combo: Combo) -> bool:
+        interpreter = self._interpreters[combo.interpreter]
+        try:
+            return all(best_wheel(self._files(one, interpreter), interpreter) for one in self._chosen(combo))
+        except Exception:  # it is raised again, and becomes the combination's verdict, when it is provisioned
+            return False
+
+    def _recalled_if_possible(self, combo: Combo) -> Provisioned | None:
+        try:
+            return self._recalled(combo)
+        except Exception:  # as above
+            return None
 
     def _chosen(self, combo: Combo) -> tuple[Release, ...]:
         return tuple(self._releases[named] for named in combo.releases)

@@ -21,7 +21,7 @@ from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, short_directory, sweep
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
-from pytest_spip.errors import SpipError
+from pytest_spip.errors import HarnessProblem, SpipError
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
@@ -87,6 +87,8 @@ class Run:
         self._judged: frozenset[int] = frozenset()
         self._provisioner: Provisioner | None = None
         self._on_ready: Callable[[Sequence[int]], None] = lambda _: None
+        self._on_fault: Callable[[str], None] = lambda _: None
+        self._fault = ""
         self._began: tuple[float, tuple[float, float, float]] | None = None
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
@@ -184,15 +186,17 @@ class Run:
         selected: Iterable[int],
         on_ready: Callable[[Sequence[int]], None] = lambda _: None,
         *,
+        on_fault: Callable[[str], None] = lambda _: None,
         needed: Iterable[int] = (),
     ) -> None:
         """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready.
 
-        ``needed`` are provisioned too: test functions want them, and no verdict.
+        ``on_fault`` is told why, when no more of them can get ready. ``needed`` are provisioned too: test functions want
+        them, and no verdict.
         """
         chosen = frozenset(selected)
         missing = sorted(chosen.union(needed) - self._ready)
-        self._on_ready = on_ready
+        self._on_ready, self._on_fault = on_ready, on_fault
         self._began = time.monotonic(), cpu_times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
@@ -209,6 +213,7 @@ class Run:
             check=self._check,
             locks=self.directory.locks,
             on_ready=self._provisioned,
+            on_fault=self._break_off,
             wanted=self._planner.wanted,
             project=self._planner.project,
             policy=self._build_policy,
@@ -264,10 +269,18 @@ class Run:
             self._changed.notify_all()
         self._on_ready(ordinals)
 
-    def wait_for(self, ordinal: int) -> None:
-        """Block until a combination is provisioned. For a session without workers."""
+    def _break_off(self, fault: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: ordinal in self._ready)
+            self._fault = fault
+            self._changed.notify_all()
+        self._on_fault(fault)
+
+    def wait_for(self, ordinal: int) -> None:
+        """Block until a combination is provisioned. For a session without workers. Raises ``HarnessProblem`` when it cannot be."""
+        with self._changed:
+            self._changed.wait_for(lambda: ordinal in self._ready or self._fault)
+        if ordinal not in self._ready:
+            raise HarnessProblem(self._fault)
 
     def record(self, result: Result, *, failing: bool | None = None) -> None:
         """Enter a verdict into the ledger; ``failing`` is whether it fails the session."""

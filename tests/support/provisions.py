@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+import pytest
 from packaging.specifiers import SpecifierSet
 
 from pytest_spip.model import BuildPolicy, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason
@@ -47,6 +48,7 @@ def provisioner(
     wanted: Wanted = NOTHING_MORE,
     project: Project | None = None,
     policy: BuildPolicy = USUAL,
+    on_fault: Callable[[str], None] = pytest.fail,
     **web: object,
 ) -> Provisioner:
     """Make a provisioner that keeps the locks in ``kept``."""
@@ -63,6 +65,7 @@ def provisioner(
         check="suite" if wanted.suite else "import",
         locks=locks,
         on_ready=on_ready,
+        on_fault=on_fault,
         wanted=wanted,
         project=project,
         policy=policy,

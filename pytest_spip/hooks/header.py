@@ -1,0 +1,26 @@
+"""The header's words on what is planned."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_spip.model import Plan
+from pytest_spip.report.grid import HIGHEST
+
+__all__ = ["matrix_line"]
+
+
+def matrix_line(plan: Plan) -> str:
+    """Return ``47 of colorama x 5 Pythons (...) = 235 combinations``, and what was left out of a cross."""
+    releases: dict[str, set[str]] = {}
+    for combo in plan.combos:
+        for package, version in combo.releases:
+            releases.setdefault(package, set()).add(version)
+    crossed = any(combo.others for combo in plan.combos)
+    what = (" x " if crossed else ", ").join(f"{len(versions)} of {package}" for package, versions in releases.items())
+    pythons = " ".join(one.label for one in plan.interpreters)
+    ways = list(dict.fromkeys(combo.resolution for combo in plan.combos))
+    axis = f" x {len(ways)} resolutions ({' '.join(way or HIGHEST for way in ways)})" if any(ways) else ""
+    all_of = math.prod(map(len, releases.values())) * len(plan.interpreters) * len(ways)
+    count = f"{len(plan.combos)} of {all_of}" if crossed and len(plan.combos) < all_of else f"{len(plan.combos)}"
+    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}){axis} = {count} combinations"
