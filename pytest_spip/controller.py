@@ -23,6 +23,7 @@ from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.hooks.header import matrix_line
+from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.undone import honest_status
 from pytest_spip.interrupts import Interrupts
@@ -70,6 +71,7 @@ class ControllerMatrix(Matrix):
         self._interrupts = Interrupts(self._rescue)
         self._interrupts.install()
         config.pluginmanager.register(self._interrupts, "spip-interrupts")
+        self._only_lists = only_lists(config)
         self._distributed = bool(config.getoption("tx", None)) and config.getoption("dist", "no") != "no"
 
     # planning
@@ -83,7 +85,7 @@ class ControllerMatrix(Matrix):
                 raise UsageProblem("--dist", what, "leave the option out")
             self._targets.check()
             self._make_plan()
-            if not self.config.option.collectonly:
+            if not self._only_lists:
                 self._create()
         except SpipError as error:
             self._give_back()
@@ -96,7 +98,7 @@ class ControllerMatrix(Matrix):
             self._planner = Planner(self._settings, root, os.environ)
             self._plan = self._planner.plan(self._extensions.offered(), self._extensions.choose)
             return
-        self._earlier = Interrupted(root, self._settings, keep=not self.config.option.collectonly)
+        self._earlier = Interrupted(root, self._settings, keep=not self._only_lists)
         self._planner = Planner(self._settings, root, os.environ, self._earlier.date)
         self._plan = self._earlier.plan(self._planner)
 
@@ -238,7 +240,7 @@ class ControllerMatrix(Matrix):
         if plain is not None:
             return Result.from_plain(plain)
         # xdist speaks of an item over which a worker died in a report whose ``when`` is no phase of pytest's.
-        combo = self.active and self.active.by_nodeid.get(report.nodeid)
+        combo = self.active and self.active.combo_of(report.nodeid)
         if not self.active or not combo or report.when in ("setup", "call", "teardown"):
             return None
         report.when = "setup"  # an error of ours, not a failure of the package
@@ -285,7 +287,7 @@ class ControllerMatrix(Matrix):
         if self.active:
             self._summary = self.active.finish()
             self._targets.database = self.active.directory.database
-        elif self._earlier and self._plan and not self.config.option.collectonly:
+        elif self._earlier and self._plan and not self._only_lists:
             self._summary = sum_up(self._earlier.directory.database, self._plan)
         if self._earlier and self._summary:
             session.exitstatus = self._earlier.exit_status(int(session.exitstatus), self._summary)

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from pytest_spip.conditions import Condition, allowed_pythons
 from pytest_spip.disk import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Interpreter, Outcome, Result, StoredWheel
@@ -137,6 +138,11 @@ class Functions:
         """Tell whether a condition holds for the item at hand: ``spip`` in the conditions of ``skipif`` and ``xfail``."""
         combo = self._current
         return combo is not None and Condition.parse("spip()", text).holds(combo, self._matrix.interpreter(combo))
+
+    @property
+    def only_lists(self) -> bool:
+        """Whether nothing is run: with ``--setup-only`` pytest makes fixtures all the same."""
+        return only_lists(self._config)
 
     @contextlib.contextmanager
     def environment(self, request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:

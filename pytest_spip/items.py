@@ -15,6 +15,7 @@ import pytest
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
+from pytest_spip.hooks.listing import only_lists
 from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
@@ -139,13 +140,17 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
 
         assert settings is not None, "made above"
         _let_workers_restart(config)
+        if only_lists(config):
+            config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
         matrix = ControllerMatrix(config, named, settings)
     from pytest_spip.functions import Functions  # they import this module
     from pytest_spip.hooks.attempts import Attempts
+    from pytest_spip.hooks.forked import Unforked
     from pytest_spip.hooks.timeouts import Timeouts
 
     config.pluginmanager.register(matrix, "spip-matrix")
     config.pluginmanager.register(Attempts(), "spip-attempts")
+    config.pluginmanager.register(Unforked(), "spip-unforked")
     config.pluginmanager.register(timeouts := Timeouts(config), "spip-timeouts")
     config.pluginmanager.register(Functions(config, matrix, timeouts), "spip-functions")
 

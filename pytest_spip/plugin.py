@@ -140,6 +140,8 @@ def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
     functions = request.config.pluginmanager.get_plugin("spip-functions")
     if functions is None:
         pytest.skip("spip_env needs a matrix: add --spip-matrix=REQ, or --spip where the ini file names one")
+    if functions.only_lists:
+        pytest.skip("no environment is made where pytest only lists")
     with functions.environment(request) as environment:
         yield environment
 

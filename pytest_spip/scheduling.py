@@ -241,7 +241,7 @@ class SpipScheduling:
     def _begin(self, ids: list[str]) -> None:
         """Learn what the units are, and have them provisioned."""
         self._ids = ids
-        combos = {unit: self._run.by_nodeid.get(nodeid) for unit, nodeid in enumerate(ids)}
+        combos = {unit: self._run.combo_of(nodeid) for unit, nodeid in enumerate(ids)}
         if not self._collects:
             combos = {combo.ordinal: combo for combo in combos.values() if combo}
         self._nodeids = dict(zip(combos, ids, strict=True))

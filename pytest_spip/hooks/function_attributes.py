@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 __all__ = ["FunctionAttributes"]
@@ -15,32 +14,22 @@ def combination() -> None:
 
 
 class FunctionAttributes:
-    """The attributes that pytest's own ``Function`` items have, for items that ask for no fixtures and lie in no module."""
+    """The attributes that pytest's own ``Function`` items have, for items that ask for no fixtures and lie in no module.
 
+    ``function`` is one, for those who look at its name, its docstring or its globals. All may be set, as on a function's item.
+    """
+
+    function = obj = staticmethod(combination)
+    module = sys.modules[__name__]
     cls: type | None = None
     instance: object = None
 
-    @property
-    def function(self) -> Callable[[], None]:
-        """A function, for those who look at its name, its docstring or its globals."""
-        return combination
-
-    @property
-    def obj(self) -> Callable[[], None]:
-        """The same as ``function``."""
-        return combination
-
-    @property
-    def module(self) -> ModuleType:
-        """The module of ``function``."""
-        return sys.modules[__name__]
-
-    @property
+    @functools.cached_property
     def fixturenames(self) -> list[str]:
-        """No fixtures; a new list for each who asks, for some add to it."""
+        """No fixtures, until somebody adds one."""
         return []
 
-    @property
+    @functools.cached_property
     def funcargs(self) -> dict[str, Any]:
         """No fixtures' values."""
         return {}

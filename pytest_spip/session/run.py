@@ -76,7 +76,7 @@ class Run:
     ) -> None:
         self.settings = planner.settings
         self.plan = plan
-        self.by_nodeid = {combo.nodeid: combo for combo in plan.combos}
+        self._by_nodeid = {combo.nodeid: combo for combo in plan.combos}
         self.progress = Progress()
         self.peak = DEFAULT_PEAK
         self._planner = planner
@@ -147,6 +147,10 @@ class Run:
             return "environments overlaid"
         copies = find_copy(self._planner.cache.root, self.root.path) is copy_bytes
         return f"environments {'copied' if copies else 'reflinked'}"
+
+    def combo_of(self, nodeid: str) -> Combo | None:
+        """Return the combination that a node id means; ``@group`` may stand behind it, from xdist's ``--dist=loadgroup``."""
+        return self._by_nodeid.get(nodeid) or self._by_nodeid.get(nodeid.rpartition("@")[0])
 
     def bench_spec(self) -> BenchSpec:
         """Return what workers need."""
