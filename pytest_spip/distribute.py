@@ -71,7 +71,7 @@ class Distribution:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name test functions that were not run; combinations are in the report."""
-        for line in item_lines([nodeid for nodeid in self._undone if nodeid not in self._run.by_nodeid]):
+        for line in item_lines([nodeid for nodeid in self._undone if not self._run.combo_of(nodeid)]):
             terminalreporter.write_line(line, red=True)
 
     @pytest.hookimpl(optionalhook=True)

@@ -15,11 +15,12 @@ import pytest
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
+from pytest_spip.hooks.ini_values import ini_value
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
-from pytest_spip.options import OPTIONS, Settings, make_settings
+from pytest_spip.options import OPTIONS, Option, Settings, make_settings
 from pytest_spip.reports import PROPERTY, TAIL, location_file, one_line, properties, skip_place, story
 from pytest_spip.slots import MARKER, NOTHING, Need, read_need
 from pytest_spip.workbench import Workbench
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate", "attach_result"]
 
 ENDLESS = 1_000_000
+RESUME = next(option for option in OPTIONS if option.name == "resume")
 
 
 class CombinationFailed(Exception):
@@ -162,9 +164,9 @@ def _let_workers_restart(config: pytest.Config) -> None:
 
 
 def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
-    if _value(config, "spip_resume"):
+    if _value(config, RESUME):
         return _resumed(config, named)
-    values = {option.name: _value(config, option.dest) for option in OPTIONS}
+    values = {option.name: _value(config, option) for option in OPTIONS}
     if named and not config.getoption("spip_matrix") and not values["matrix"]:
         values |= options_for(named, values)
     if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
@@ -184,16 +186,16 @@ def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
         raise UsageProblem("--spip-resume", f"{named[0]} is chosen when a run is planned", "choose with -k")
     given = {option.name: config.getoption(option.dest) for option in OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
-    given["resume"] = _value(config, "spip_resume")
+    given["resume"] = _value(config, RESUME)
     settings = resumed_settings(config.rootpath, given, config.invocation_params.dir)
     if is_complete(config.rootpath, settings):
         config.option.dist, config.option.tx = "no", []  # there is nothing for workers to do
     return settings
 
 
-def _value(config: pytest.Config, dest: str) -> Any:
-    given = config.getoption(dest)
-    return config.getini(dest) if given is None else given
+def _value(config: pytest.Config, option: Option) -> Any:
+    given = config.getoption(option.dest)
+    return ini_value(config, option) if given is None else given
 
 
 class Matrix:

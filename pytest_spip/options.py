@@ -43,6 +43,11 @@ class Option:
         return f"--spip-{self.name}"
 
     @property
+    def listed(self) -> bool:
+        """Whether commas separate several values."""
+        return self.metavar == "LIST"
+
+    @property
     def dest(self) -> str:
         """``spip_exclude_newer``: attribute and ini name."""
         return f"spip_{self.name.replace('-', '_')}"

@@ -20,7 +20,7 @@ from pytest_spip.model import NO_CHECK
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.options import OPTIONS
 
-__all__ = ["LEFT_OUT", "set_aside", "waive_plugins"]
+__all__ = ["LEFT_OUT", "set_aside", "settings_of", "waive_plugins"]
 
 OURS = "spip_"
 LEFT_OUT = pytest.StashKey[tuple[str, ...]]()
@@ -37,7 +37,7 @@ def waive_plugins(config: pytest.Config, parser: pytest.Parser) -> None:
     typed = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *map(str, config.invocation_params.args)]
     named = parser.parse_known_args(typed, namespace=copy.copy(config.option)).file_or_dir
     if not any(os.path.exists(config.invocation_params.dir / name.partition("::")[0]) for name in named):
-        _settings(config).pop("required_plugins", None)
+        settings_of(config).pop("required_plugins", None)
         vars(config)["_inicache"].clear()
 
 
@@ -58,7 +58,7 @@ def set_aside(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> 
     args[:], config.known_args_namespace = kept, namespace
     conftests = spare_conftests(config, parser, args)
     _undo_python_path(config)
-    settings = _settings(config)
+    settings = settings_of(config)
     dropped = [key for key in settings if not key.startswith(OURS) and key not in _overridden(namespace)]
     for key in dropped:
         del settings[key]
@@ -77,7 +77,7 @@ def _runs_ordinary_tests(config: pytest.Config, namespace: argparse.Namespace) -
     return check == NO_CHECK or not all(name.startswith(f"{MODULE_PREFIX}::") for name in namespace.file_or_dir)
 
 
-def _settings(config: pytest.Config) -> dict[str, Any]:
+def settings_of(config: pytest.Config) -> dict[str, Any]:
     """Return what was read from the configuration file; ``inicfg`` is its name in pytest 8."""
     fields = vars(config)
     settings: dict[str, Any] = fields["_inicfg"] if "_inicfg" in fields else fields.get("inicfg", {})
