@@ -21,10 +21,12 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.functions import Functions
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
+from pytest_spip.hooks.debugger import Debugger
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.hooks.header import matrix_line
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.report_targets import ReportTargets
+from pytest_spip.hooks.stories import Stories
 from pytest_spip.hooks.undone import honest_status
 from pytest_spip.interrupts import Interrupts
 from pytest_spip.items import Matrix, MatrixItem
@@ -32,8 +34,8 @@ from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
 from pytest_spip.options import Settings
 from pytest_spip.planner import Planner
 from pytest_spip.record.rundb import DatabaseError
-from pytest_spip.report.analysis import Likeness, Summary, likeness
-from pytest_spip.reports import TAIL, location_file, story
+from pytest_spip.report.analysis import Summary
+from pytest_spip.reports import location_file
 from pytest_spip.resume import Interrupted
 from pytest_spip.session.run import Run
 from pytest_spip.session.umask import SessionUmask
@@ -58,7 +60,7 @@ class ControllerMatrix(Matrix):
         self._bench: Workbench | None = None
         self._interpreters: dict[str, Interpreter] = {}
         self._summary: Summary | None = None
-        self._stories: dict[Likeness, str] = {}
+        self._stories = Stories(config)
         self._umask = SessionUmask()
         self._extensions = Extensions(config)
         self._targets = ReportTargets(config, settings, self._extensions, self._umask.close_to_others)
@@ -84,6 +86,7 @@ class ControllerMatrix(Matrix):
                 what = "'each' would run every combination on every worker"
                 raise UsageProblem("--dist", what, "leave the option out")
             self._targets.check()
+            Debugger.install(self.config)
             self._make_plan()
             if not self._only_lists:
                 self._create()
@@ -233,7 +236,7 @@ class ControllerMatrix(Matrix):
         self.active.record(result, failing=report.failed)  # before anybody else sees it
         self._extensions.verdict(combo, result)
         if report.failed:
-            report.longrepr = self._told(report.nodeid, result)
+            report.longrepr = self._stories.text(report.nodeid, result)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -246,13 +249,6 @@ class ControllerMatrix(Matrix):
         report.when = "setup"  # an error of ours, not a failure of the package
         report.location = (location_file(self.config), 0, combo.id)
         return self.active.lost(combo, str(report.longrepr))
-
-    def _told(self, nodeid: str, result: Result) -> str:
-        first = self._stories.setdefault(likeness(result), nodeid)
-        verbose = self.config.get_verbosity() > 0
-        if first == nodeid or verbose:
-            return story(result, lines=1000 if verbose else TAIL)
-        return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(

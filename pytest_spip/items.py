@@ -17,7 +17,7 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
 from pytest_spip.hooks.ini_values import ini_value
 from pytest_spip.hooks.listing import only_lists
-from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Result
+from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.nodeids import options_for
 from pytest_spip.options import OPTIONS, Option, Settings, make_settings
@@ -28,7 +28,7 @@ from pytest_spip.workbench import Workbench
 if TYPE_CHECKING:
     from pytest_spip.additions import Additions
 
-__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate", "attach_result"]
+__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate", "attach_result", "failed_result"]
 
 ENDLESS = 1_000_000
 RESUME = next(option for option in OPTIONS if option.name == "resume")
@@ -40,6 +40,12 @@ class CombinationFailed(Exception):
     def __init__(self, result: Result) -> None:
         self.result = result
         super().__init__(result.verdict.detail)
+
+
+def failed_result(call: pytest.CallInfo[Any]) -> Result | None:
+    """Return the result of a combination that failed; None where it was something else that raised."""
+    error = call.excinfo.value if call.excinfo else None
+    return error.result if isinstance(error, CombinationFailed) else None
 
 
 class MatrixCollector(pytest.Collector):
@@ -261,6 +267,9 @@ class Matrix:
         report = yield
         if not isinstance(item, MatrixItem):
             return report
+        if call.when == "setup" and report.skipped:  # by a mark, or a hook
+            verdict = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, _why_skipped(report))
+            vars(report)["spip"] = Result(item.combo.ordinal, verdict).to_plain()
         if call.when == "call" and item.result is not None:
             attach_result(report, item.result)
         if call.when == "teardown":
@@ -275,6 +284,13 @@ def attach_result(report: pytest.TestReport, result: Result) -> None:
         report.when = "setup"
     if result.verdict.outcome is Outcome.SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
         report.longrepr = skip_place(result)
+
+
+def _why_skipped(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return report.wasxfail.splitlines()[0] if report.wasxfail else "not to be run"
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    return reason.removeprefix("Skipped: ").partition("\n")[0]
 
 
 # -- a worker -----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from pytest_spip.report.analysis import Summary
 __all__ = ["ReportTargets"]
 
 KINDS = ("terminal", "json", "trace")
+SILENT = -2
+"""pytest's verbosity, ``-qq``, from which on it writes no summary line, and we no grid."""
 THERE_ARE = "terminal, json and trace"
 
 
@@ -75,8 +77,8 @@ class ReportTargets:
         """Our own reports."""
         if kind == "terminal":
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-            if reporter is not None:
-                _write_terminal(reporter, summary)
+            if reporter is not None and self._config.get_verbosity() > SILENT:
+                _write_terminal(reporter, summary, why=self._config.getoption("tbstyle", "auto") != "no")
             return True
         if kind == "json":
             jsonfile.write(summary, Path(path))
@@ -87,11 +89,11 @@ class ReportTargets:
         return None
 
 
-def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary) -> None:
-    """Write grid, groups and summary line."""
+def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary, *, why: bool) -> None:
+    """Write grid, summary line, and if ``why`` groups."""
     reporter.section("spip: versions x Pythons")
     _write_lines(reporter, terminal.grid_lines(summary))
-    if summary.groups:
+    if summary.groups and why:
         reporter.section("spip: why")
         _write_lines(reporter, terminal.group_lines(summary.groups))
     reporter.write_line("")

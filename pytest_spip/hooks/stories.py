@@ -1,0 +1,64 @@
+"""What is told of a failed combination, as ``--tb`` and ``-v`` have it; a story that repeats is told once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from pytest_spip.model import Result
+from pytest_spip.report.analysis import Likeness, likeness
+from pytest_spip.reports import TAIL, one_line, story
+
+__all__ = ["Stories"]
+
+WHOLE = 1000
+"""Lines that are shown where all are wanted."""
+SHORT = 3
+"""Lines of output, or of a test's report, with ``--tb=short``: the exception, and where it was raised."""
+
+
+class Stories:
+    """Chooses the texts of a session's failures."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._style: str = config.getoption("tbstyle", "auto")
+        self._whole = config.get_verbosity() > 0 or bool(config.getoption("fulltrace", False))
+        self._told: dict[Likeness, str] = {}
+
+    def text(self, nodeid: str, result: Result) -> str:
+        """Return the text of an item's failure."""
+        if self._style in ("line", "no"):
+            return _Line.of(nodeid, one_line(result))
+        first = self._told.setdefault(likeness(result), nodeid)
+        if first != nodeid and not self._whole:
+            return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
+        if self._style == "native":
+            return re.sub(r"(?m)^ {4}", "", story(result, lines=WHOLE))
+        return story(result, lines=WHOLE if self._whole else self._lines)
+
+    @property
+    def _lines(self) -> int:
+        return SHORT if self._style == "short" else TAIL
+
+
+class _Line(str):  # noqa: SLOT000  # what varies in length has no slots
+    """A text of one line, for pytest asks for ``reprcrash`` where it shows no more. Of that the ``message`` names no place."""
+
+    message: str
+
+    @classmethod
+    def of(cls, place: str, message: str) -> _Line:
+        """Return the line for what happened at a place."""
+        line = cls(f"{place}: {message}")
+        line.message = message
+        return line
+
+    @property
+    def reprcrash(self) -> _Line:
+        """The line."""
+        return self
+
+    def toterminal(self, writer: object) -> None:
+        """Write nothing: pytest writes the line, where it wants one."""
