@@ -13,7 +13,17 @@ from typing import Any
 from pytest_spip.common.instants import parse_instant
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["CONSTRAINT", "OPTIONS", "SLOT_NAME", "Option", "Settings", "field_of", "make_settings"]
+__all__ = [
+    "ALONE",
+    "CONSTRAINT",
+    "OPTIONS",
+    "SLOT_NAME",
+    "Option",
+    "Settings",
+    "field_of",
+    "joined_arguments",
+    "make_settings",
+]
 
 SLOT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a slot may be called: its name becomes that of a variable, in capitals."""
@@ -130,6 +140,28 @@ OPTIONS = (
     Option("resume", "word", "UUID", "finish what is missing of an interrupted run (--spip-resume alone: the newest)"),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )
+
+
+ALONE = "latest"
+"""What ``--spip-resume`` means without a value: the newest run."""
+_WORDS = frozenset(option.flag for option in OPTIONS if option.kind == "word")
+_VALUED = frozenset(option.flag for option in OPTIONS if option.kind in ("text", "texts"))
+
+
+def joined_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return a command line on which argparse finds the values of our options, and no others.
+
+    It takes the next path for the value of an option that may stand alone, and puts a file's lines in the place of ``@FILE``.
+    """
+    joined: list[str] = []
+    for number, word in enumerate(arguments):
+        if word == "--":
+            return [*joined, *arguments[number:]]
+        if word.startswith("@") and joined and joined[-1] in _VALUED:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(f"{word}={ALONE}" if word in _WORDS else word)
+    return joined
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

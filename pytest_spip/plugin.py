@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.options import OPTIONS
+from pytest_spip.options import ALONE, OPTIONS, joined_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,8 +25,6 @@ MARKS = {
 """Ini files' lines that mark items, one condition each."""
 ASKING = ("spip_matrix", "spip_resume", "spip_active")
 """Options of which each asks for a matrix."""
-ALONE = "latest"
-"""What ``--spip-resume`` means without a value: the newest run."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -77,15 +75,15 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
-    """Give an option that stands alone its value, for argparse would take the next path; set the project's configuration aside.
+    """Have argparse find the values of our options; set the project's configuration aside.
 
     Before other plugins act on that: pytest itself stops at a warning filter whose class it cannot import.
     """
-    flags = [option.flag for option in OPTIONS if option.kind == "word"]
-    namespace = early_config.known_args_namespace
-    if any(flag in args for flag in flags):
-        args[:] = [f"{arg}={ALONE}" if arg in flags else arg for arg in args]
-        vars(namespace)["file_or_dir"] = parser.parse_known_args(args).file_or_dir
+    namespace, joined = early_config.known_args_namespace, joined_arguments(args)
+    if joined != args:
+        args[:] = joined
+        fresh = vars(parser.parse_known_args(joined))
+        vars(namespace).update({name: fresh[name] for name in ("file_or_dir", *(one.dest for one in OPTIONS))})
     if any(map(_is_ours, namespace.file_or_dir)) or any(getattr(namespace, dest, None) for dest in ASKING):
         with _as_they_are(early_config):
             from pytest_spip.hooks.configuration import set_aside

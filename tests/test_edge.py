@@ -113,6 +113,13 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
         "arguments": ("--spip-matrix=@list.txt", "--collect-only", "-q"),
         "files": {"list.txt": "# ours\nbeta>1\n\nalpha == 1.0  # the first\n"},
     },
+    "at-file-apart": {
+        "arguments": ("--spip-matrix", "@list.txt", "--spip-with", "@list.txt", "--collect-only", "-q"),
+        "files": {
+            "list.txt": "# ours, or not\nbeta>1\n\nalpha == 1.0  # the first\n",
+            "alpha/conftest.py": "spip = 1 / 0",
+        },
+    },
 }
 
 
@@ -161,7 +168,7 @@ def test_collect_only_lists_the_matrix(done: dict[str, Done]) -> None:
 
 def test_at_file_lists_requirements(done: dict[str, Done]) -> None:
     """@FILE holds one requirement a line, in order; comments and empty lines do not count."""
-    assert listed(done["at-file"]) == [BETA_2, ALPHA_1]
+    assert listed(done["at-file"]) == listed(done["at-file-apart"]) == [BETA_2, ALPHA_1]
 
 
 def test_cross_lists_what_meets(done: dict[str, Done]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import OPTIONS, Settings, make_settings
+from pytest_spip.options import OPTIONS, Settings, joined_arguments, make_settings
 from tests.support.supply import steady
 
 HERE = Path()
@@ -186,3 +186,20 @@ def test_any_text_is_taken_or_refused(option: str, text: str) -> None:
     except UsageProblem as problem:
         made_of = problem
     assert isinstance(made_of, Settings) or made_of.option == f"--spip-{option.replace('_', '-')}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "joined"),
+    [
+        ("--spip-matrix @list.txt -n 2", "--spip-matrix=@list.txt -n 2"),
+        ("--spip-with @a --spip-matrix click tests", "--spip-with=@a --spip-matrix click tests"),
+        ("--spip-matrix=@list.txt @more", "--spip-matrix=@list.txt @more"),
+        ("-k @list.txt", "-k @list.txt"),
+        ("--spip-resume tests", "--spip-resume=latest tests"),
+        ("--spip-resume -- --spip-resume", "--spip-resume=latest -- --spip-resume"),
+        ("--spip-pre @args.txt", "--spip-pre @args.txt"),
+    ],
+)
+def test_joined_arguments(arguments: str, joined: str) -> None:
+    """A file's name stays with our option, for argparse would put the file's lines there; nothing else is changed."""
+    assert joined_arguments(arguments.split()) == joined.split()

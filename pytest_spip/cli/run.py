@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from pytest_spip.options import joined_arguments
+
 __all__ = ["run"]
 
 NEUTRAL = ("addopts=", "filterwarnings=", "minversion=", "pythonpath=", "required_plugins=")
@@ -16,4 +18,5 @@ NEUTRAL = ("addopts=", "filterwarnings=", "minversion=", "pythonpath=", "require
 def run(arguments: Sequence[str]) -> NoReturn:
     """Become pytest, as its own command starts it: the working directory is no place to import from."""
     overrides = [word for setting in NEUTRAL for word in ("-o", setting)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "pytest", *overrides, *arguments])  # noqa: S606  # no shell is what we want
+    joined = joined_arguments(arguments)  # pytest would look into the files that they name
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "pytest", *overrides, *joined])  # noqa: S606  # no shell is what we want

@@ -18,7 +18,7 @@ import pytest
 from pytest_spip.hooks.conftests import spare_conftests
 from pytest_spip.model import NO_CHECK
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.options import OPTIONS
+from pytest_spip.options import OPTIONS, joined_arguments
 
 __all__ = ["LEFT_OUT", "set_aside", "settings_of", "waive_plugins"]
 
@@ -35,7 +35,7 @@ def waive_plugins(config: pytest.Config, parser: pytest.Parser) -> None:
     pytest asks before it calls any hook with all options known, so a path is what exists, not what is no option's value.
     """
     typed = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *map(str, config.invocation_params.args)]
-    named = parser.parse_known_args(typed, namespace=copy.copy(config.option)).file_or_dir
+    named = parser.parse_known_args(joined_arguments(typed), namespace=copy.copy(config.option)).file_or_dir
     if not any(os.path.exists(config.invocation_params.dir / name.partition("::")[0]) for name in named):
         settings_of(config).pop("required_plugins", None)
         vars(config)["_inicache"].clear()
@@ -47,7 +47,7 @@ def set_aside(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> 
     Call it before pytest looks for conftests: those that mention us are loaded, and no others. ``args`` lose the addopts.
     """
     by_user = "addopts" in _overridden(config.known_args_namespace)  # typed, as -o addopts=...
-    addopts = [] if by_user else list(config.getini("addopts"))
+    addopts = [] if by_user else joined_arguments(config.getini("addopts"))
     typed = args[len(addopts) :] if args[: len(addopts)] == addopts else args  # workers get what the user typed
     kept = [*_our_words(addopts), *typed]
     namespace = parser.parse_known_args(kept, namespace=copy.copy(config.option))
