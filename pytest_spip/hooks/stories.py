@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,10 @@ class Stories:
         self._whole = config.get_verbosity() > 0 or bool(config.getoption("fulltrace", False))
         self._told: dict[Likeness, str] = {}
 
-    def text(self, nodeid: str, result: Result) -> str:
-        """Return the text of an item's failure."""
+    def text(self, nodeid: str, result: Result) -> Any:
+        """Return an item's failure, as a report's ``longrepr`` has it."""
         if self._style in ("line", "no"):
-            return _Line.of(nodeid, one_line(result))
+            return _Line(nodeid, one_line(result))
         first = self._told.setdefault(likeness(result), nodeid)
         if first != nodeid and not self._whole:
             return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
@@ -43,17 +44,15 @@ class Stories:
         return SHORT if self._style == "short" else TAIL
 
 
-class _Line(str):  # noqa: SLOT000  # what varies in length has no slots
-    """A text of one line, for pytest asks for ``reprcrash`` where it shows no more. Of that the ``message`` names no place."""
+class _Line:
+    """One line, for pytest asks for ``reprcrash`` where it shows no more; of that the ``message`` names no place."""
 
-    message: str
+    def __init__(self, place: str, message: str) -> None:
+        self.message = message
+        self._text = f"{place}: {message}"
 
-    @classmethod
-    def of(cls, place: str, message: str) -> _Line:
-        """Return the line for what happened at a place."""
-        line = cls(f"{place}: {message}")
-        line.message = message
-        return line
+    def __str__(self) -> str:
+        return self._text
 
     @property
     def reprcrash(self) -> _Line:
