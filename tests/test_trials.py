@@ -267,6 +267,18 @@ def test_ends_of_suites(attempt: Try, text: str, words: tuple[str, ...], expecte
 
 
 @pytest.mark.parametrize("way", SUITE_WAYS)
+def test_modules_that_skip_themselves(attempt: Try) -> None:
+    """A module that skips itself is counted, as pytest counts it; a suite of such modules alone has no tests."""
+    module = "import pytest\npytest.importorskip('nowhere')\ndef test_b(): pass"
+    files = {"test_a.py": "def test_a(): pass\ndef test_c(): pass", "test_b.py": module}
+    result = attempt(SUITE, files)
+    assert result.verdict.detail == "2 passed, 1 skipped"
+    assert ("test_b.py", "skipped") in {(test.id, test.outcome) for test in result.tests}
+    assert "could not import 'nowhere'" in next(test.detail for test in result.tests if test.outcome == "skipped")
+    assert attempt(SUITE, {"test_b.py": module}).verdict.is_import_only
+
+
+@pytest.mark.parametrize("way", SUITE_WAYS)
 def test_failures_before_the_limit_are_kept(attempt: Try) -> None:
     """A suite that hangs tells where, and what failed before."""
     text = """\

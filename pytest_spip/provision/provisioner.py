@@ -56,7 +56,7 @@ __all__ = ["Provisioner"]
 
 FIRST, LARGEST = 16, 256
 """How many remembered combinations get ready together at first, and at most."""
-HARNESS_VERSION = 4
+HARNESS_VERSION = 5
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 
 

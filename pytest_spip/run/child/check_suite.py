@@ -5,7 +5,7 @@
 or, as a process that is forked for that, as stem.py tells. TRACE are directories, joined by colons.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
-    ["test", ID, OUTCOME, SECONDS, DETAIL, RERUNS]   it is over; also for a module that could not be collected
+    ["test", ID, OUTCOME, SECONDS, DETAIL, RERUNS]   it is over; also for a module that could not be collected, or skips itself
     ["problem", TEXT]                        pytest cannot be had, or raised that
     ["sources", FILE...]                     what was imported from below one of TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
@@ -126,9 +126,10 @@ class Teller:
             self.tell("test", key[0], worst.outcome, seconds, self.cut(worst.detail), attempts.reruns)
 
     def pytest_collectreport(self, report):
-        """Something could not be collected."""
-        if report.failed:
-            self.tell("test", report.nodeid or "collection", "error", 0.0, self.cut(detail_of(report)), 0)
+        """Something could not be collected, or skips itself as a whole: pytest counts that, too."""
+        if not report.passed:
+            outcome = "error" if report.failed else "skipped"
+            self.tell("test", report.nodeid or "collection", outcome, 0.0, self.cut(detail_of(report)), 0)
 
 
 RANKS = ("passed", "skipped", "xfailed", "xpassed", "failed", "error")
