@@ -223,36 +223,37 @@ class _Wheel(WheelFile):
 
     def _check_scripts(self) -> None:
         """Raise ``BadWheel`` for entry points that pip or uv makes no scripts of; they are parsed as the scripts will be."""
-        for name, reference in self._scripts().items():
+        for name, reference in self._scripts.items():
             check_script(name, reference)
 
+    @functools.cached_property
     def _scripts(self) -> dict[str, str]:
+        """The scripts that are made of entry points: references by name."""
         if "entry_points.txt" not in self.dist_info_filenames:
             return {}
         return script_entries(self.read_dist_info("entry_points.txt"))
 
+    @functools.cached_property
     def _places(self) -> dict[str, str]:
-        """Return by place the file that ends there: the last one, what lies in ``.data`` after all others."""
+        """By place the file that ends there: the last one, what lies in ``.data`` after all others."""
         data = f"{self.data_dir}/"
         ordered = sorted(self._members, key=lambda path: path.startswith(data))
+        scripts = {f"bin/{name}" for name in self._scripts}
         places = {place(path, self.dist_info_dir): path for path in ordered}
-        return {
-            where: path for where, path in places.items() if where not in {f"bin/{name}" for name in self._scripts()}
-        }
+        return {where: path for where, path in places.items() if where not in scripts}
 
     def _overlaid(self) -> Iterator[str]:
         """Yield what is not installed, because something else is at the same place."""
-        places = self._places()
         for path in self._members:
             where = place(path, self.dist_info_dir)
-            if where not in places:
+            if where not in self._places:
                 yield f"{path} is an entry point too, whose script counts"
-            elif places[where] != path:
-                yield f"{path} is hidden by {places[where]}"
+            elif self._places[where] != path:
+                yield f"{path} is hidden by {self._places[where]}"
 
     def get_contents(self) -> Iterator[WheelContentElement]:
         """Yield what is to be installed, by the path that it is unpacked to."""
-        for path in self._places().values():
+        for path in self._places.values():
             if "__pycache__" not in path.split("/")[:-1]:
                 mode = self._members[path].external_attr >> 16
                 with self._archive.open(self._members[path]) as stream:
