@@ -21,7 +21,7 @@ from pytest_spip.model import Combo, Interpreter, Limits, Phase, StoredWheel
 from pytest_spip.run import calls
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
-from pytest_spip.run.trials import ENV
+from pytest_spip.run.trials import ENV, found_program
 from pytest_spip.workbench import Visited
 
 __all__ = ["Compare", "Ran", "SpipEnvironment"]
@@ -98,6 +98,7 @@ class SpipEnvironment:
 
     def matches(self, condition: str) -> bool:
         """Tell whether ``colorama<0.3 ; python_version >= "3.12"`` holds for the combination. Raises ``UsageProblem``."""
+        _check_texts("matches", "a condition", (condition,), "matches('colorama<0.3')")
         return Condition.parse("spip_env.matches", condition).holds(self._combo, self._interpreter)
 
     def run(
@@ -111,17 +112,22 @@ class SpipEnvironment:
         __tracebackhide__ = True
         if not argv:
             raise UsageProblem("spip_env.run", "no program is named", "write it like run('python', '--version')")
-        return self._ran(tuple(os.fspath(word) for word in argv), (ENV,), check=check, stdin=stdin, timeout=timeout)
+        _check_arguments("run", argv, stdin, timeout)
+        words = tuple(os.fspath(word) for word in argv)
+        program = found_program(self._visited.composed.prefix, words[0])
+        return self._ran(words, (ENV, program), check=check, stdin=stdin, timeout=timeout)
 
     def python(self, code: str, *argv: str, check: bool = True, stdin: str = "", timeout: float | None = None) -> Ran:
         """Run code in a new interpreter, as ``python -c`` does; it may be indented. All else is as with :meth:`run`."""
         __tracebackhide__ = True
+        _check_texts("python", "code as a text", (code,), "python('print(1)')")
+        _check_arguments("python", argv, stdin, timeout)
         if _OPTION_WORD.fullmatch(code):
             what = f"python() takes code, and {code!r} is an option of python's"
             raise UsageProblem("spip_env.python", what, f"write python('print(1)'), or run('python', {code!r}, ...)")
         source = textwrap.dedent(code)
-        words = (self._visited.composed.python, "-c", source, *argv)
-        return self._ran(words, (), check=check, stdin=stdin, timeout=timeout, source=source)
+        words = (self._visited.composed.python, "-c", source, *map(os.fspath, argv))
+        return self._ran(words, words[:1], check=check, stdin=stdin, timeout=timeout, source=source)
 
     def _ran(
         self,
@@ -136,7 +142,7 @@ class SpipEnvironment:
         __tracebackhide__ = True
         with self._timed() as left:
             limits = self._within(timeout, left)
-            ended = self._visited.run((*before, *argv), limits, stdin=stdin, apart=True)
+            ended = self._visited.run((*before, *argv[1:]), limits, stdin=stdin, apart=True)
         stderr = ended.result.decode("utf-8", "replace")
         ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
         killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
@@ -171,6 +177,7 @@ class SpipEnvironment:
         Raises ``InstallFailed`` where that cannot be, and ``UsageProblem`` for what is no requirement.
         """
         __tracebackhide__ = True
+        _check_texts("install", "requirements, each as a text", requirements, "install('pygments>=2', 'docutils')")
         wheels = self._add(requirements) if requirements else ()
         if wheels:
             self._visited.add(wheels)
@@ -197,6 +204,31 @@ class SpipEnvironment:
         if failure.kind == "AssertionError" or not failure.kind:
             return failure.message
         return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
+
+
+def _check_arguments(method: str, argv: Sequence[object], stdin: object = "", timeout: object = None) -> None:
+    """Raise ``TypeError`` for what is no argument of a program, and ``UsageProblem`` for a limit that is none."""
+    __tracebackhide__ = True
+    example = f"{method}({'program' if method == 'run' else 'code'!r}, '--level', '5', timeout=10)"
+    for word in argv:
+        if not isinstance(word, str) and not (isinstance(word, os.PathLike) and isinstance(os.fspath(word), str)):
+            what = f"spip_env.{method} takes texts and paths, one for each argument, and not {word!r}"
+            raise TypeError(f"{what}; write it like {example}")
+        if "\0" in os.fspath(word):
+            raise UsageProblem(f"spip_env.{method}", f"{word!r} has a null character", "no program takes one")
+    _check_texts(method, "stdin as a text", (stdin,), example)
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+        raise TypeError(f"spip_env.{method} takes timeout as a number of seconds, and not {timeout!r}")
+    if isinstance(timeout, int | float) and not 0 < timeout < 1e6:
+        fix = "give a positive number of seconds"
+        raise UsageProblem(f"spip_env.{method}", f"timeout={timeout!r} is no time limit", fix)
+
+
+def _check_texts(method: str, takes: str, given: Sequence[object], example: str) -> None:
+    __tracebackhide__ = True
+    for text in given:
+        if not isinstance(text, str):
+            raise TypeError(f"spip_env.{method} takes {takes}, and not {text!r}; write it like {example}")
 
 
 _OPTION_WORD = re.compile(r"--?[A-Za-z][\w-]*")

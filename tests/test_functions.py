@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -19,6 +20,7 @@ from pytest_spip.functions import param_id, read_wish
 from pytest_spip.model import Combo, Composed, Limits, Sandbox
 from pytest_spip.run.alone import AloneVisit
 from pytest_spip.run.calls import Failure, Frame, Question, answer, pack, program, unpack
+from pytest_spip.run.trials import found_program
 from pytest_spip.slots import Need
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
@@ -562,3 +564,60 @@ def test_ini_marks_the_matrix(machine: Machine) -> None:
     assert "workers are pytest sessions, for items are marked by spip_xfail" in done.stdout
     assert f"XPASS spip::demo[0.1-{LABEL}]" in done.stdout
     assert "SKIPPED" in done.stdout
+
+
+ARGUMENTS = """
+    import pathlib
+    import pytest
+    from pytest_spip.errors import UsageProblem
+
+    @pytest.mark.parametrize(("method", "argv", "more", "line"), [
+        ("install", (["tool"],), {}, r"install takes requirements, each as a text, and not \\['tool'\\]; write it like"),
+        ("install", ("tool", 5), {}, "takes requirements, each as a text, and not 5"),
+        ("run", ("python", 5), {}, "spip_env.run takes texts and paths, one for each argument, and not 5; write it like run"),
+        ("run", (["python", "-V"],), {}, "one for each argument, and not .'python', '-V'.; write it like"),
+        ("run", (b"python",), {}, "one for each argument, and not b'python'"),
+        ("run", ("python",), {"stdin": b""}, "spip_env.run takes stdin as a text, and not b''"),
+        ("run", ("python",), {"timeout": "5"}, "spip_env.run takes timeout as a number of seconds, and not '5'"),
+        ("run", ("python",), {"timeout": True}, "as a number of seconds, and not True"),
+        ("python", (5,), {}, "spip_env.python takes code as a text, and not 5"),
+        ("python", ("pass", None), {}, "one for each argument, and not None"),
+        ("matches", (None,), {}, "spip_env.matches takes a condition, and not None"),
+    ])
+    def test_types(spip_env, method, argv, more, line):
+        with pytest.raises(TypeError, match=line):
+            getattr(spip_env, method)(*argv, **more)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e9])
+    def test_limits(spip_env, timeout):
+        with pytest.raises(UsageProblem, match="is no time limit; give a positive number of seconds"):
+            spip_env.run("python", timeout=timeout)
+        with pytest.raises(UsageProblem, match="has a null character"):
+            spip_env.python("pass", "a" + chr(0))
+
+    def test_programs(spip_env):
+        assert spip_env.run("sh", pathlib.Path("-c"), "echo seen").stdout == "seen" + chr(10)
+        assert spip_env.run("pip", "--version", check=False).status == 127
+        assert spip_env.run("python", "-c", "import sys; print(sys.prefix)").stdout.strip() == str(spip_env.path)
+"""
+
+
+def test_arguments(machine: Machine) -> None:
+    """What a method does not take is refused with what it takes; a program of another Python is not to be found."""
+    done = ran(machine, ARGUMENTS, "--spip-versions=1")
+    assert done.status == 0, done.stdout
+
+
+def test_programs_of_another_python() -> None:
+    """A script that the system's Python runs is looked for in the environment alone, any other program as ever."""
+    scripts = [path.name for path in Path("/usr/bin").iterdir() if path.is_file() and is_python_script(path)]
+    for name in ("sh", "/usr/bin/pip", "nonesuch"):
+        assert found_program("/prefix", name) == name
+    for name in scripts:
+        assert found_program("/prefix", name) == f"/prefix/bin/{name}"
+
+
+def is_python_script(path: Path) -> bool:
+    """Return whether a file begins as a script for Python does."""
+    first = path.read_bytes()[:128].partition(b"\n")[0]
+    return os.access(path, os.X_OK) and first.startswith(b"#!") and b"python" in first

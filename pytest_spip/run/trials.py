@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
@@ -31,13 +33,15 @@ from pytest_spip.run.server import CHILD, NONCE, RESULT
 from pytest_spip.run.stems import Stem, mentions, stems_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
 
-__all__ = ["SHARING", "Trial", "child_environment", "trial_of", "tried"]
+__all__ = ["SHARING", "Trial", "child_environment", "found_program", "trial_of", "tried"]
 
 CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
 PYARGS = "--pyargs"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 ENV = "/usr/bin/env"
 """Finds a command on PATH, and says when there is none."""
+SHEBANG = re.compile(rb"#!.*python")
+"""Begins a script that an interpreter of the system's runs."""
 SHARING: Mapping[str, str] = dict.fromkeys(
     (
         "OMP_NUM_THREADS",
@@ -176,7 +180,7 @@ class _Command(_Program):
         self._words = words
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        return (ENV, *self._words)
+        return (ENV, found_program(composed.prefix, self._words[0]), *self._words[1:])
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict = ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended)
@@ -190,6 +194,27 @@ def _command_verdict(ended: Ended) -> Verdict:
     last = next((line.strip() for line in reversed(said) if line.strip()), "")
     detail = f"exit status {ended.status}: {last[:500]}" if last else f"exit status {ended.status}, without a word"
     return Verdict(Outcome.FAILED, Phase.TEST, Reason.COMMAND_FAILED, detail)
+
+
+def found_program(prefix: str, name: str) -> str:
+    """Return a program's name for a search on PATH; its path in the environment where the search would end at another Python's.
+
+    The system has scripts, such as ``pip``, that install elsewhere and see nothing of the environment.
+    """
+    if "/" not in name:
+        places = (Path(place, name) for place in SYSTEM_PATH.split(":"))
+        found = next((path for path in places if os.access(path, os.X_OK)), None)
+        if found and _is_python_script(found):
+            return f"{prefix}/bin/{name}"
+    return name
+
+
+def _is_python_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return bool(SHEBANG.match(stream.read(128)))
+    except OSError:
+        return False
 
 
 class _Suite(_Program):
