@@ -282,6 +282,7 @@ class ControllerMatrix(Matrix):
             self._bench.close()
         if self.active:
             self._summary = self.active.finish()
+            self._targets.problems += [why for why in [self.active.unrecorded] if why]
             self._targets.database = self.active.directory.database
         elif self._earlier and self._plan and not self._only_lists:
             self._summary = sum_up(self._earlier.directory.database, self._plan)

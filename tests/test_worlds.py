@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import LABEL, PYTEST, Cell, Machine, eventually
-from tests.support.worlds import ORDINARY, REFUSED, SYSCTL, UMASK, USER, needs
+from tests.support.worlds import ORDINARY, REFUSED, SMALL, SYSCTL, UMASK, USER, needs
 from tests.test_resilience import assert_nothing_left
 
 PLAYS = """
@@ -94,6 +95,68 @@ def test_ordinary_user(public: Path, known: Machine, umask: Sequence[str]) -> No
         assert done.status == 1
         assert "sandbox level 3 (" in done.stdout
         assert_nothing_left(machine)
+
+
+@needs("unshare", root=True)
+def test_small_disk(machine: Machine) -> None:
+    """Where the root directory has no room for a run none is begun: status 4 and one line, and nothing is left there."""
+    kept = machine.root / "kept"
+    kept.mkdir()
+    done = machine.run(*serve(machine), "-n2", program=(*SMALL, str(kept), "200k", *PYTEST))
+    assert done.status == 4, done.stdout
+    assert "MiB free, and a run of 4 combinations needs about 2 MiB; make room, or use --rootdir" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (kept / ".spip").exists()
+    assert_nothing_left(machine)
+
+
+FILLS = """
+def fill():
+    with open("filling", "ab", buffering=0) as stream:
+        for size in (1 << 16, 1 << 10, 1):
+            try:
+                while True:
+                    stream.write(b"x" * size)
+            except OSError:
+                pass
+
+verdicts = []
+def pytest_spip_verdict(config, combo, result):
+    verdicts.append(result)
+    if len(verdicts) == %d:
+        fill()
+
+def pytest_sessionstart(session):
+    if not %d:
+        fill()
+"""
+
+
+@needs("unshare", root=True)
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("when", [0, 2])
+def test_disk_that_gets_full(machine: Machine, workers: str, when: int) -> None:
+    """A disk that gets full costs no verdict that was written: one line says so, the status is not 0, and no worker is replaced."""
+    kept = machine.root / "kept"
+    kept.mkdir()
+    for name in range(12):
+        text = "print('x' * 60000); raise ImportError('y' * 9000)" if name % 2 else ""
+        wheel(machine.files, f"made{name}", "1.0", {f"made{name}.py": text})
+    machine.project("project", {"conftest.py": FILLS % (when, when)})
+    options = [f"--spip-cache={machine.cache}", f"--spip-ram={machine.ram}", f"--spip-python={sys.executable}"]
+    options += [f"--spip-matrix=made{name}" for name in range(12)]
+    program = (*SMALL, str(kept), "2500k", *PYTEST)
+    done = machine.run(*options, workers, "conftest.py", program=program, bare=True)
+    told = done.stdout + done.stderr
+    assert done.status != 0
+    assert "INTERNALERROR" not in told, told
+    assert "Traceback" not in told, told
+    assert "replacing crashed worker" not in told
+    assert "cannot write" in told, told
+    assert "have no verdict" in told
+    with contextlib.closing(sqlite3.connect(kept / ".spip" / "latest" / "run.sqlite")) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert_nothing_left(machine)
 
 
 DOCTOR = (sys.executable, "-P", "-m", "pytest_spip.cli", "doctor")

@@ -174,6 +174,12 @@ class RunWriter:
                 with self._entering:
                     del self._verdicts[: len(rows)]
 
+    @property
+    def waiting(self) -> int:
+        """How many verdicts are not in the file yet."""
+        with self._entering:
+            return len(self._verdicts)
+
     def merge(self, workers: Path) -> list[str]:
         """Take the workers' telemetry in; return the names of files that could not be read."""
         self.flush()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 from pytest_spip.disk import Hold, remove_tree
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["NEWEST", "RunDirectory"]
+__all__ = ["NEWEST", "RunDirectory", "check_room", "unwritable"]
 
 NEWEST = "latest"
 """Stands for the run that was created last."""
+ROOM, ROOM_OF_ONE = 2 << 20, 4 << 10
+"""Bytes that a run takes on its disk, and what each combination adds: output is kept of those that fail."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class RunDirectory:
         except FileExistsError as error:
             raise UsageProblem("--spip-run", f"run {uuid} exists already", "choose another name") from error
         except OSError as error:
-            raise _unwritable(home, error) from error
+            raise unwritable(home, error.strerror) from error
         try:
             run.workers.mkdir()
             run.locks.mkdir()
@@ -57,7 +60,7 @@ class RunDirectory:
             os.replace(aside, home / "latest")
         except OSError as error:
             run.discard()
-            raise _unwritable(home, error) from error
+            raise unwritable(home, error.strerror) from error
         return run
 
     @classmethod
@@ -71,12 +74,14 @@ class RunDirectory:
         return cls(path)
 
     def hold(self) -> Hold:
-        """Keep the run for this process. Raises ``UsageProblem`` while another one works on it."""
+        """Keep the run for this process. Raises ``UsageProblem`` while another one works on it, and where it cannot be written."""
         try:
             return Hold(self.path)
         except BlockingIOError as error:
             what = f"{error.strerror} is working on run {self.path.name}"
             raise UsageProblem("--spip-resume", what, "wait for it, or interrupt it") from error
+        except OSError as error:
+            raise unwritable(self.path, error.strerror) from error
 
     def discard(self) -> None:
         """Remove a run that came to nothing, and what leads to it; the last one takes ``.spip`` with it."""
@@ -91,7 +96,18 @@ class RunDirectory:
                 home.rmdir()
 
 
-def _unwritable(home: Path, error: OSError) -> UsageProblem:
+def check_room(rootdir: Path, combinations: int) -> None:
+    """Raise ``UsageProblem`` where the ledger of so many combinations would not fit: what is begun is to be finished."""
+    needed = ROOM + combinations * ROOM_OF_ONE
+    with contextlib.suppress(OSError):  # whoever writes there is told why that cannot be
+        free = shutil.disk_usage(rootdir).free
+        if free < needed:
+            what = f"{rootdir} has {free / (1 << 20):.1f} MiB free, and a run of {combinations} combinations needs"
+            raise UsageProblem("rootdir", f"{what} about {needed / (1 << 20):.0f} MiB", "make room, or use --rootdir")
+
+
+def unwritable(path: Path, why: object) -> UsageProblem:
+    """Return what to tell of a place of runs that cannot be written."""
     return UsageProblem(
-        "rootdir", f"cannot write {home} ({error.strerror})", "run where you may write, or use --rootdir"
+        "rootdir", f"cannot write {path} ({why})", "make room, run where you may write, or use --rootdir"
     )

@@ -40,10 +40,8 @@ class Telemetry:
 
     def __init__(self, path: Path, worker: str, run: str, *, room: Path | None = None) -> None:
         self._worker = worker
-        self._connection = connect(path)
-        self._connection.execute(PAGES)
-        self._connection.executescript(SCHEMA)
-        self._connection.execute("INSERT OR IGNORE INTO run VALUES (?)", (run,))
+        self._path, self._run = path, run
+        self._connection: sqlite3.Connection | None = None
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._spans: list[tuple[int | None, str, str, float, float]] = []
         self._samples: list[tuple[str, float, float, int]] = []
@@ -73,7 +71,21 @@ class Telemetry:
         self._thread.join()
         self._sample()
         self._write()
-        self._connection.close()
+        if self._connection:
+            self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the file, made when it is written first. Raises ``sqlite3.Error``."""
+        if self._connection is None:
+            with contextlib.ExitStack() as undo:
+                connection = connect(self._path)
+                undo.callback(connection.close)
+                connection.execute(PAGES)
+                connection.executescript(SCHEMA)
+                connection.execute("INSERT OR IGNORE INTO run VALUES (?)", (self._run,))
+                undo.pop_all()
+            self._connection = connection
+        return self._connection
 
     def _write_regularly(self) -> None:
         while not self._ended.wait(BATCH):
@@ -94,12 +106,12 @@ class Telemetry:
             spans, samples, hosts = list(self._spans), list(self._samples), list(self._hosts)
             events = list(self._disagreements)
         try:
-            with self._connection:  # commits, or rolls back
-                self._connection.execute("BEGIN")
-                self._connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", spans)
-                self._connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?)", samples)
-                self._connection.executemany("INSERT INTO host VALUES (?, ?, ?, ?, ?, ?, ?, ?)", hosts)
-                self._connection.executemany("INSERT INTO disagreement VALUES (?, ?, ?)", events)
+            with self._open() as connection:  # commits, or rolls back
+                connection.execute("BEGIN")
+                connection.executemany("INSERT INTO phase VALUES (?, ?, ?, ?, ?)", spans)
+                connection.executemany("INSERT INTO sample VALUES (?, ?, ?, ?)", samples)
+                connection.executemany("INSERT INTO host VALUES (?, ?, ?, ?, ?, ?, ?, ?)", hosts)
+                connection.executemany("INSERT INTO disagreement VALUES (?, ?, ?)", events)
         except sqlite3.Error:
             with self._entering:
                 del self._spans[:-KEPT]

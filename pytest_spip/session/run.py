@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -21,7 +22,7 @@ from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, short_directory, sweep
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
-from pytest_spip.errors import HarnessProblem, SpipError
+from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
@@ -45,8 +46,8 @@ from pytest_spip.planner import Planner
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, estimate, remembered
 from pytest_spip.record.host import cpu_times
-from pytest_spip.record.rundb import RunWriter
-from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.record.rundb import DatabaseError, RunWriter
+from pytest_spip.record.rundir import RunDirectory, check_room, unwritable
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
@@ -92,26 +93,35 @@ class Run:
         self._began: tuple[float, tuple[float, float, float]] | None = None
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
+        self.unrecorded = ""
         self._closures: dict[str, str] = {}
         self._finder: ClosureFinder | None = None
         self._started = _now()
         self._damaged: list[str] = []
         self.missing = earlier.missing if earlier else plan.combos
         self.plan_hash: str = earlier.facts["plan_hash"] if earlier else plan.hash
+        if not earlier:
+            check_room(rootdir, len(plan.combos))
         self.directory = earlier.directory if earlier else RunDirectory.create(rootdir, self._uuid)
-        self._hold = earlier or self.directory.hold()
-        try:
-            self.root: Root = choose_root(self.settings.ram, environ)
-        except SpipError:
-            self._hold.release()
+        with contextlib.ExitStack() as undo:
             if not earlier:
-                self.directory.discard()
-            raise
-        self.writer = RunWriter(self.directory.database)
-        if earlier:
-            self._damaged = earlier.open(self.writer)
-        else:
-            self.writer.create(plan, self._facts(command))
+                undo.callback(self.directory.discard)
+            self._hold = earlier or self.directory.hold()
+            undo.callback(self._hold.release)
+            self.root: Root = choose_root(self.settings.ram, environ)
+            undo.callback(discard, self.root.path)
+            self._open_books(command, earlier)
+            undo.pop_all()
+
+    def _open_books(self, command: str, earlier: Interrupted | None) -> None:
+        try:
+            self.writer = RunWriter(self.directory.database)
+            if earlier:
+                self._damaged = earlier.open(self.writer)
+            else:
+                self.writer.create(self.plan, self._facts(command))
+        except DatabaseError as error:
+            raise unwritable(self.directory.path, error) from error
 
     def prepare(self) -> None:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
@@ -323,6 +333,18 @@ class Run:
         self.stop()
         if self._telemetry:
             self._telemetry.close()
+        try:
+            self._close_books()
+        except DatabaseError as error:
+            waiting = self.writer.waiting
+            lost = f"; {waiting} verdicts are not recorded, and are run again" if waiting else ""
+            self.unrecorded = f"cannot write {self.directory.path} ({error}){lost}: make room, then use --spip-resume"
+        summary = sum_up(self.directory.database, self.plan, on_disk=self.root.kind == "disk")
+        with contextlib.suppress(DatabaseError):  # it was told of above
+            self.writer.close()
+        return summary
+
+    def _close_books(self) -> None:
         damaged = [*self._damaged, *self.writer.merge(self.directory.workers)]
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
         if self._began:
@@ -331,9 +353,6 @@ class Run:
             self.writer.end(
                 max(self._ended - began, 0.0), busy / total if total else 0.0, iowait / total if total else 0.0
             )
-        summary = sum_up(self.directory.database, self.plan, on_disk=self.root.kind == "disk")
-        self.writer.close()
-        return summary
 
     def leave(self, *, now: bool = False) -> None:
         """Give everything back, ``now`` without waiting for what is found out; the run's tree in RAM goes in the background."""

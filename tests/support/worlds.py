@@ -10,7 +10,7 @@ import pytest
 
 from pytest_spip.run.child import seccomp
 
-__all__ = ["ORDINARY", "REFUSED", "SYSCTL", "UMASK", "USER", "needs"]
+__all__ = ["ORDINARY", "REFUSED", "SMALL", "SYSCTL", "UMASK", "USER", "needs"]
 
 SYSCTL = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -36,6 +36,18 @@ ORDINARY = (
     *("world", "/" + sys.base_prefix.split("/")[1]),
 )
 """An ordinary user, made by root; the interpreter that runs the tests is in reach, also where it lives in root's home."""
+
+SMALL = (
+    *("unshare", "--mount", "sh", "-uc"),
+    """
+    kept=$1; size=$2; shift 2; here=$PWD; cp -r . "$kept"
+    mount -t tmpfs -o size=$size none "$here"; cd "$here"; cp -r "$kept/." .
+    "$@"; status=$?
+    rm -f filling; cp -r . "$kept"; exit $status
+    """,
+    "world",
+)
+"""A working directory on a small disk; the next words are a directory that gets what is there at the end, and the disk's size."""
 
 
 def needs(*programs: str, root: bool = False) -> pytest.MarkDecorator:
