@@ -205,10 +205,10 @@ class ControllerMatrix(Matrix):
             try:
                 for item in ours:
                     item.need()
+                needed = [combo.ordinal for _, combo in Functions.needing(session.items)]
+                self.active.start((item.combo.ordinal for item in ours), needed=needed)
             except UsageProblem as error:
                 raise pytest.UsageError(str(error)) from error
-            needed = [combo.ordinal for _, combo in Functions.needing(session.items)]
-            self.active.start((item.combo.ordinal for item in ours), needed=needed)
 
     def result(self, combo: Combo, need: Need, timeout: float) -> Result:
         """Run a combination in this process."""

@@ -32,6 +32,7 @@ from pytest_spip.dispatch.messages import (
 from pytest_spip.dispatch.messages import Run as RunUnits
 from pytest_spip.dispatch.pulse import PERIOD, Pulse
 from pytest_spip.dispatch.scheduler import Scheduler
+from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
 from pytest_spip.session.run import Run
 from pytest_spip.worker import PLAN
@@ -253,7 +254,11 @@ class SpipScheduling:
         self._units = {one: judged.get(one, []) + needed.get(one, []) for one in {**judged, **needed}}
         waiting = [units for ordinal, units in self._units.items() if not self._run.is_ready(ordinal)]
         self._handle(Listed(units, frozenset(chain.from_iterable(waiting))))
-        self._run.start(judged, self._on_ready, on_fault=self._give_up, needed=needed)
+        try:
+            self._run.start(judged, self._on_ready, on_fault=self._give_up, needed=needed)
+        except UsageProblem as error:
+            self._give_up(str(error))
+            return
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
 
     def _needed(self) -> dict[int, list[int]]:

@@ -42,6 +42,8 @@ class Telemetry:
         self._worker = worker
         self._path, self._run = path, run
         self._connection: sqlite3.Connection | None = None
+        with contextlib.suppress(sqlite3.Error):  # a disk may be full now, and have room later
+            self._open()
         self._entering = threading.Lock()  # held for a moment only, never while a disk is waited for
         self._spans: list[tuple[int | None, str, str, float, float]] = []
         self._samples: list[tuple[str, float, float, int]] = []

@@ -206,7 +206,7 @@ class Run:
         """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready.
 
         ``on_fault`` is told why, when no more of them can get ready. ``needed`` are provisioned too: test functions want
-        them, and no verdict.
+        them, and no verdict. Raises ``UsageProblem`` where the run cannot be written.
         """
         chosen = frozenset(selected)
         missing = sorted(chosen.union(needed) - self._ready)
@@ -214,7 +214,10 @@ class Run:
         self._began = time.monotonic(), cpu_times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
-        self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
+        try:
+            self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
+        except DatabaseError as error:
+            raise unwritable(self.directory.path, error) from error
         self._judged = chosen
         self.progress = Progress(planned=len(chosen), provisioned=len(chosen.difference(missing)))
         self._provisioner = Provisioner(
