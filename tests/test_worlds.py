@@ -69,6 +69,16 @@ def test_verdicts(machine: Machine, world: Sequence[str], level: str, why: str) 
     assert_nothing_left(machine)
 
 
+def test_verdicts_here(machine: Machine) -> None:
+    """In the world that the tests run in the verdicts are those of any world: what every lane of CI tries."""
+    options = serve(machine)
+    for workers in ("-n0", "-n2"):
+        done = machine.run(*options, workers)
+        assert done.cells == EXPECTED, done.stdout + done.stderr
+        assert done.status == 1
+    assert_nothing_left(machine)
+
+
 @pytest.fixture
 def public() -> Iterator[Path]:
     """Yield a directory that everybody reaches, which none of pytest's is."""

@@ -17,7 +17,7 @@ SYSCTL = (
     *('echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"', "world"),
 )
 """No user namespaces, by a sysctl."""
-REFUSED = (sys.executable, "-P", __file__)
+REFUSED = (sys.executable, "-P", __file__, "container")
 """A container's system call filter: no namespaces, no mounts, EPERM."""
 UMASK = ("sh", "-c", 'umask 077; exec "$@"', "world")
 """A person who shares nothing."""
@@ -70,6 +70,17 @@ def refuse() -> None:
         raise OSError(ctypes.get_errno(), "no filter")
 
 
+NAMED = {"no-namespaces": SYSCTL, "container": (), "umask": UMASK, "ordinary-user": ORDINARY}
+"""By the names that ``python tests/support/worlds.py NAME COMMAND...`` takes; in a container the program refuses by itself."""
+
+
+def main(name: str, *command: str) -> None:
+    """Run a command in a world."""
+    if name == "container":
+        refuse()
+    words = (*NAMED[name], *command)
+    os.execvp(words[0], words)
+
+
 if __name__ == "__main__":
-    refuse()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    main(*sys.argv[1:])
