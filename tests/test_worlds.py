@@ -156,7 +156,8 @@ def test_disk_that_gets_full(machine: Machine, workers: str, when: int) -> None:
     options = [f"--spip-cache={machine.cache}", f"--spip-ram={machine.ram}", f"--spip-python={sys.executable}"]
     options += [f"--spip-matrix=made{name}" for name in range(12)]
     program = (*SMALL, str(kept), "2500k", *PYTEST)
-    done = machine.run(*options, workers, "conftest.py", program=program, bare=True)
+    session = machine.start(*options, workers, "conftest.py", program=program, bare=True)
+    done = machine.finish(session, timeout=200)
     told = done.stdout + done.stderr
     assert done.status != 0
     assert "INTERNALERROR" not in told, told
