@@ -18,7 +18,8 @@ from typing import TextIO, TypeVar
 import filelock
 import psutil
 
-from pytest_spip.errors import UsageProblem
+from pytest_spip.common.waits import PATIENCE
+from pytest_spip.errors import HarnessProblem, UsageProblem
 
 __all__ = [
     "Cache",
@@ -83,8 +84,13 @@ def taking(directory: Path, total: int, count: int) -> Iterator[list[int]]:
     locks = [_lock(directory / f"{number}.lock") for number in range(total)]
     with contextlib.ExitStack() as stack:
         taken: list[int] = []
-        with _lock(directory / "gathering.lock").acquire(poll_interval=POLL):
+        until = time.monotonic() + PATIENCE
+        with _acquired(_lock(directory / "gathering.lock"), f"its turn to take {count} of {total} in {directory}"):
             while len(taken) < count:
+                if time.monotonic() > until:
+                    raise HarnessProblem(
+                        f"{count} of {total} in {directory} were not free within {PATIENCE / 3600:g} h"
+                    )
                 found = next((n for n in range(total) if n not in taken and _is_taken(locks[n])), None)
                 if found is None:
                     time.sleep(POLL)
@@ -92,6 +98,19 @@ def taking(directory: Path, total: int, count: int) -> Iterator[list[int]]:
                     stack.callback(locks[found].release)
                     taken.append(found)
         yield sorted(taken)
+
+
+@contextlib.contextmanager
+def _acquired(lock: filelock.BaseFileLock, what: str) -> Iterator[None]:
+    """Hold a lock of ours. Raises ``HarnessProblem`` when others do not give it back."""
+    try:
+        lock.acquire(timeout=PATIENCE, poll_interval=POLL)
+    except filelock.Timeout as error:
+        raise HarnessProblem(f"{what}: another process has held {lock.lock_file} for {PATIENCE / 3600:g} h") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock(path: Path) -> filelock.BaseFileLock:
@@ -133,7 +152,8 @@ def _remove(path: Path) -> None:
     try:
         shutil.rmtree(path, ignore_errors=True)
     except RecursionError:  # a tree a thousand levels deep, made to be in the way
-        subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL, timeout=PATIENCE)
 
 
 def _open_up(path: Path) -> None:
@@ -279,7 +299,7 @@ class Cache:
         guards = self.root / "guards"
         guards.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        with filelock.FileLock(guards / f"{name}.lock", is_singleton=False, thread_local=False):
+        with _acquired(_lock(guards / f"{name}.lock"), f"waiting for {key}"):
             yield
 
     def file(

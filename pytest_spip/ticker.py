@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.governor import Looker
 from pytest_spip.errors import UsageProblem
 from pytest_spip.report.progress import Progress
@@ -56,7 +57,7 @@ class Ticker:
         """End, and leave the cursor on a line of its own."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(ENDING)
             if self.live and self._shown and self._reporter is not None:
                 self._reporter.line("")
         self._thread = None
@@ -121,7 +122,7 @@ class StatsTicker:
         """End, with a last line in the file if it ever began; a second time does nothing."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(ENDING)
         self._held.close()
         if self._file is not None and self._thread.ident is not None:
             self._append(self._line())

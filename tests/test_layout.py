@@ -65,7 +65,7 @@ LEAVES = {"model": tuple(MODEL), "names": (), "errors": (), **MODEL}
 LEAVES |= dict.fromkeys(("disk", "compat", "options"), ("errors", "model"))
 COMMON = tuple(module for module in MODULES if module.startswith("common."))
 LEAVES |= dict.fromkeys(COMMON, ("errors", "model", *COMMON))
-LEAVES |= dict.fromkeys(("options", "web"), ("errors", "model", *COMMON))
+LEAVES |= dict.fromkeys(("disk", "options", "web"), ("errors", "model", *COMMON))
 FOR_ROOMS = {*LEAVES} - {"options", *MODEL}
 SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import pytest_spip
 
 ROOT = Path(pytest_spip.__file__).parent
@@ -43,7 +45,83 @@ def _is_endless(call: ast.Call, function: ast.Attribute) -> bool:
     return len(call.args) <= positional and (function.attr != "acquire" or not call.args)
 
 
-def test_list() -> None:
+READY = "read when poll or select said that it is ready, or left empty by a process that has ended"
+SERVED = (
+    "the worker has a deadline for each answer of its fork server, kills the server then, and all below it dies with it"
+)
+ALLOWED = {
+    "common/waits.py": {"wait4": "asks without waiting, in a loop with a deadline"},
+    "controller.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
+    "worker.py": {"wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"},
+    "run/process.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY},
+    "run/program.py": {"read": READY},
+    "run/server.py": {"recv": "the socket has the timeout that _receive sets"},
+    "run/child/alone.py": {"read": "does not block"},
+    "run/child/bytecode.py": {"read": "what was written before the child was born"},
+    "run/child/call.py": {"read": "what was written before the child was born"},
+    "run/child/check_import.py": {"read": "what was written before the child was born, or a file of /proc"},
+    "run/child/check_suite.py": {"read": "what was written before the child was born"},
+    "run/child/closures.py": {
+        "waitpid": "a child that imports one module; ClosureFinder has a deadline for all of them"
+    },
+    "run/child/family.py": {"waitpid": SERVED},
+    "run/child/kernel.py": {"poll": "makes a poller; its own poll has a deadline"},
+    "run/child/sandbox.py": {
+        "read": "its other end is the server's alone, which closes it whatever happens",
+        "waitpid": "lives as long as the server inside; the kernel kills both with the worker",
+    },
+    "run/child/serving.py": {
+        "acquire": "a lock made free before, or one that the server gives back when its child has ended",
+        "recv": "idle until the worker speaks; when it is gone the socket ends",
+    },
+    "run/child/stem.py": {"recvmsg": SERVED, "read": SERVED, "waitpid": "a child that has forked and left already"},
+    "run/child/stems.py": {"recv": "the socket has a timeout", "waitpid": SERVED},
+    "run/child/watching.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY, "wait4": SERVED},
+}
+"""Calls without a time limit of their own, by file and method, and who has one."""
+
+
+def test_every_wait_has_a_deadline() -> None:
+    """A call that may wait for ever has a time limit, or stands in the list with the reason why it needs none."""
+    found: dict[str, set[str]] = {}
+    endless = []
     for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
         for line, text in waits(ast.parse(path.read_text("utf-8"))):
-            print(f"{path.relative_to(ROOT)}:{line}: {text}")
+            method = text.partition("(")[0].rpartition(".")[2]
+            found.setdefault(name, set()).add(method)
+            if method not in ALLOWED.get(name, {}):
+                endless.append(f"{name}:{line}: {text}")
+    assert endless == []
+    assert {name: set(methods) for name, methods in ALLOWED.items()} == found, "what is listed and gone"
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("thread.join()", 1),
+        ("thread.join(5)", 0),
+        ("', '.join(words)", 0),
+        ("process.wait()", 1),
+        ("process.wait(5)", 0),
+        ("process.communicate(b'x')", 1),
+        ("process.communicate(timeout=5)", 0),
+        ("changed.wait_for(ready)", 1),
+        ("changed.wait_for(ready, 5)", 0),
+        ("lock.acquire()", 1),
+        ("lock.acquire(timeout=5)", 0),
+        ("lock.acquire(blocking=False)", 0),
+        ("subprocess.run(['x'])", 1),
+        ("subprocess.run(['x'], timeout=5)", 0),
+        ("os.waitpid(1, 0)", 1),
+        ("os.waitpid(1, os.WNOHANG)", 0),
+        ("select.select([1], [], [])", 1),
+        ("select.select([1], [], [], 5)", 0),
+        ("mapping.get('x')", 0),
+        ("queue.get()", 1),
+        ("future.result()", 1),
+    ],
+)
+def test_what_counts_as_a_wait(code: str, count: int) -> None:
+    """The reader of the code tells calls that may wait for ever from those that have a limit."""
+    assert len(list(waits(ast.parse(code)))) == count

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.disk import owner_alive, owner_tag, remove_tree, sweep_dead
 from pytest_spip.errors import UsageProblem
 
@@ -196,6 +197,8 @@ def _remove_later(path: Path) -> None:
     command = ["sh", "-c", 'nice -n 19 rm -rf -- "$0" &', str(path)]
     null = subprocess.DEVNULL
     try:
-        subprocess.run(command, check=True, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True)
+        subprocess.run(
+            command, check=True, timeout=ENDING, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True
+        )
     except (OSError, subprocess.SubprocessError):
         remove_tree(path)

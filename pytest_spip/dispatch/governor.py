@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.autoscale import Load, Policy
 from pytest_spip.dispatch.machine import Snapshot
 
@@ -54,7 +55,7 @@ class Governor:
         """End, and return when ``admit`` will not be called any more; a second time does nothing."""
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(ENDING)
 
     def _look_regularly(self) -> None:
         while not self._ended.wait(self._period):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pytest_spip.common.waits import wait_for
 from pytest_spip.model import Combo, Provisioned
 
 __all__ = ["BIG", "BuildNeeded", "Lanes", "Work"]
@@ -62,7 +63,11 @@ class Lanes:
         """Return what comes next in the quick lane, or None at the end."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._again or not self._exhausted or not self._left)
+                wait_for(
+                    self._changed,
+                    lambda: self._again or not self._exhausted or not self._left,
+                    f"the builds that {self._left} combinations need",
+                )
                 if not self._left:
                     return None
                 if self._again:
@@ -81,7 +86,9 @@ class Lanes:
             return bool(self._turns) and (not small or self._turns[0].size < BIG)
 
         with self._changed:
-            self._changed.wait_for(lambda: ready() or not self._left)
+            wait_for(
+                self._changed, lambda: ready() or not self._left, f"{self._left} combinations that are provisioned"
+            )
             if not self._left:
                 return None
             key = heapq.heappop(self._turns).key

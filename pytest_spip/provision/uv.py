@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 from packaging.version import Version
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict, digest
 from pytest_spip.web import redact
@@ -298,8 +299,10 @@ class Uv:
                 output, _ = process.communicate(stdin.encode(), timeout=timeout)
             except subprocess.TimeoutExpired:
                 _kill_tree(process.pid)
-                output, _ = process.communicate()
-                return None, output.decode("utf-8", "replace")
+                with contextlib.suppress(subprocess.TimeoutExpired):  # somebody lives on who has its output
+                    output, _ = process.communicate(timeout=ENDING)
+                    return None, output.decode("utf-8", "replace")
+                return None, ""
             finally:
                 with self._lock:
                     self._running.discard(process)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result
 from pytest_spip.record.rows import (
     combo,
@@ -198,7 +199,7 @@ class RunWriter:
         """Flush, end the flusher, and leave one file without a log beside it. Raises ``sqlite3.Error``."""
         self._ended.set()
         if self._flusher.is_alive():
-            self._flusher.join()
+            self._flusher.join(ENDING)
         try:
             self.flush()
             self._connection.execute("PRAGMA busy_timeout=0")  # for a reader nobody waits: then the log stays

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.model import Disagreement, Span
 from pytest_spip.record.host import Host
 from pytest_spip.record.rundb import PAGES, connect
@@ -70,7 +71,9 @@ class Telemetry:
     def close(self) -> None:
         """Take a last sample, write what can be written, and close the file."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(ENDING)
+        if self._thread.is_alive():  # its disk does not answer
+            return
         self._sample()
         self._write()
         if self._connection:

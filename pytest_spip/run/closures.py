@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, SpipError
 from pytest_spip.model import Interpreter, digest
@@ -29,6 +30,8 @@ _WORDS = (
     "tokenize traceback types typing unicodedata unittest unittest.mock urllib.parse urllib.request uuid warnings weakref "
     "xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo"
 )
+FINDING = 300.0
+"""Seconds that an interpreter has to tell its closures."""
 KNOWN = tuple(_WORDS.split())
 
 
@@ -56,7 +59,7 @@ class ClosureFinder:
             self._ended = now
             if now and self._running:
                 self._running.kill()
-        self._thread.join()
+        self._thread.join(FINDING * len(self._interpreters) + ENDING)
 
     def _find(self) -> None:
         for interpreter in self._interpreters:
@@ -86,7 +89,7 @@ def find_closures(
         command = [interpreter.path, "-I", "-S", "-B", str(SCRIPT), *KNOWN]
         with aside.open("wb") as stream, start(command, stream) as process:
             try:
-                _, said = process.communicate(timeout=300)
+                _, said = process.communicate(timeout=FINDING)
             except BaseException:
                 process.kill()
                 raise

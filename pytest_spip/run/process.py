@@ -18,6 +18,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
+from pytest_spip.common.waits import reap
+from pytest_spip.errors import HarnessProblem
 from pytest_spip.run.text import harmless
 
 __all__ = [
@@ -252,7 +254,7 @@ def _end(child: subprocess.Popen[bytes], before: frozenset[int]) -> tuple[int, r
     """Kill the child's group and its run-away descendants, reap all of them, and return the child's status and usage."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # not reaped yet, so the number still means this group
-    _, status, usage = os.wait4(child.pid, 0)
+    status, usage = reap(child.pid, f"the program {child.args!s:.200}")
     child.returncode = os.waitstatus_to_exitcode(status)
     for _ in range(100):  # a daemon may fork faster than we look
         if not _kill(_children() - before):
@@ -269,8 +271,8 @@ def _kill(pids: frozenset[int]) -> int:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
     for pid in killed:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError, HarnessProblem):
+            reap(pid, f"process {pid}")
     return len(killed)
 
 

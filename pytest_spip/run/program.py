@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits
 from pytest_spip.run.process import KEPT, Ended
@@ -54,7 +55,7 @@ class Program:
                 cut, tail = _watch(process, limits, start + limits.timeout)
             finally:
                 self._kill()
-                status = process.wait()
+                status = _ended(process)
                 self._pid = 0
         if self._gone:
             raise HarnessProblem("the session is ending")
@@ -109,6 +110,14 @@ class _Kept:
         """Return what is kept."""
         note = b"\n[%d bytes left out]\n" % self._left_out if self._left_out and self._head else b""
         return self._head + note + self._tail
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Return the status of a program that was killed."""
+    try:
+        return process.wait(ENDING)
+    except subprocess.TimeoutExpired as error:
+        raise HarnessProblem(f"process {process.pid} was killed, and has not ended after {ENDING:g} s") from error
 
 
 def _awaited(process: subprocess.Popen[bytes], seconds: float) -> str:

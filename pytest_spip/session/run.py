@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.closing import sum_up
+from pytest_spip.common.waits import wait_for
 from pytest_spip.compat import needs_build
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
@@ -295,7 +296,8 @@ class Run:
     def wait_for(self, ordinal: int) -> None:
         """Block until a combination is provisioned. For a session without workers. Raises ``HarnessProblem`` when it cannot be."""
         with self._changed:
-            self._changed.wait_for(lambda: ordinal in self._ready or self._fault)
+            what = f"provisioning {self.plan.combos[ordinal].id}"
+            wait_for(self._changed, lambda: ordinal in self._ready or self._fault, what)
         if ordinal not in self._ready:
             raise HarnessProblem(self._fault)
 
