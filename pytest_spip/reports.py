@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -93,7 +94,13 @@ def skip_place(result: Result) -> tuple[str, Any, str]:
 
 
 def location_file(config: pytest.Config) -> str:
-    """Return the file that stands for combinations in reports, relative to the root: pytest's configuration, else the root."""
+    """Return the file that stands for combinations in reports, relative to the root.
+
+    Where a pipeline annotates files, it is one that exists: pytest's configuration, else the root. Elsewhere it is none, for with
+    ``-v`` pytest would name it behind each node id.
+    """
+    if not os.environ.get("GITHUB_ACTIONS"):
+        return MODULE_PREFIX
     inside = config.inipath is not None and config.inipath.is_relative_to(config.rootpath)
     return str(config.inipath.relative_to(config.rootpath)) if inside and config.inipath else "."
 

@@ -91,7 +91,13 @@ def done(machine: Machine) -> dict[str, Done]:
     machine.run(*MATRIX, "--collect-only", project="warm-up")
     for name, how in RUNS.items():
         machine.project(name, how.get("files", {}))
-    return machine.run_all({name: {"arguments": how["arguments"]} for name, how in RUNS.items()})
+    pipeline = {"GITHUB_ACTIONS": "true"}
+    return machine.run_all(
+        {
+            name: {"arguments": how["arguments"], "env": pipeline if name.startswith("places") else {}}
+            for name, how in RUNS.items()
+        }
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(RUNS) - {"k-n2"}))
