@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_spip.model import BuildPolicy, Check, Limits, Sandbox
+from pytest_spip.slots import Device
 
 __all__ = ["BenchSpec"]
 
@@ -39,7 +40,7 @@ class BenchSpec:
     project: str = ""
     cpus: tuple[int, ...] = ()
     session: int = 1
-    slots: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    slots: Mapping[str, tuple[Device, ...]] = dataclasses.field(default_factory=dict)
     own: str = ""
     builds: BuildPolicy = dataclasses.field(default_factory=BuildPolicy)
     ours: tuple[str, ...] = ()
@@ -55,6 +56,10 @@ class BenchSpec:
         """Rebuild a spec from :meth:`to_plain`'s data."""
         sandbox = plain["sandbox"]
         passed = tuple((name, value) for name, value in sandbox["passed"])
+        slots = {
+            slot: tuple(Device(**{**one, "files": tuple(one["files"])}) for one in devices)
+            for slot, devices in plain["slots"].items()
+        }
         return cls(
             **{
                 **plain,
@@ -62,6 +67,7 @@ class BenchSpec:
                 "limits": Limits(**plain["limits"]),
                 "builds": BuildPolicy(**plain["builds"]),
                 "beside": tuple(plain["beside"]),
+                "slots": slots,
                 "ours": tuple(plain["ours"]),
                 "limited": tuple(plain["limited"]),
                 "cpus": tuple(plain["cpus"]),

@@ -184,7 +184,7 @@ class ControllerMatrix(Matrix):
         if self.active:
             lines += [f"spip: environments on {self.active.root.summary}", f"spip: {self.active.how}"]
             lines += [f"spip: workers are pytest sessions, for {self._why_pytest}"] if self._why_pytest else []
-            lines += [f"spip: {line}" for line in self.active.builds_line()]
+            lines += [f"spip: {line}" for line in (*self.active.devices.lines, *self.active.builds_line())]
             lines += [f"spip: run {self.active.directory.path.name}"]
         if self._earlier:
             lines += [f"spip: {self._earlier.line}"]

@@ -15,7 +15,9 @@ from pytest_spip.errors import UsageProblem
 
 __all__ = [
     "ALONE",
+    "AUTO",
     "CONSTRAINT",
+    "GPU",
     "OPTIONS",
     "SLOT_NAME",
     "Option",
@@ -27,6 +29,8 @@ __all__ = [
 
 SLOT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a slot may be called: its name becomes that of a variable, in capitals."""
+GPU, AUTO = "gpu", "auto"
+"""The slot whose devices CUDA knows by the same names, and what stands for those that the machine has."""
 
 
 CONSTRAINT = "-c "
@@ -132,7 +136,7 @@ OPTIONS = (
         "slots",
         "texts",
         "NAME:DEVICES",
-        "devices for items that need some to themselves: gpu:2 for two, gpu:0,3 by name (repeatable)",
+        "devices for items that need some to themselves: gpu:2 for two, gpu:0,3 by name, gpu:auto (repeatable)",
     ),
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
     Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
@@ -171,8 +175,8 @@ class Settings:
     No ``resolution`` leaves it to the user's settings of uv, or to ``highest``.
     ``command`` are the words of a command, or further arguments for a suite's pytest; ``with_`` are further requirements of
     every environment. ``extras`` and ``groups`` are None where the user named none.
-    ``slots`` are pairs of a name and the names of its devices. ``stats`` are the seconds between two lines, 0 for none, and
-    the path of a file for them, or nothing.
+    ``slots`` are pairs of a name and the names of its devices, or ``AUTO``. ``stats`` are the seconds between two lines, 0 for
+    none, and the path of a file for them, or nothing.
     """
 
     matrix: tuple[str, ...]
@@ -415,6 +419,10 @@ def _slot(text: str) -> tuple[str, tuple[str, ...]]:
     if not SLOT_NAME.fullmatch(name) or not devices:
         mend = "write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
         raise UsageProblem("--spip-slots", f"{text!r} names no devices", mend)
+    if devices == (AUTO,) and name != GPU:
+        raise UsageProblem(
+            "--spip-slots", f"{text!r}: only the devices of {GPU} are found", f"name them, like {name}:0,1"
+        )
     return name, devices
 
 

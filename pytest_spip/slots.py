@@ -9,13 +9,11 @@ from pathlib import Path
 
 from pytest_spip.disk import taking
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import SLOT_NAME
+from pytest_spip.options import GPU, SLOT_NAME
 
-__all__ = ["MARKER", "NOTHING", "Need", "Slots", "read_need", "variables"]
+__all__ = ["MARKER", "NOTHING", "Device", "Need", "Slots", "files", "read_need", "variables"]
 
 MARKER = "@pytest.mark.spip"
-CUDA = "gpu"
-"""The slot whose devices CUDA knows by the same names."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +25,18 @@ class Need:
 
 
 NOTHING = Need()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """One device of a slot; ``cuda`` is CUDA's name for it, where that is another one.
+
+    ``files`` are what a sandbox must show: device files, and directories of /sys that describe them.
+    """
+
+    name: str
+    cuda: str = ""
+    files: tuple[str, ...] = ()
 
 
 def read_need(told: Mapping[str, object]) -> Need:
@@ -50,7 +60,7 @@ def _is_count(name: object, count: object) -> bool:
 class Slots:
     """The devices of a run by slot, which its workers share by locks below a directory that they have in common."""
 
-    def __init__(self, directory: Path, devices: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, directory: Path, devices: Mapping[str, Sequence[Device]]) -> None:
         self._directory = directory
         self._devices = devices
 
@@ -63,22 +73,28 @@ class Slots:
         return ""
 
     @contextlib.contextmanager
-    def held(self, need: Need) -> Iterator[Mapping[str, str]]:
-        """Wait for the devices, hold them, and yield the variables that name them; empty ones where there are too few.
+    def held(self, need: Need) -> Iterator[Mapping[str, Sequence[Device]]]:
+        """Wait for the devices, hold them, and yield them by slot; no device of any where there are too few.
 
         Everybody gathers in the order of the slots' names, so nobody waits for one who waits for him.
         """
         enough = not self.lack(need)
         with contextlib.ExitStack() as stack:
-            given: dict[str, Sequence[str]] = {}
+            given: dict[str, Sequence[Device]] = {}
             for name, count in need.slots:
                 devices = self._devices[name] if enough else ()
                 taken = stack.enter_context(taking(self._directory / name, len(devices), count if enough else 0))
                 given[name] = [devices[number] for number in taken]
-            yield variables(given)
+            yield given
 
 
-def variables(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the variables that tell of devices by slot: ``SPIP_SLOT_GPU=0,1``, and what CUDA reads."""
-    told = {f"SPIP_SLOT_{name.upper()}": ",".join(devices) for name, devices in given.items()}
-    return told | ({"CUDA_VISIBLE_DEVICES": ",".join(given[CUDA])} if CUDA in given else {})
+def variables(given: Mapping[str, Sequence[Device]]) -> dict[str, str]:
+    """Return the variables that name devices by slot: ``SPIP_SLOT_GPU=0,1``, and what CUDA reads."""
+    named = {f"SPIP_SLOT_{slot.upper()}": ",".join(one.name for one in devices) for slot, devices in given.items()}
+    cuda = ",".join(one.cuda or one.name for one in given.get(GPU, ()))
+    return named | ({"CUDA_VISIBLE_DEVICES": cuda} if GPU in given else {})
+
+
+def files(given: Mapping[str, Sequence[Device]]) -> tuple[str, ...]:
+    """Return the files of devices, each once."""
+    return tuple(dict.fromkeys(file for devices in given.values() for one in devices for file in one.files))

@@ -51,7 +51,7 @@ from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import trial_of
 from pytest_spip.session.bounds import is_bound
-from pytest_spip.slots import NOTHING, Need, Slots
+from pytest_spip.slots import NOTHING, Need, Slots, files, variables
 
 __all__ = ["MAIN", "Visited", "Workbench"]
 
@@ -138,9 +138,9 @@ class Workbench:
         limits = self._limits
         if timeout:
             limits = dataclasses.replace(limits, timeout=min(timeout, limits.timeout))
-        with self._devices(need) as variables:
+        with self._devices(need) as named:
             for attempt in range(1, ATTEMPTS + 1):
-                result = self._attempt(combo, environment, limits, variables, spans)
+                result = self._attempt(combo, environment, limits, named, spans)
                 result = dataclasses.replace(result, attempts=attempt)
                 if result.verdict.outcome is not Outcome.ERROR:
                     break
@@ -148,14 +148,15 @@ class Workbench:
 
     @contextlib.contextmanager
     def _devices(self, need: Need) -> Iterator[Mapping[str, str]]:
-        """Hold the devices that are needed, and record the wait for them; yield the variables that tell of them."""
+        """Hold the devices that are needed, show children their files, and record the wait; yield the variables that name them."""
         if not need.slots:
             yield {}
             return
         with contextlib.ExitStack() as held:
             with self.waiting():
-                variables = held.enter_context(self._slots.held(need))
-            yield variables
+                devices = held.enter_context(self._slots.held(need))
+            held.enter_context(self._runner.showing(files(devices)))
+            yield variables(devices)
 
     def unavailable(self, combo: Combo, need: Need) -> Result | None:
         """Return why there can be no visit to a provisioned combination, or None where there can."""
@@ -177,7 +178,7 @@ class Workbench:
         """
         environment = self._provision(combo).environment
         assert environment is not None, "asked for before"
-        with self._devices(need) as variables:
+        with self._devices(need) as named:
             at, start = time.time(), time.perf_counter()
             try:
                 place = self._worktree(self._interpreters[combo.interpreter])
@@ -185,7 +186,7 @@ class Workbench:
                     place.composed(environment) as composed,
                     self._runner.visit(combo, composed, network=network) as visit,
                 ):
-                    yield Visited(environment, composed, visit, place, self._limits, variables)
+                    yield Visited(environment, composed, visit, place, self._limits, named)
             except (HarnessProblem, OSError):
                 self._start_afresh()
                 raise

@@ -15,13 +15,13 @@ import pytest
 
 from pytest_spip.disk import taking
 from pytest_spip.errors import UsageProblem
-from pytest_spip.slots import NOTHING, Need, Slots, read_need, variables
+from pytest_spip.slots import NOTHING, Device, Need, Slots, read_need, variables
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Done, Machine
 
 PATIENCE = 20.0
-TWO = ("0", "1")
+TWO = (Device("0"), Device("1"))
 HOLDER = """\
 import pathlib, sys
 from pytest_spip.disk import taking
@@ -69,10 +69,14 @@ def test_bad_marker(told: Mapping[str, object], line: str) -> None:
 
 def test_variables() -> None:
     """Each slot has a variable; that of gpu is also CUDA's; where there is no device they are empty."""
-    assert variables({"gpu": ["0", "3"], "tpu": ["x"]}) == {
+    assert variables({"gpu": [Device("0"), Device("3")], "tpu": [Device("x")]}) == {
         "SPIP_SLOT_GPU": "0,3",
         "SPIP_SLOT_TPU": "x",
         "CUDA_VISIBLE_DEVICES": "0,3",
+    }
+    assert variables({"gpu": [Device("1", cuda="GPU-8932")]}) == {
+        "SPIP_SLOT_GPU": "1",
+        "CUDA_VISIBLE_DEVICES": "GPU-8932",
     }
     assert variables({"gpu": []}) == {"SPIP_SLOT_GPU": "", "CUDA_VISIBLE_DEVICES": ""}
     assert variables({"tpu": []}) == {"SPIP_SLOT_TPU": ""}
@@ -88,18 +92,18 @@ def test_too_few(tmp_path: Path) -> None:
     assert slots.lack(Need((("gpu", 2),))) == ""
     assert slots.lack(Need((("gpu", 3),))) == "it needs 3 of gpu, and there are 2"
     assert slots.lack(Need((("gpu", 1), ("tpu", 1)))) == "it needs 1 of tpu, and there are 0"
-    with slots.held(Need((("gpu", 2),))), slots.held(Need((("gpu", 1), ("tpu", 1)))) as told:
-        assert told == {"SPIP_SLOT_GPU": "", "CUDA_VISIBLE_DEVICES": "", "SPIP_SLOT_TPU": ""}
+    with slots.held(Need((("gpu", 2),))), slots.held(Need((("gpu", 1), ("tpu", 1)))) as given:
+        assert given == {"gpu": [], "tpu": []}
 
 
 def test_devices_are_exclusive(tmp_path: Path) -> None:
     """Two who hold a device each hold different ones, by the names that were given."""
-    slots = Slots(tmp_path, {"gpu": ("GPU-8932", "3")})
+    slots = Slots(tmp_path, {"gpu": (Device("GPU-8932"), Device("3"))})
     one = Need((("gpu", 1),))
     with slots.held(one) as first, slots.held(one) as second:
-        assert {first["SPIP_SLOT_GPU"], second["SPIP_SLOT_GPU"]} == {"GPU-8932", "3"}
+        assert {one.name for one in (*first["gpu"], *second["gpu"])} == {"GPU-8932", "3"}
     with slots.held(Need((("gpu", 2),))) as both:
-        assert both["SPIP_SLOT_GPU"] == "GPU-8932,3"
+        assert [one.name for one in both["gpu"]] == ["GPU-8932", "3"]
 
 
 def test_waits_for_a_device(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ class AloneRunner:
 
         return dataclasses.replace(tried(self._trial, combo, environment, limits, attempt), runner="cold")
 
+    def showing(self, files: Sequence[str]) -> contextlib.AbstractContextManager[None]:
+        """Nothing is hidden here."""
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[AloneVisit]:
         """Open an environment, which lies on the disk; nothing keeps its programs from the network here."""

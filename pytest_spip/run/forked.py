@@ -18,6 +18,9 @@ from pytest_spip.run.trials import Trial, child_environment, tried
 
 __all__ = ["ForkRunner", "ForkVisit"]
 
+_Key = tuple[str, bool, tuple[str, ...]]
+"""Whose server it is: the environment's prefix, whether it may use the network, and the files of devices that it sees."""
+
 
 class ForkRunner:
     """Keeps a fork server for every environment it met. What children do is the ``trial``'s.
@@ -43,7 +46,8 @@ class ForkRunner:
         self._closures = closures
         self._limits = limits
         self._pycache = pycache
-        self._servers: dict[tuple[str, bool], ForkServer] = {}
+        self._servers: dict[_Key, ForkServer] = {}
+        self._shown: tuple[str, ...] = ()
         self._imported: tuple[str, ...] = ()
         self._was_warm = False
 
@@ -102,7 +106,7 @@ class ForkRunner:
         except SandboxProblem:
             raise
         except HarnessProblem:
-            self._servers.pop((composed.prefix, self._sandbox.network), None)
+            self._servers.pop((composed.prefix, self._sandbox.network, self._shown), None)
             raise
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
@@ -135,13 +139,14 @@ class ForkRunner:
             with ForkVisit(server, composed, self._sandbox) as visit:
                 yield visit
         except HarnessProblem:
-            self._servers.pop((composed.prefix, network), server).close()
+            self._servers.pop((composed.prefix, network, self._shown), server).close()
             raise
 
     def _server(self, combo: Combo, composed: Composed, *, network: bool | None = None) -> ForkServer:
         network = self._sandbox.network if network is None else network
-        key = composed.prefix, network
+        key = composed.prefix, network, self._shown
         if key not in self._servers:
+            self._end_others(key)
             self._view.mkdir(parents=True, exist_ok=True)
             closures = self._closures.get(combo.interpreter)
             setup = Setup(
@@ -154,11 +159,27 @@ class ForkRunner:
                 network=network,
                 size=self._limits.room,
                 processes=self._limits.processes,
+                read=tuple(path for path in self._shown if not path.startswith("/dev/")),
+                devices=tuple(path for path in self._shown if path.startswith("/dev/")),
                 closures=str(closures) if closures and closures.exists() else "",
                 pycache=str(self._pycache),
             )
             self._servers[key] = ForkServer(composed.python, setup)
         return self._servers[key]
+
+    @contextlib.contextmanager
+    def showing(self, files: Sequence[str]) -> Iterator[None]:
+        """Have children come from servers that see these files; who runs unconfined sees them anyway."""
+        self._shown = tuple(files) if self._sandbox.level >= 2 else ()
+        try:
+            yield
+        finally:
+            self._shown = ()
+
+    def _end_others(self, key: _Key) -> None:
+        """Keep, beside the server without devices, one of an environment: there may be many devices."""
+        for other in [one for one in self._servers if one[:2] == key[:2] and one[2] and key[2]]:
+            self._servers.pop(other).close()
 
     def forget(self) -> None:
         """End the servers; the next combinations start new ones."""

@@ -52,6 +52,9 @@ class Runner(Protocol):
         The result carries verdict, times, peak memory and output.
         """
 
+    def showing(self, files: Sequence[str]) -> AbstractContextManager[None]:
+        """Let children see device files, and directories that describe devices, until the context's end."""
+
     def visit(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[Visit]:
         """Open an environment for several programs, which may use the ``network`` where the run may not."""
 

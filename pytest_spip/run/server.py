@@ -54,6 +54,7 @@ class Setup:
     own: str = ""
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     network: bool = False
     size: int = Limits().room
     processes: int = Limits().processes

@@ -56,6 +56,7 @@ from pytest_spip.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
+from pytest_spip.session.devices import Devices, find_devices
 from pytest_spip.session.reproduce import index_options, limited_names, our_options, uv_suffices
 
 __all__ = ["Run"]
@@ -77,6 +78,7 @@ class Run:
         earlier: Interrupted | None = None,
     ) -> None:
         self.settings = planner.settings
+        self._environ = environ
         self.plan = plan
         self._by_nodeid = {combo.nodeid: combo for combo in plan.combos}
         self.progress = Progress()
@@ -187,10 +189,15 @@ class Run:
             ours=our_options(self.settings),
             outside=uv_suffices(self._planner.indexes),
             limited=limited_names(self._planner.indexes),
-            slots=dict(self.settings.slots),
+            slots=self.devices.slots,
             builds=self._build_policy,
             own=str(self._own) if self._planner.sandbox.level < 3 else "",
         )
+
+    @functools.cached_property
+    def devices(self) -> Devices:
+        """The devices of the run's slots, as they were found once for all its workers."""
+        return find_devices(self.settings.slots, self._environ)
 
     @functools.cached_property
     def _own(self) -> Path:

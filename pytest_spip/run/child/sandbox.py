@@ -7,6 +7,7 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. 
     view      an empty directory to build the view in
     read      paths that can be read, beside the system's; they keep their names
     write     paths that can be written as well
+    devices   device files that can be used, beside those that every program needs
     prefix    the environment's directory, or nothing
     layers    the directory of the layers that environments are composed of, or nothing
     own       below level 3, the directory that a combination has to itself, or nothing
@@ -92,6 +93,7 @@ class Sandbox:
         self.stays = False
         self.added = []
         self.filter = None
+        self.device_groups = groups_of(setup["devices"]) if self.stranger else []
         if self.level >= 2:
             self.filter = seccomp.compiled(kernel.MACHINE, self.level >= 3 or setup["network"])
 
@@ -123,7 +125,7 @@ class Sandbox:
         helper = os.fork()
         if helper == 0:
             os.close(writing)  # or it would wait for itself when nobody else has that end any more
-            map_when_asked(reading, me, owner, self.stranger)
+            map_when_asked(reading, me, owner, self.stranger, self.device_groups)
         os.close(reading)
         try:
             kernel.unshare(flags | (0 if self.setup["network"] else kernel.CLONE_NEWNET))
@@ -149,7 +151,7 @@ class Sandbox:
             os._exit(0 if status == 0 else 1)
         self.kernel.prctl(self.kernel.PR_SET_PDEATHSIG, 9)
         if self.stranger:
-            os.setgroups([])
+            os.setgroups(self.device_groups)
 
     def build_view(self):
         """Make a root that shows the system, the interpreter and the environment, and nothing else."""
@@ -212,9 +214,8 @@ class Sandbox:
         for name in ("proc", "dev/pts", "dev/shm", "etc", "tmp", "var", "run", "root", HOME[1:], SOURCES[1:]):
             os.makedirs(os.path.join(view, name), exist_ok=True)
         kernel.mount("proc", view + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-        for name in DEVICES:
-            os.close(os.open(view + "/dev/" + name, os.O_CREAT | os.O_WRONLY, 0o666))
-            kernel.mount("/dev/" + name, view + "/dev/" + name, None, kernel.MS_BIND)
+        for path in ["/dev/" + name for name in DEVICES] + self.setup["devices"]:
+            self.show_device(path)
         kernel.mount(
             "devpts",
             view + "/dev/pts",
@@ -240,6 +241,18 @@ class Sandbox:
             own = " ".join(dict.fromkeys((host, host.partition(".")[0])))
             local = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
             self.write(view + "/etc/hosts", "%s127.0.0.1 %s\n" % (local, own))
+
+    def show_device(self, path):
+        """Let a device file appear in the view; a link leads to the file itself, which is named beside it."""
+        target = self.setup["view"] + path
+        if os.path.lexists(target):
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.islink(path):
+            os.symlink(os.path.realpath(path), target)
+            return
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
+        self.kernel.mount(path, target, None, self.kernel.MS_BIND)
 
     @staticmethod
     def write(path, text):
@@ -446,18 +459,24 @@ def limit(memory, file_size):
     limit_to(resource.RLIMIT_CORE, 0)
 
 
-def map_when_asked(reading, pid, owner, stranger):
+def groups_of(devices):
+    """Return the groups, but root's, to whose members device files are open: package code's user joins them where we are root."""
+    states = [os.stat(path) for path in devices if os.path.exists(path)]
+    return sorted({state.st_gid for state in states if state.st_gid and state.st_mode & 0o060 == 0o060})
+
+
+def map_when_asked(reading, pid, owner, stranger, groups):
     """Write the maps when a byte comes, and end; end as well when none can come any more."""
     try:
         if os.read(reading, 1):
-            map_ids(pid, owner, stranger)
+            map_ids(pid, owner, stranger, groups)
         os._exit(0)
     except OSError as error:
         os._exit(error.errno or 1)
 
 
-def map_ids(pid, owner, stranger):
-    """Write the maps of a user namespace: its owner, and beside root the stranger (user_namespaces(7))."""
+def map_ids(pid, owner, stranger, groups):
+    """Write the maps of a user namespace: its owner, and beside root the stranger and ``groups`` (user_namespaces(7))."""
     if not stranger:
         with open("/proc/%d/setgroups" % pid, "w") as stream:
             stream.write("deny")
@@ -465,6 +484,8 @@ def map_ids(pid, owner, stranger):
         lines = ["%d %d 1" % (number, number)]
         if stranger:
             lines.append("%d %d 1" % (stranger, stranger))
+        if name == "gid_map":
+            lines += ["%d %d 1" % (group, group) for group in groups if group not in (number, stranger)]
         with open("/proc/%d/%s" % (pid, name), "w") as stream:
             stream.write("\n".join(lines) + "\n")
 
@@ -503,7 +524,7 @@ def landlock_ruleset(kernel, setup):
     names = [*CONFIGURATION, "passwd", "group", "hosts", "hostname", *(NETWORK if setup["network"] else ())]
     for path in [*SYSTEM, "/proc", *("/etc/" + name for name in names), *setup["read"]]:
         allow(kernel, ruleset, path, READ)
-    writable = ["/dev/" + name for name in DEVICES] + setup["write"]
+    writable = ["/dev/" + name for name in DEVICES] + setup["devices"] + setup["write"]
     writable += [path for path in (setup["prefix"], setup["own"]) if path]
     for path in writable:
         allow(kernel, ruleset, path, rights)
