@@ -15,6 +15,7 @@ from pytest_spip.slots import Device, files
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine
+from tests.support.worlds import REFUSED
 
 AUTO = (("gpu", ("auto",)),)
 FACTS = "neither CUDA_VISIBLE_DEVICES, NVIDIA's driver nor ROCm names one"
@@ -213,7 +214,7 @@ def test_files_by_name(machine: Machine, world: tuple[str, ...]) -> None:
 
 def test_level_2(machine: Machine, world: tuple[str, ...]) -> None:
     """Without namespaces, too, the files of an item's own devices are open to it, and no others."""
-    refusing = (*world, sys.executable, "-P", str(Path(__file__).parent / "support" / "worlds.py"))
+    refusing = (*world, *REFUSED)
     needy, free = seen(machine, refusing, {"gpu": 1}, "--spip-slots=gpu:1,", "-n0", project="level-2")
     assert needy.startswith("nvidia0! nvidia1 nvidiactl nvidia-uvm "), needy
     assert free.startswith("nvidia0! nvidia1! nvidiactl! nvidia-uvm! "), free
