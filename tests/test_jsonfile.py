@@ -25,7 +25,7 @@ planned passed failed skipped killed crashed error seconds per_second cpu_utilis
 """
 ADDED = {
     "combination": {"output", "resolution", "warnings"},
-    "summary": {"import_only", "work", "workers", "controller", "limits", "untold"},
+    "summary": {"import_only", "work", "workers", "controller", "limits", "untold", "not_run"},
 }
 """Keys beyond those of the design; schema 1 may grow."""
 
@@ -142,6 +142,7 @@ def test_document_sums_up(finished: Summary) -> None:
         "controller": {"cpu_seconds_per_verdict": 0.000152},
         "limits": ["limited by: tail - patience"],
         "untold": {"gw1": 2},
+        "not_run": ["demo[2.0-py312]"],
     }
 
 

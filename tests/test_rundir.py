@@ -62,7 +62,9 @@ def test_unwritable_place_is_a_usage_problem(tmp_path: Path, name: str) -> None:
         home.mkdir()
     HINDRANCES[name](home)
     before = below(tmp_path)
-    with pytest.raises(UsageProblem, match=rf"^rootdir: cannot write {home} \(.*\); run where you may write"):
+    with pytest.raises(
+        UsageProblem, match=rf"^rootdir: cannot write {home} \(.*\); make room, run where you may write"
+    ):
         RunDirectory.create(tmp_path, "one")
     assert below(tmp_path) | {".spip/.gitignore"} == before | {".spip/.gitignore"}
 
