@@ -303,7 +303,7 @@ class Cache:
             yield
 
     def file(
-        self, target: Path, make: Callable[[Path], None], *, stale: Callable[[Path], bool] = lambda _: False
+        self, target: Path, make: Callable[[Path], object], *, stale: Callable[[Path], bool] = lambda _: False
     ) -> bool:
         """See that ``target`` exists, making it with ``make(path aside)`` if need be; tell whether it was made here.
 

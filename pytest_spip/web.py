@@ -116,8 +116,8 @@ class Web:
         headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
         return self._insist(lambda until: self._answer(url, headers, absent, until))
 
-    def download(self, url: str, target: Path, sha256: str) -> None:
-        """Fetch a file and check its hash before anybody opens it.
+    def download(self, url: str, target: Path, sha256: str) -> str:
+        """Fetch a file, check its hash, if one is promised, before anybody opens it, and return the hash.
 
         Raises ``NetworkProblem`` after bounded retries, ``HashMismatch`` when complete bytes are not the promised ones.
         """
@@ -125,6 +125,7 @@ class Web:
         if sha256 and found != sha256:
             target.unlink(missing_ok=True)
             raise HashMismatch(f"{redact(url)}: sha256 is {found}, promised was {sha256}")
+        return found
 
     def _insist(self, ask: Callable[[float], _T]) -> _T:
         """Return what ``ask(until)`` returns, asking again a few times where that may help."""

@@ -170,8 +170,8 @@ def _needs(place: Path) -> tuple[str, ...]:
 def selected(text: str, interpreter: Interpreter) -> tuple[Locked, ...]:
     """Return the files that a lock selects for an interpreter, by the rules of PEP 751.
 
-    Raises ``IndexProblem`` for a lock without hashes, for nothing is opened that cannot be checked, and ``HarnessProblem``
-    for one that does not fit the interpreter.
+    Raises ``IndexProblem`` for a lock that breaks those rules, as one without tables of hashes does, and ``HarnessProblem`` for one
+    that does not fit the interpreter.
     """
     try:
         lock = _best_builds_first(Pylock.from_dict(tomllib.loads(text)))

@@ -42,8 +42,7 @@ class Hasher:
     def _downloaded(self, file: DistFile) -> DistFile:
         with self._cache.workshop() as workshop:
             aside = workshop / "file"
-            self._web.download(file.url, aside, "")
-            sha256 = sha256_of(aside)
+            sha256 = self._web.download(file.url, aside, "")
             place = self._cache.builds / "sdists" / sha256 / file.filename
             self._cache.file(place, lambda target: os.replace(aside, target))
         return dataclasses.replace(file, sha256=sha256, url=place.as_uri())
