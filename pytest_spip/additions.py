@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from pytest_spip.benchspec import BenchSpec
 from pytest_spip.disk import Cache
 from pytest_spip.errors import InstallFailed, SpipError, UsageProblem
-from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release, StoredWheel
+from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of
@@ -47,15 +47,15 @@ class Additions:
             policy=spec.builds,
         )
 
-    def wheels(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
-        """Return the wheels that an environment lacks for requirements. What is there stays as it is.
+    def extended(self, combo: Combo, environment: Environment, requirements: Sequence[str]) -> Environment:
+        """Return an environment with what it lacks for requirements. What is there stays as it is.
 
         Raises ``UsageProblem`` for what is no requirement, ``InstallFailed`` for what cannot be had.
         """
         for text in requirements:
             _check(text)
         try:
-            return self._provisioner.further(combo, there, requirements)
+            return self._provisioner.extended(combo, environment, requirements)
         except Failure as failure:
             output = f"\n{failure.output.rstrip()}" if failure.output.strip() else ""
             raise InstallFailed(f"{', '.join(requirements)}: {failure.verdict.detail}{output}") from failure

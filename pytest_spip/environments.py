@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from pytest_spip.conditions import Condition
 from pytest_spip.errors import CallFailed, ProgramFailed, UsageProblem
-from pytest_spip.model import Combo, Interpreter, Limits, Phase, StoredWheel
+from pytest_spip.model import Combo, Environment, Interpreter, Limits, Phase
 from pytest_spip.run import calls
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
@@ -30,7 +30,8 @@ TAIL = 30
 """Lines of each stream that a failure shows."""
 Compare = Callable[[str, object, object], Sequence[str]]
 """Returns how a comparison that failed is told, the expression on the first line; nothing where nobody knows better."""
-Add = Callable[[Sequence[str]], Sequence[StoredWheel]]
+Extended = Callable[[Sequence[str]], Environment]
+"""Returns the environment with what requirements need besides."""
 """Returns the wheels that requirements need beside what is there."""
 Timed = Callable[[], AbstractContextManager[float]]
 """Tells, while a program runs, how many seconds the test has left."""
@@ -59,7 +60,7 @@ class SpipEnvironment:
         combo: Combo,
         interpreter: Interpreter,
         visited: Visited,
-        add: Add,
+        extended: Extended,
         compare: Compare,
         timed: Timed,
         timeout: float = 0.0,
@@ -67,7 +68,7 @@ class SpipEnvironment:
         self._combo = combo
         self._interpreter = interpreter
         self._visited = visited
-        self._add = add
+        self._extended = extended
         self._compare = compare
         self._timed = timed
         limits = visited.limits
@@ -178,9 +179,8 @@ class SpipEnvironment:
         """
         __tracebackhide__ = True
         _check_texts("install", "requirements, each as a text", requirements, "install('pygments>=2', 'docutils')")
-        wheels = self._add(requirements) if requirements else ()
-        if wheels:
-            self._visited.add(wheels)
+        if requirements and (environment := self._extended(requirements)) != self._visited.environment:
+            self._visited.extend(environment)
 
     def _within(self, timeout: float | None, left: float) -> Limits:
         timeout = self._limits.timeout if timeout is None else timeout

@@ -21,7 +21,7 @@ from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.items import Matrix, MatrixItem
-from pytest_spip.model import Combo, Interpreter, Outcome, Result, StoredWheel
+from pytest_spip.model import Combo, Environment, Interpreter, Outcome, Result
 from pytest_spip.reports import TAIL, one_line, story
 from pytest_spip.slots import MARKER, Need, read_need
 
@@ -159,15 +159,15 @@ class Functions:
                     _give_up(lacking)
                 visited = stack.enter_context(bench.visited(combo, wish.need, network=wish.network))
 
-            def add(texts: Sequence[str]) -> Sequence[StoredWheel]:
+            def extended(texts: Sequence[str]) -> Environment:
                 with suspended():
-                    return self._matrix.additions().wheels(combo, visited.environment, texts)
+                    return self._matrix.additions().extended(combo, visited.environment, texts)
 
             def compare(operator: str, left: object, right: object) -> Sequence[str]:
                 return self._compared(request.node, operator, left, right)
 
             interpreter, timed = self._matrix.interpreter(combo), functools.partial(suspended, counts=True)
-            yield SpipEnvironment(combo, interpreter, visited, add, compare, timed, wish.timeout)
+            yield SpipEnvironment(combo, interpreter, visited, extended, compare, timed, wish.timeout)
 
     def _compared(self, item: pytest.Item, operator: str, left: object, right: object) -> Sequence[str]:
         """Return how pytest, or a plugin of its, tells of a comparison."""

@@ -34,7 +34,6 @@ from pytest_spip.model import (
     Reason,
     Result,
     Span,
-    StoredWheel,
     Verdict,
     digest,
     seconds_by_phase,
@@ -391,10 +390,11 @@ class Visited:
         """Run a program, as ``run.runner.Visit`` says. Raises ``HarnessProblem``."""
         return self._visit.run(command, limits, self._variables, stdin=stdin, apart=apart)
 
-    def add(self, wheels: Sequence[StoredWheel]) -> None:
-        """Have further wheels in the environment. Raises ``HarnessProblem``."""
-        self.composed = self._place.extended(self.environment, wheels)
-        self.environment = dataclasses.replace(self.environment, wheels=(*self.environment.wheels, *wheels))
+    def extend(self, environment: Environment) -> None:
+        """Make it an environment that has further wheels behind its own. Raises ``HarnessProblem``."""
+        more = environment.wheels[len(self.environment.wheels) :]
+        self.composed = self._place.extended(environment, more)
+        self.environment = environment
         self._visit.extend(self.composed)
 
 

@@ -41,14 +41,15 @@ class Overlay:
         """Yield the environment's description; there is nothing to clear away. Raises ``HarnessProblem``."""
         yield self._described(environment)
 
-    def extended(self, environment: Environment, more: Sequence[StoredWheel]) -> Composed:
-        """Return the description of an environment that has ``more`` wheels than before. Raises ``HarnessProblem``."""
-        return self._described(dataclasses.replace(environment, wheels=(*environment.wheels, *more)))
+    def extended(self, environment: Environment, _: Sequence[StoredWheel]) -> Composed:
+        """Return the description of an environment that has more wheels than before. Raises ``HarnessProblem``."""
+        return self._described(environment)
 
     def _described(self, environment: Environment) -> Composed:
         wheels = environment.wheels
-        # Of two wheels with one file the later one counts, as where they are copied; the uppermost layer comes first.
-        stacks = [(wheel,) for wheel in reversed(wheels)] if len(wheels) <= OVERLAY_LIMIT else [wheels]
+        # Bytecode in the layer of a wheel must not be met beside the source of another that replaces its file.
+        apart = len(wheels) <= OVERLAY_LIMIT and not environment.replaces
+        stacks = [(wheel,) for wheel in reversed(wheels)] if apart else [wheels]
         try:
             names = [self._layers.name(stack, self._interpreter) for stack in stacks]
             trees, unrewritten = self._trees(environment)

@@ -62,7 +62,7 @@ class Worktree:
             self.clear()
 
     def extended(self, environment: Environment, more: Sequence[StoredWheel]) -> Composed:
-        """Add wheels to what is composed. Raises ``HarnessProblem``."""
+        """Add wheels to what is composed, which makes it another environment. Raises ``HarnessProblem``."""
         try:
             for wheel in more:
                 self._install(wheel)
@@ -127,9 +127,13 @@ class Worktree:
 
     def _copy_file(self, source: Path, target: Path) -> None:
         """Copy a file, in place of one that is there, never through a link: ``bin/python`` leads to the user's interpreter."""
+        replaced = False
         with contextlib.suppress(FileNotFoundError):
             target.unlink()
+            replaced = True
         self._copy(source, target)
+        if replaced:  # bytecode of what it replaces must not be taken for its own, for which the times tell
+            os.utime(target, ns=(os.stat(source).st_atime_ns, os.stat(source).st_mtime_ns))
 
     def clear(self) -> None:
         """Take out all that is not the base environment, or make it anew where a combination changed that itself.

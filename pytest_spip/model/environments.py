@@ -54,7 +54,8 @@ class Environment:
     ``tree`` is a directory with a checkout's files, such as a test suite; its name changes with its files. ``place`` is where the
     suite is run: the name that the checkout's top directory goes by, and the path below it. ``suite`` are words by which pytest
     finds a suite that lies elsewhere: in a package that is installed. ``warnings`` are what a person should know of the
-    environment whatever the verdict: a sentence each, without the combination's name.
+    environment whatever the verdict: a sentence each, without the combination's name. Where the files of one wheel ``replaces``
+    another's, they have to be laid out together.
     """
 
     wheels: tuple[StoredWheel, ...]
@@ -64,6 +65,7 @@ class Environment:
     suite: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     place: str = ""
+    replaces: bool = False
 
     @property
     def locked(self) -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pytest_spip.compat import accepts_python
 from pytest_spip.model import Interpreter, Outcome, Phase, Reason, StoredWheel, Verdict
-from pytest_spip.provision.needs import fields
+from pytest_spip.provision.needs import fields, parsed_requirements
 from pytest_spip.provision.uv import Failure
 
 __all__ = ["absent_extras", "metadata_of", "refuse_python"]
@@ -33,7 +33,9 @@ def refuse_python(metadata: str, interpreter: Interpreter, blamed: str = "") -> 
 def absent_extras(requirements: Sequence[str], wheels: Collection[StoredWheel]) -> Iterator[str]:
     """Yield a sentence for each extra that is asked for and that its project does not have: installers only warn of it."""
     known = {wheel.name: wheel for wheel in wheels}
-    for asked in dict.fromkeys((name, extra) for text in requirements for name, extra in _extras(text)):
+    for asked in dict.fromkeys(
+        (name, extra) for one in parsed_requirements(requirements) for name, extra in _extras(one)
+    ):
         name, extra = asked
         if wheel := known.get(name):
             offered = {canonicalize_name(one) for one in fields(metadata_of(wheel), "Provides-Extra")}
@@ -41,10 +43,6 @@ def absent_extras(requirements: Sequence[str], wheels: Collection[StoredWheel]) 
                 yield f"{name} does not provide the extra {extra!r}"
 
 
-def _extras(text: str) -> Iterator[tuple[str, str]]:
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:  # of the resolver's making, if it minds
-        return
+def _extras(requirement: Requirement) -> Iterator[tuple[str, str]]:
     for extra in sorted(requirement.extras):
         yield canonicalize_name(requirement.name), canonicalize_name(extra)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter
+from pytest_spip.provision.needs import parsed_requirements
 
 __all__ = ["LocalSource", "applies", "build_requires", "local_sources", "read_pyproject", "refuse_references"]
 
@@ -67,7 +67,7 @@ def build_requires(directory: Path) -> set[str]:
     """Return the names of a project's build requirements."""
     table = read_pyproject(directory).get("build-system", {})
     texts = table.get("requires", []) if isinstance(table, dict) else []
-    return {canonicalize_name(one.name) for one in _parsed(text for text in texts if isinstance(text, str))}
+    return {canonicalize_name(one.name) for one in parsed_requirements(text for text in texts if isinstance(text, str))}
 
 
 def _is_on(text: str) -> bool:
@@ -171,16 +171,8 @@ def refuse_references(
     texts: Iterable[str], extras: Collection[str], interpreters: Sequence[Interpreter], who: str
 ) -> None:
     """Raise ``UsageProblem`` for a requirement that leads elsewhere than to an index, if it applies."""
-    for one in _parsed(texts):
+    for one in parsed_requirements(texts):
         environments = [{**dict(each.markers), "extra": extra} for each in interpreters for extra in ("", *extras)]
         if one.url and (one.marker is None or any(map(one.marker.evaluate, environments))):
             what = f"{who} requires {one.name} from {_without_login(one.url)}, which pytest-spip cannot"
             raise UsageProblem(OPTION, what, f"require {one.name} by name, with [tool.uv.sources] for its path")
-
-
-def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:
-    for text in texts:
-        try:
-            yield Requirement(text)
-        except InvalidRequirement:
-            continue

@@ -17,14 +17,15 @@ from pytest_spip.provision.store import WheelStore
 
 __all__ = ["Memory", "Remembered"]
 
-FORM = 6
+FORM = 7
 """Raise it when entries are written in another form."""
 
 
 class Remembered(NamedTuple):
     """A lock, the wheels that it selects, in the store, the tree beside them and the words for a suite, if there are any.
 
-    ``place`` is where in the tree the suite is run. ``warnings`` are those of the whole; each wheel has its own.
+    ``place`` is where in the tree the suite is run. ``warnings`` are those of the whole; each wheel has its own. ``replaces`` is as
+    in ``Environment``.
     """
 
     lock: str
@@ -33,6 +34,7 @@ class Remembered(NamedTuple):
     suite: tuple[str, ...] = ()
     place: str = ""
     warnings: tuple[str, ...] = ()
+    replaces: bool = False
 
 
 class Memory:
@@ -59,7 +61,7 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs, tree, suite, place, warnings = entry
+        told, made, lock, hashes, needs, tree, suite, place, warnings, replaces = entry
         if (
             told != self._all_told(releases)
             or made < self._oldest
@@ -67,7 +69,7 @@ class Memory:
         ):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
-        known = Remembered(lock, wheels, tree, tuple(suite), place, tuple(warnings))
+        known = Remembered(lock, wheels, tree, tuple(suite), place, tuple(warnings), replaces)
         return known if len(wheels) == len(hashes) else None
 
     def learn(
@@ -86,6 +88,7 @@ class Memory:
                 it.suite,
                 it.place,
                 it.warnings,
+                it.replaces,
             ]
             self._learned.setdefault(combo.package, {})[self._key(combo, interpreter)] = entry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from email.parser import HeaderParser
 from typing import Any
 
@@ -15,7 +15,17 @@ from packaging.utils import canonicalize_name
 from pytest_spip.provision.declared import Declared
 from pytest_spip.provision.poetry import poetry_groups
 
-__all__ = ["Lacking", "Needs", "Offer", "Wanted", "direct_requirements", "pinned"]
+__all__ = [
+    "Lacking",
+    "Needs",
+    "Offer",
+    "Wanted",
+    "applying_requirements",
+    "direct_requirements",
+    "fields",
+    "parsed_requirements",
+    "pinned",
+]
 
 USUAL = ("test", "tests", "testing")
 """Names of the extras and dependency groups that hold what tests need, where the user names none: the first that there is."""
@@ -150,9 +160,8 @@ def direct_requirements(metadata: str, extras: Collection[str], markers: Mapping
     """
     own = canonicalize_name("".join(fields(metadata, "Name")[:1]))
     chosen, found = {canonicalize_name(extra) for extra in extras}, dict[str, None]()
-    known = list(_parsed(fields(metadata, "Requires-Dist")))
     while True:
-        applying = [one for one in known if _applies(one, chosen, markers)]
+        applying = applying_requirements(metadata, chosen, markers)
         more = {canonicalize_name(e) for one in applying if canonicalize_name(one.name) == own for e in one.extras}
         if more <= chosen:
             break
@@ -164,11 +173,20 @@ def direct_requirements(metadata: str, extras: Collection[str], markers: Mapping
     return tuple(found)
 
 
-def _parsed(texts: Sequence[str]) -> Iterator[Requirement]:
+def applying_requirements(
+    metadata: str, extras: Collection[str], markers: Mapping[str, str]
+) -> tuple[Requirement, ...]:
+    """Return what metadata require, with some extras, where these markers hold."""
+    known = parsed_requirements(fields(metadata, "Requires-Dist"))
+    return tuple(one for one in known if _applies(one, extras, markers))
+
+
+def parsed_requirements(texts: Iterable[str]) -> Iterator[Requirement]:
+    """Yield the requirements that can be parsed: what to make of others is for the resolver to say."""
     for text in texts:
         try:
             yield Requirement(text)
-        except InvalidRequirement:  # of the resolver's making, if it minds
+        except InvalidRequirement:
             continue
 
 

@@ -43,6 +43,7 @@ from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
 from pytest_spip.provision.locks import Lock, Locked, Locker, selected
 from pytest_spip.provision.memory import Memory, Remembered
 from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.overlaps import installation
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.recipes import Recipe, Recipes
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
@@ -56,7 +57,7 @@ __all__ = ["Provisioner"]
 
 FIRST, LARGEST = 16, 256
 """How many remembered combinations get ready together at first, and at most."""
-HARNESS_VERSION = 5
+HARNESS_VERSION = 6
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 
 
@@ -282,11 +283,12 @@ class Provisioner:
     def _filled(self, combo: Combo, it: Remembered) -> Environment:
         """Return the environment that a lock's wheels fill, beside a tree."""
         wheels = tuple(wheel.within(self._interpreters[combo.interpreter].library) for wheel in it.wheels)
-        hashes = sorted(wheel.sha256 for wheel in wheels)
+        hashes = [wheel.sha256 for wheel in wheels]
+        hashes = hashes if it.replaces else sorted(hashes)
         tree = [Path(it.tree).name, it.place] if it.tree else []
         told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite, *self._settings)
         warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
-        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place)
+        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place, it.replaces)
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = Job(combo)
@@ -319,8 +321,10 @@ class Provisioner:
         for wheel in wheels:
             if wheel.name in own:
                 refuse_python(metadata_of(wheel), interpreter, _blamed(combo, wheel.name, wheel.version))
-        warnings = (*absent_extras(recipe.asked, wheels), *job.warnings)
-        it = Remembered(str(lock.path), wheels, *self._tree(job, recipe, wheels), warnings)
+        installed = installation(wheels, recipe.asked, interpreter)
+        warnings = (*absent_extras(recipe.asked, wheels), *installed.warnings, *job.warnings)
+        tree = self._tree(job, recipe, wheels)
+        it = Remembered(str(lock.path), installed.wheels, *tree, warnings, installed.replaces)
         if not job.warnings:  # else a file may be another one next time
             self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
@@ -339,17 +343,21 @@ class Provisioner:
                         refuse_python(metadata_of(wheel), interpreter, blamed)
             raise
 
-    def further(self, combo: Combo, there: Environment, requirements: Sequence[str]) -> tuple[StoredWheel, ...]:
-        """Return, filed, the wheels that requirements need beside an environment's own, whose versions stay as they are.
+    def extended(self, combo: Combo, environment: Environment, requirements: Sequence[str]) -> Environment:
+        """Return an environment with the wheels, filed, that requirements need besides. What is there keeps its version.
 
         Raises ``Failure`` where that cannot be, ``SpipError`` and ``OSError``.
         """
         job, interpreter = Job(combo), self._interpreters[combo.interpreter]
-        pins = [f"{wheel.name}=={wheel.version}" for wheel in there.wheels]
+        pins = [f"{wheel.name}=={wheel.version}" for wheel in environment.wheels]
         lock = self._locker.lock((*requirements, *pins), interpreter)
-        known = {wheel.name for wheel in there.wheels}
+        known = {wheel.name for wheel in environment.wheels}
         chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
-        return tuple(self._wheel(job, item, interpreter) for item in chosen)
+        more = [self._wheel(job, item, interpreter) for item in chosen]
+        installed = installation(more, requirements, interpreter, below=environment.wheels)
+        return dataclasses.replace(
+            environment, wheels=(*environment.wheels, *installed.wheels), replaces=installed.replaces
+        )
 
     def _tree(self, job: Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
         """Return the tree that a suite sees, the words for one that is installed, and where it is run."""

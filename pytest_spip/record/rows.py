@@ -122,6 +122,7 @@ def _environment_text(environment: Environment) -> str:
             "suite": environment.suite,
             "place": environment.place,
             "warnings": environment.warnings,
+            "replaces": environment.replaces,
         }
     )
 

@@ -33,7 +33,7 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 6
+VERSION = 7
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """

@@ -228,9 +228,9 @@ def _imports(site: _Site, modules: Iterable[str]) -> bool:
 
 
 def _installed(packages: Path, package: str) -> importlib.metadata.Distribution | None:
-    """Return the installed distribution whose metadata name the package, whatever its directory is called."""
+    """Return the distribution that uv installed under the package's name: wheels may carry old metadata along as files."""
     wanted = packaging.utils.canonicalize_name(package)
-    found = importlib.metadata.distributions(path=[str(packages)])
+    found = (each for each in importlib.metadata.distributions(path=[str(packages)]) if each.read_text("INSTALLER"))
     return next((each for each in found if packaging.utils.canonicalize_name(each.name) == wanted), None)
 
 

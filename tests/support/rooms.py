@@ -73,7 +73,7 @@ def interpreter(version: str = "3.12", path: str = "/usr/bin/python") -> Interpr
 def filed(cache: Cache, name: str, version: str, files: Mapping[str, Content], **how: object) -> StoredWheel:
     """Write a wheel and file it in the cache's store; ``how`` is what :func:`wheel` takes."""
     made = cache.root / "made"
-    made.mkdir(exist_ok=True)
+    made.mkdir(parents=True, exist_ok=True)
     path = wheel(made, name, version, files, **how)  # type: ignore[arg-type]  # passed on
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     store = WheelStore(cache)
