@@ -189,9 +189,10 @@ def is_live(config: pytest.Config) -> bool:
 
 
 def _write_below(reporter: pytest.TerminalReporter, line: str) -> None:
-    if reporter._tw.width_of_current_line:  # noqa: SLF001  # dots, which pytest's own ensure_newline knows nothing of
-        reporter.line("")
-    reporter.write_line(line)
+    # In one piece, for another thread may be about to write a dot, which pytest's own ensure_newline knows nothing of.
+    begun = reporter._tw.width_of_current_line or reporter.currentfspath  # noqa: SLF001
+    reporter.currentfspath = None
+    reporter.write("\n" * bool(begun) + f"{line}\n", flush=True)
 
 
 @contextlib.contextmanager
