@@ -27,7 +27,7 @@ from pytest_spip.hooks.header import matrix_line
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.stories import Stories
-from pytest_spip.hooks.undone import honest_status
+from pytest_spip.hooks.undone import SUMMARISED, honest_status
 from pytest_spip.interrupts import Interrupts
 from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
@@ -269,7 +269,7 @@ class ControllerMatrix(Matrix):
     # ending
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
         """Merge what the workers recorded, once all of them have ended."""
         if self.active:
             self.active.stop()
@@ -295,17 +295,23 @@ class ControllerMatrix(Matrix):
         if self._summary and self._plan:
             self._targets.write_files(self._summary, self._plan)
         self._fail_for_faults(session)
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if exitstatus not in SUMMARISED and reporter:
+            self._write_summary(reporter)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
         """Write the terminal's report after pytest's own: the grid is what a person should see last."""
         yield
+        self._write_summary(terminalreporter)
+        self._fail_for_faults(terminalreporter._session)  # noqa: SLF001  # the hook is not told of it
+
+    def _write_summary(self, reporter: pytest.TerminalReporter) -> None:
         if self._summary is not None and self._plan is not None:
             if self._check != NO_CHECK:
                 self._targets.write("terminal", "", self._summary, self._plan)
             for line in (*self._targets.problems, *self._extensions.faults):
-                terminalreporter.write_line(f"spip: {line}", red=True)
-            self._fail_for_faults(terminalreporter._session)  # noqa: SLF001  # the hook is not told of it
+                reporter.write_line(f"spip: {line}", red=True)
 
     def _fail_for_faults(self, session: pytest.Session | None) -> None:
         """End with pytest's status of an internal error where a hook went wrong, or a report is missing."""

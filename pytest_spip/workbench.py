@@ -137,12 +137,15 @@ class Workbench:
         limits = self._limits
         if timeout:
             limits = dataclasses.replace(limits, timeout=min(timeout, limits.timeout))
-        with self._devices(need) as named:
-            for attempt in range(1, ATTEMPTS + 1):
-                result = self._attempt(combo, environment, limits, named, spans)
-                result = dataclasses.replace(result, attempts=attempt)
-                if result.verdict.outcome is not Outcome.ERROR:
-                    break
+        try:
+            with self._devices(need) as named:
+                for attempt in range(1, ATTEMPTS + 1):
+                    result = self._attempt(combo, environment, limits, named, spans)
+                    result = dataclasses.replace(result, attempts=attempt)
+                    if result.verdict.outcome is not Outcome.ERROR:
+                        break
+        except HarnessProblem as problem:  # the devices were never free
+            result = Result(combo.ordinal, _fault_verdict(Phase.PLAN, problem))
         return self._signed(combo, result, provisioned, spans)
 
     @contextlib.contextmanager

@@ -361,6 +361,75 @@ def test_worker_that_is_not_replaced(machine: Machine, gate: Gate, collects: boo
     assert_nothing_left(machine)
 
 
+LEAVER = """\
+import os, pytest
+def {hook}:
+    {condition}pytest.exit('enough', returncode=0)
+"""
+BREAKER = """\
+import pytest
+def pytest_runtest_logreport(report):
+    {statement}
+"""
+LEAVES = {
+    "report": ("pytest_runtest_logreport(report)", "if report.when == 'call': "),
+    "setup": ("pytest_runtest_setup(item)", ""),
+    "worker": ("pytest_runtest_teardown(item)", "if os.environ.get('PYTEST_XDIST_WORKER') == 'gw0': "),
+    "collection": ("pytest_collection_finish(session)", ""),
+    "loop": ("pytest_runtestloop(session)", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("report", "-n0"),
+        ("setup", "-n0"),
+        ("setup", "-n1"),
+        ("worker", "-n2"),
+        ("collection", "-n0"),
+        ("collection", "-n1"),
+        ("loop", "-n0"),
+    ],
+)
+def test_plugin_that_leaves_with_success(machine: Machine, name: str, workers: str) -> None:
+    """A plugin that ends the session and calls it a success does not make it one: what has no verdict is named."""
+    for package in ("early", "late"):
+        wheel(machine.files, package, "1.0", {f"{package}.py": ""})
+    hook, condition = LEAVES[name]
+    project = machine.project(f"leaving-{name}{workers}", {"leaver.py": LEAVER.format(hook=hook, condition=condition)})
+    env = {"PYTHONPATH": str(project)}
+    done = machine.run(*requiring("early", "late"), workers, "-p", "leaver", project=project.name, env=env)
+    left = done.report["summary"]["not_run"]
+    assert left or name in ("report", "worker")  # which may come when all is done
+    assert done.status == 2 if left else done.status in (0, 2), done.stdout
+    assert (f"{len(left)} of 2 combinations have no verdict" in done.stdout) == bool(left)
+    assert_nothing_left(machine)
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "workers"),
+    [
+        ("raise KeyError('rerun')", 3, "-n0"),
+        ("raise KeyError('rerun')", 3, "-n2"),
+        ("pytest.exit('no', 42)", 42, "-n0"),
+    ],
+)
+def test_session_that_another_plugin_breaks(machine: Machine, statement: str, status: int, workers: str) -> None:
+    """Also a session that ends in an internal error, or with a status of somebody's own, names what has no verdict."""
+    for package in ("early", "late"):
+        wheel(machine.files, package, "1.0", {f"{package}.py": ""})
+    name = f"broken-{status}{workers}"
+    project = machine.project(name, {"breaker.py": BREAKER.format(statement=statement)})
+    env = {"PYTHONPATH": str(project)}
+    done = machine.run(*requiring("early", "late"), workers, "-p", "breaker", project=name, env=env)
+    assert done.status == status, done.stdout
+    left = done.report["summary"]["not_run"]
+    assert (f"{len(left)} of 2 combinations have no verdict" in done.stdout) == bool(left)
+    assert f" {2 - len(left)} combinations: " in done.stdout
+    assert_nothing_left(machine)
+
+
 WAIT = """\
 import os, time
 def wait(*paths):

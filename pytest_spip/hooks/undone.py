@@ -10,10 +10,18 @@ import pytest
 if TYPE_CHECKING:
     from pytest_spip.report.analysis import Summary
 
-__all__ = ["NAMED", "honest_status", "item_lines"]
+__all__ = ["NAMED", "SUMMARISED", "honest_status", "item_lines"]
 
 NAMED = 50
 """Items that are named in the terminal at most."""
+SUMMARISED = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.INTERRUPTED,
+    pytest.ExitCode.USAGE_ERROR,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
+"""The exit statuses with which pytest asks plugins for their summary."""
 GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
