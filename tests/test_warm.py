@@ -15,6 +15,7 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.disk import Cache
 from pytest_spip.model import Limits, Outcome, Result
+from pytest_spip.run.forked import read_bytecode
 from pytest_spip.run.server import ForkServer, Setup
 from pytest_spip.run.trials import child_environment
 from tests.support.machine import eventually
@@ -266,6 +267,16 @@ def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
     attempt(spoiled, newest)
     code = "import sys; assert 'antigravity' not in sys.modules; import json; json.loads"
     assert attempt(code, newest).verdict.outcome is Outcome.PASSED
+
+
+def test_bytecode_is_read_as_far_as_it_came() -> None:
+    """What a child sent is taken apart again, but for what lies elsewhere, and for what a limit cut off."""
+    files = {"/x/a.pyc": b"1\x002", "/y/b.pyc": b"elsewhere", "/x/c.pyc": b"", "/x/d.pyc": b"last"}
+    sent = b"".join(b"%s\0%d\0%s" % (path.encode(), len(data), data) for path, data in files.items())
+    whole = {"a.pyc": b"1\x002", "c.pyc": b""}
+    assert dict(read_bytecode(sent, "/x/")) == {**whole, "d.pyc": b"last"}
+    for cut in range(1, len(b"/x/d.pyc\x004\x00last") + 1):
+        assert dict(read_bytecode(sent[:-cut], "/x/")) == whole
 
 
 def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
