@@ -68,9 +68,13 @@ class Distribution:
         self._pins.give_back(node.gateway.id)
         if error is not None:
             self._scheduling.node_down(node, str(error))
-        elif self._scheduling.undone() and not vars(self._config.pluginmanager.get_plugin("dsession"))["shuttingdown"]:
+        elif self._scheduling.leaves_early(node) and not self._shuts_down():
             # As by pytest.exit in a worker. Where it holds work, or is the last, xdist would end in an internal error.
             node.workeroutput["shouldstop"] = f"worker {node.gateway.id} ended its session before all was done"
+
+    def _shuts_down(self) -> bool:
+        """Tell whether xdist has told all workers to end, as after -x."""
+        return bool(vars(self._config.pluginmanager.get_plugin("dsession"))["shuttingdown"])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name test functions that were not run; combinations are in the report."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -93,6 +94,7 @@ class SpipScheduling:
         self._asked: dict[str, deque[bool]] = {}
         self._ended = threading.Event()
         self._futile = 0
+        self._dismissed: set[str] = set()
 
     # what xdist reads
 
@@ -168,7 +170,7 @@ class SpipScheduling:
             self.config.issue_config_time_warning(
                 pytest.PytestWarning(f"{node.gateway.id} collected other items; it gets no work"), 2
             )
-            node.shutdown()
+            self._dismiss(node)
             return
         with self._lock:
             self._asked[node.gateway.id] = deque()
@@ -214,7 +216,15 @@ class SpipScheduling:
             self._futile += 1
             self._give_up_in_time(error.strip().rpartition("\n")[2])
 
+    def _dismiss(self, node: Node) -> None:
+        self._dismissed.add(node.gateway.id)
+        node.shutdown()
+
     # what others ask and tell
+
+    def leaves_early(self, node: Node) -> bool:
+        """Tell whether a worker that ends was not told to, while there is work."""
+        return node.gateway.id not in self._dismissed and bool(self.undone())
 
     def admit(self, workers: int) -> None:
         """Give work to so many workers at most."""
@@ -247,10 +257,11 @@ class SpipScheduling:
             combos = {combo.ordinal: combo for combo in combos.values() if combo}
         self._nodeids = dict(zip(combos, ids, strict=True))
         judged = {combo.ordinal: [unit] for unit, combo in combos.items() if combo}
-        units = {unit: self._unit(combo) for unit, combo in combos.items()}
+        units = {unit: self._unit(combo, self._nodeids[unit]) for unit, combo in combos.items()}
         needed = self._needed() if self._collects else {}
         for ordinal, functions in needed.items():
-            units |= dict.fromkeys(functions, Unit(self._run.plan.combos[ordinal].label, ORDINARY))
+            label = self._run.plan.combos[ordinal].label
+            units |= {one: _tied(Unit(label, ORDINARY), self._scope(self._nodeids[one])) for one in functions}
         self._units = {one: judged.get(one, []) + needed.get(one, []) for one in {**judged, **needed}}
         waiting = [units for ordinal, units in self._units.items() if not self._run.is_ready(ordinal)]
         self._handle(Listed(units, frozenset(chain.from_iterable(waiting))))
@@ -269,8 +280,25 @@ class SpipScheduling:
                 found[needs[nodeid]].append(unit)
         return found
 
-    def _unit(self, combo: Combo | None) -> Unit:
-        return Unit(combo.label, self._run.cost(combo)) if combo else Unit("", ORDINARY)
+    def _unit(self, combo: Combo | None, nodeid: str) -> Unit:
+        if combo:
+            return _tied(Unit(combo.label, self._run.cost(combo)), self._group(nodeid))
+        return _tied(Unit("", ORDINARY), self._scope(nodeid))
+
+    def _group(self, nodeid: str) -> str:
+        """Return the group of an item, which --dist=loadgroup has one worker run: xdist has put it behind the node id."""
+        grouped = self.config.option.dist == "loadgroup" and nodeid.rfind("@") > nodeid.rfind("]")
+        return nodeid.rpartition("@")[2] if grouped else ""
+
+    def _scope(self, nodeid: str) -> str:
+        """Return what ties a test in a file to others by the --dist that the user named; "" for nothing."""
+        match self.config.option.dist:
+            case "loadscope":
+                return nodeid.rpartition("::")[0]
+            case "loadfile":
+                return nodeid.partition("::")[0]
+            case _:
+                return self._group(nodeid)
 
     def _on_ready(self, ordinals: Sequence[int]) -> None:
         if all(node.shutting_down for node in self.nodes):
@@ -295,7 +323,7 @@ class SpipScheduling:
                 case Take(units=units):
                     self._ask(node, units)
                 case Stop() if self._collects:
-                    node.shutdown()  # it runs what it holds; our own loop holds nothing back, and would drop it
+                    self._dismiss(node)  # it runs what it holds; our own loop holds nothing back, and would drop it
 
     def _ask(self, node: Node, units: Sequence[int] = ()) -> None:
         """Ask a worker for units back. Asked for none, it answers all the same, whatever it runs: that it is there."""
@@ -333,6 +361,10 @@ class SpipScheduling:
         distributed = self.config.pluginmanager.get_plugin("dsession")
         if distributed is not None:
             distributed.shouldstop = why
+
+
+def _tied(unit: Unit, tie: str) -> Unit:
+    return dataclasses.replace(unit, group=f"@{tie}", tied=True) if tie else unit
 
 
 def send_signal(node: Node, number: signal.Signals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,17 @@ def pytest_collection_modifyitems(items):
         if "marked" in item.nodeid:
             item.add_marker(pytest.mark.xfail(reason="known"))
         item.add_marker(pytest.mark.xdist_group("together"))
+"""
+GROUPS = """\
+# for spip
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        number = int(item.nodeid.partition("[")[2][0])
+        if number % 4:
+            item.add_marker(pytest.mark.xdist_group(f"group{number % 4}"))
 """
 FUNCTIONS = """\
 import os
@@ -86,6 +98,8 @@ def machine(make_machine: MakeMachine) -> Machine:
     wheel(machine.files, "good", "1.0", {"good.py": ""})
     for name in ("bad", "marked"):
         wheel(machine.files, name, "1.0", {f"{name}.py": "import nonesuch"})
+    for number in range(1, 9):
+        wheel(machine.files, "many", f"{number}.0", {"many.py": ""})
     return machine
 
 
@@ -150,6 +164,18 @@ def test_groups(machine: Machine, plugins: Plugins) -> None:
     assert "pytest-8.4.2" in it.stdout
     assert it.outcomes == {GOOD: "passed", BAD: "failed", MARKED: "failed"}, it.stdout + it.stderr
     assert "internal" not in it.stdout
+
+
+def test_groups_stay_with_a_worker(machine: Machine, plugins: Plugins) -> None:
+    """Combinations of one xdist_group are run by one worker; newer pytests have no use for what xdist writes there."""
+    machine.project("together", {"conftest.py": GROUPS})
+    env = plugins.variables("pytest==8.4.2")
+    done = machine.run("--spip-matrix=many", "-n3", "--dist=loadgroup", project="together", env=env)
+    assert (done.status, set(done.outcomes.values())) == (0, {"passed"}), done.stdout
+    workers: dict[int, set[str]] = defaultdict(set)
+    for one in done.combinations.values():
+        workers[int(one["version"][0]) % 4].add(one["worker"])
+    assert all(len(workers[group]) == 1 for group in (1, 2, 3)), workers
 
 
 def test_curious_conftest(machine: Machine) -> None:

@@ -28,14 +28,10 @@ from pytest_spip.dispatch.messages import (
 )
 from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, MEETING, Scheduler
 
-UNITS = st.lists(
-    st.builds(
-        Unit,
-        group=st.sampled_from(["", "a", "b", "c"]),
-        cost=st.sampled_from([1e-9, 0.01, 0.016, 0.5, 2.0, 40.0, 1e6]) | st.floats(1e-3, 100),
-    ),
-    max_size=300,
-)
+COSTS = st.sampled_from([1e-9, 0.01, 0.016, 0.5, 2.0, 40.0, 1e6]) | st.floats(1e-3, 100)
+LOOSE = st.builds(Unit, group=st.sampled_from(["", "a", "b", "c"]), cost=COSTS)
+TIED = st.builds(Unit, group=st.sampled_from(["@x", "@y"]), cost=COSTS, tied=st.just(True))
+UNITS = st.lists(LOOSE, max_size=300) | st.lists(LOOSE | TIED, max_size=100) | st.lists(TIED, max_size=30)
 
 
 class Session(RuleBasedStateMachine):
@@ -55,6 +51,7 @@ class Session(RuleBasedStateMachine):
         self.met: dict[str, set[str]] = {}
         self.asked: dict[str, tuple[int, ...]] = {}
         self.stopped: set[str] = set()
+        self.owners: dict[str, str] = {}
         self.lost: list[tuple[str, int]] = []
         self.admitted = math.inf
         self.listed = False
@@ -67,6 +64,11 @@ class Session(RuleBasedStateMachine):
         """What could be run and is in nobody's hands."""
         given = {unit for units in self.held.values() for unit in units}
         return self.units.keys() - self.waiting - self.quarantined - self.finished - given
+
+    @property
+    def loose(self) -> set[int]:
+        """What could be given to anybody."""
+        return {unit for unit in self.ready if self.deaths[unit] or self.units[unit].group not in self.owners}
 
     @property
     def over(self) -> bool:
@@ -107,8 +109,10 @@ class Session(RuleBasedStateMachine):
                 assert len(units) == 1 or not any(self.deaths[unit] for unit in units), "a suspect goes alone"
                 self.held[worker] += units
                 self.met[worker] |= {self.units[unit].group for unit in units}
+                for unit in units:
+                    self.own(worker, unit)
             case Take(worker, units):
-                assert not self.ready, "asked back while there is something to hand out"
+                assert not self.loose, "asked back while there is something to hand out"
                 assert worker not in self.asked, "asked twice"
                 assert units
                 assert tuple(self.held[worker][-len(units) :]) == units
@@ -125,6 +129,11 @@ class Session(RuleBasedStateMachine):
                 assert not self.ready, "stopped while something is there"
                 assert self.over or (self.keeps and not self.asked), "stopped while something may come back"
                 self.stopped.add(worker)
+
+    def own(self, worker: str, unit: int) -> None:
+        """See that a tied unit is given to its group's owner, or make the worker that; a suspect goes to anybody."""
+        if self.units[unit].tied and not self.deaths[unit]:
+            assert self.owners.setdefault(self.units[unit].group, worker) == worker, "tied to another worker"
 
     # what happens
 
@@ -187,6 +196,7 @@ class Session(RuleBasedStateMachine):
             self.deaths[begun[0]] += 1
         self.asked.pop(worker, None)
         self.stopped.discard(worker)
+        self.owners = {group: owner for group, owner in self.owners.items() if owner != worker}
         self.lost += [(worker, unit) for unit in units]
         self.tell(WorkerLeft(worker, crashed))
         for unit in begun[:1] if crashed else ():
@@ -256,7 +266,8 @@ class Session(RuleBasedStateMachine):
         """
         idle = self.idle if len(self.active) < self.admitted else []
         left: dict[str, float] = {}
-        for unit in self.ready if idle else ():
+        assert not idle or all(self.owners.get(self.units[unit].group) not in idle for unit in self.ready)
+        for unit in self.loose if idle else ():
             assert not self.deaths[unit], "a suspect goes to anybody"
             group = self.units[unit].group
             left[group] = left.get(group, 0.0) + self.units[unit].cost

@@ -11,12 +11,17 @@ __all__ = ["Backlog", "Queue"]
 
 
 class Queue:
-    """Ready units of one group, ``cost`` seconds together. ``crowd`` counts the workers that are at it."""
+    """Ready units of one group, ``cost`` seconds together. ``crowd`` counts the workers that are at it.
 
-    __slots__ = ("_gone", "_ranks", "cost", "crowd", "group")
+    ``owner`` is the worker that alone may have units of a group that is ``tied``, once it was given one.
+    """
 
-    def __init__(self, group: str) -> None:
+    __slots__ = ("_gone", "_ranks", "cost", "crowd", "group", "owner", "tied")
+
+    def __init__(self, group: str, *, tied: bool = False) -> None:
         self.group = group
+        self.tied = tied
+        self.owner = ""
         self.cost = 0.0
         self.crowd = 0
         self._ranks: list[int] = []
@@ -61,7 +66,9 @@ class Backlog:
         self._units = units
         self._order = sorted(units, key=lambda unit: -units[unit].cost)
         self._rank = {unit: rank for rank, unit in enumerate(self._order)}
-        self._queues = {group: Queue(group) for group in dict.fromkeys(unit.group for unit in units.values())}
+        groups = {unit.group: unit.tied for unit in units.values()}
+        self._queues = {group: Queue(group, tied=tied) for group, tied in groups.items()}
+        self._tied = [queue for queue in self._queues.values() if queue.tied]
         self._count = 0
         self.cost = 0.0
 
@@ -76,6 +83,17 @@ class Backlog:
     def queue(self, unit: int) -> Queue:
         """Return the queue in which a unit stands when it is ready."""
         return self._queues[self._units[unit].group]
+
+    @property
+    def owned(self) -> int:
+        """The number of units that only their group's owner may have."""
+        return sum(len(queue) for queue in self._tied if queue.owner)
+
+    def disown(self, worker: str) -> None:
+        """Let others have what only this worker was allowed to have."""
+        for queue in self._tied:
+            if queue.owner == worker:
+                queue.owner = ""
 
     def longest(self, queue: Queue) -> float:
         """Return the cost of the longest unit of a queue that has one."""

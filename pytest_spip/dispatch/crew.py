@@ -102,6 +102,10 @@ class Crew:
         known = (self._acquainted.get(group) for group in [*groups, None])
         return next(reversed(next(filter(None, known), self._idle)))
 
+    def is_idle(self, name: str) -> bool:
+        """Whether a worker is here and idle."""
+        return self._workers.get(name) in self._idle
+
     def awaits(self, group: str) -> bool:
         """Whether somebody who has met the group is idle."""
         return bool(self._acquainted.get(group))

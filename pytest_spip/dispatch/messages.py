@@ -25,10 +25,14 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unit:
-    """What one unit of work needs: the interpreter (``""`` for an ordinary test), and about how many seconds (> 0)."""
+    """What one unit of work needs: the interpreter (``""`` for an ordinary test), and about how many seconds (> 0).
+
+    Units of a group that is ``tied`` are all run by one worker, as long as that one lives.
+    """
 
     group: str
     cost: float
+    tied: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -191,6 +191,7 @@ class Scheduler:
         worker = self._crew.leave(event.worker)
         if worker is None:
             return
+        self._backlog.disown(worker.name)
         if event.crashed and worker.active:
             self._blame(worker.held[0])
         self._give_up(worker.held)
@@ -231,7 +232,7 @@ class Scheduler:
         crew = self._crew
         while self.ready and crew.idlers and crew.active < self._admitted and (worker := self._idler()):
             self._hand_out(worker)
-        if self.ready:
+        if self.ready > self._backlog.owned:
             return
         while crew.asked < min(crew.idlers, self._admitted - crew.active) and self._ask():
             pass
@@ -243,12 +244,18 @@ class Scheduler:
     def _idler(self) -> Worker | None:
         """Choose the idle worker that is given something next; none if none of them would be a help."""
         queues = self._backlog.open
-        worker = self._crew.idler(queue.group for queue in queues)
-        return worker if self._suspects or any(self._helps(worker, queue) for queue in queues) else None
+        for queue in queues:
+            if queue.owner and self._crew.is_idle(queue.owner):
+                return self._crew.get(queue.owner)
+        free = [queue for queue in queues if not queue.owner]
+        worker = self._crew.idler(queue.group for queue in free)
+        return worker if self._suspects or any(self._helps(worker, queue) for queue in free) else None
 
     @staticmethod
     def _helps(worker: Worker, queue: Queue) -> bool:
-        """Whether a worker is a help at a queue: not if those who are at it are done before it has met the group."""
+        """Whether a worker is a help at a queue: not if it is another's, or if those at it are done before it has met the group."""
+        if queue.owner:
+            return queue.owner == worker.name
         return not worker.met or queue.group in worker.met or queue.cost >= MEETING * queue.crowd
 
     @property
@@ -258,7 +265,7 @@ class Scheduler:
         A worker that keeps a unit back must be stopped then, to run it; any other is left to wait for the dead one's work.
         """
         listed = self._open is not None
-        return listed and not (self._waiting or self._crew.asked or self._crew.richest())
+        return listed and not (self._waiting or self.ready or self._crew.asked or self._crew.richest())
 
     def _is_low(self, worker: Worker) -> bool:
         """Whether a busy worker is to be given more before it runs dry. With a suspect it is left alone."""
@@ -296,15 +303,18 @@ class Scheduler:
         queue: Queue | None = None
         chunk: list[int] = []
         while len(chunk) < most:
+            more = len(chunk) < needs
             if not queue:
                 # The next group can wait until this one is done.
-                queue = self._queue_for(worker, fair) if not chunk or len(chunk) < needs else None
+                queue = self._queue_for(worker, fair, tied=more) if not chunk or more else None
             if not queue:
                 break
             cost = self._backlog.longest(queue)
-            if cost > room and len(chunk) >= needs:
+            # What is tied cannot be taken back: nobody is given more of it than it can begin.
+            if (cost > room or queue.tied) and not more:
                 break
             chunk.append(self._backlog.take(queue))
+            queue.owner = worker.name if queue.tied else ""
             self._crew.go_to(worker, queue)
             room -= cost
         return chunk
@@ -318,8 +328,8 @@ class Scheduler:
         stream = min(LOW_COST, self._backlog.cost / max(1, self._crew.idlers))
         return max(stream, min(LARGEST_COST, fair))
 
-    def _queue_for(self, worker: Worker, fair: float) -> Queue | None:
-        """Choose what a worker goes on with, if it can be of help anywhere.
+    def _queue_for(self, worker: Worker, fair: float, *, tied: bool) -> Queue | None:
+        """Choose what a worker goes on with, if it can be of help anywhere; a ``tied`` group only if that is allowed.
 
         First what would decide the makespan if it began late. Else it stays, unless others would need longer with its help
         than those it leaves would without: so all groups come to an end together, and few workers meet many.
@@ -335,7 +345,8 @@ class Scheduler:
                 left = (queue.cost - meeting) / (queue.crowd + 1)
             return length if length > fair else 0.0, left
 
-        return max((queue for queue in self._backlog.open if self._helps(worker, queue)), key=appeal, default=None)
+        fit = (queue for queue in self._backlog.open if (tied or not queue.tied) and self._helps(worker, queue))
+        return max(fit, key=appeal, default=None)
 
     def _ask(self) -> bool:
         """Ask the worker that has most to do for about half of what it does not run; tell whether there is one."""
