@@ -91,20 +91,12 @@ def test_jobs_keep_the_cache_and_name_options_that_exist(name: str) -> None:
     assert "~/.cache/pytest-spip" in text or "--spip-cache=.cache/spip" in text
 
 
-def test_the_readme_lists_every_option() -> None:
-    """The option table of the README names each option, and its ini twin."""
-    readme = (ROOT / "README.md").read_text()
-    rows = dict(re.findall(r"^\| (`--spip-.+?) \| (.+?) \|", readme, re.MULTILINE))
-    flags = {flag for row in rows for flag in re.findall(r"--spip-[\w-]+", row)}
-    names = {name for ini in rows.values() for name in re.findall(r"spip_\w+", ini)}
-    assert flags == {option.flag for option in OPTIONS}
-    assert names == {option.dest for option in OPTIONS}
-
-
 def test_the_hooks_of_the_documentation_work(colorful: Machine) -> None:
-    """The conftest of docs/hooks.md drops old releases and writes a report of its own."""
+    """The conftest of docs/reference/hooks.md drops old releases and writes a report of its own."""
     conftest = "\n".join(
-        re.findall(r"^```python\n(.+?)^```", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE | re.DOTALL)
+        re.findall(
+            r"^```python\n(.+?)^```", (ROOT / "docs" / "reference" / "hooks.md").read_text(), re.MULTILINE | re.DOTALL
+        )
     )
     assert conftest.count("def pytest_spip_") == 4
     colorful.project("documented", {"conftest.py": conftest.replace('startswith("0.")', 'startswith("0.4")')})

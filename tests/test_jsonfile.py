@@ -14,6 +14,7 @@ from pytest_spip.model import Combo, Outcome, Reason, Test
 from pytest_spip.report.analysis import Summary
 from pytest_spip.report.jsonfile import as_document, write
 from tests.support.rooms import combo, result, summary
+from tests.support.schema import problems
 
 RUN = "uuid started finished exclude_newer command hosts sandbox runner ram"
 COMBINATION = """
@@ -85,6 +86,21 @@ def test_document_has_the_schema(finished: Summary) -> None:
     assert [set(one) for one in document["groups"]] == [{"signature", "count", "examples"}] * 2
 
 
+def test_document_fits_the_published_schema(finished: Summary) -> None:
+    """The published schema admits the document, and refuses one that lacks a key or has a value of another type."""
+    document = json.loads(json.dumps(as_document(finished)))
+    assert problems(document) == []
+    changes: list[dict[str, Any]] = [
+        {"schema": 2},
+        {"groups": None},
+        {"run": {}},
+        {"combinations": [{**document["combinations"][0], "reason": "import-error"}]},
+        {"combinations": [{**document["combinations"][1], "outcome": "strange"}]},
+    ]
+    for change in changes:
+        assert problems({**document, **change}) != []
+
+
 def test_document_tells_what_was_found(finished: Summary) -> None:
     """Combinations with a verdict are told in the plan's order, with what is known of them."""
     document = as_document(finished)
@@ -152,6 +168,7 @@ def test_document_tells_axes_and_tests() -> None:
     combos = [combo(0, others=(("other", "2.0"),), resolution="lowest"), combo(1, "bare")]
     bare = result(1, detail="import-only: the suite has no tests")
     document = as_document(summary(combos, [result(0, Outcome.FAILED, Reason.TEST_FAILED, tests=tests), bare]))
+    assert all(problem.startswith("$.run: ") for problem in problems(document)), "these facts are made up"
     one, other = document["combinations"]
     assert one["id"] == "demo+other[1.0-2.0-py312-lowest]"
     assert (one["version"], one["others"], one["resolution"]) == (

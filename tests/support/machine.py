@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.support.index import LocalIndex
+from tests.support.schema import problems
 
 __all__ = ["HERE", "LABEL", "VERSION", "Cell", "Done", "Machine", "eventually"]
 
@@ -46,9 +47,10 @@ class Done:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The JSON report."""
+        """The JSON report, which fits the published schema."""
         assert self.written, f"no report was written:\n{self.stdout}{self.stderr}"
         report: dict[str, Any] = json.loads(self.written)
+        assert problems(report) == []
         return report
 
     @property
