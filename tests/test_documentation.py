@@ -2,21 +2,328 @@
 
 from __future__ import annotations
 
+import configparser
+import dataclasses
 import importlib.util
+import itertools
 import json
 import re
+import shlex
+import shutil
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from pytest_spip.model import Outcome, Phase, Reason
-from pytest_spip.options import OPTIONS
-from pytest_spip.report.terminal import _MEANINGS
+from pytest_spip import cli
+from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
+from pytest_spip.options import OPTIONS, Settings, joined_arguments, make_settings
+from pytest_spip.plugin import MARKS
+from pytest_spip.report import terminal
+from pytest_spip.report.stats import StatsLine
+from tests.support.distributions import wheel
+from tests.support.machine import LABEL, Done, Machine
+from tests.support.rooms import combo, result, summary
 from tests.support.schema import SCHEMA
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+FENCE = re.compile(
+    r"^(?:<!-- not checked: (?P<reason>.+?) -->\n)?```(?P<kind>[a-z]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+OTHERS = ("decisions", "_build")
+"""Folders whose pages are records, which describe no behaviour, or made by Sphinx."""
+
+
+# -- blocks ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A block of code, where it begins, and why it is not checked, if so."""
+
+    place: str
+    kind: str
+    text: str
+    reason: str
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The words of each command, without a shell's comments, variables and what joins commands."""
+        lines = self.text.splitlines() if self.kind == "bash" else re.findall(r"^\$ (.+)", self.text, re.MULTILINE)
+        parts = [part for line in lines for part in line.split(" && ")]
+        words = [shlex.split(part, comments=True) for part in parts]
+        return [[word for word in each if not re.match(r"[A-Z_]+=", word)] for each in words]
+
+
+def blocks(*kinds: str) -> list[Block]:
+    """Return the blocks of these kinds that are to be checked; all of them without any."""
+    pages = [page for page in sorted(DOCS.rglob("*.md")) if page.relative_to(DOCS).parts[0] not in OTHERS]
+    found = [block for page in [ROOT / "README.md", *pages] for block in blocks_of(page)]
+    return [block for block in found if not kinds or (block.kind in kinds and not block.reason)]
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """Yield the blocks of a page."""
+    text = page.read_text("utf-8")
+    for match in FENCE.finditer(text):
+        place = f"{page.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 1}"
+        yield Block(place, match["kind"], match["text"], match["reason"] or "")
+
+
+def each(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test for each block of these kinds."""
+    return pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in blocks(*kinds)])
+
+
+def test_every_block_is_checked() -> None:
+    """There is a test for each kind of block, and few blocks ask for none."""
+    found = blocks()
+    fences = sum(
+        len(re.findall(r"^```[a-z]", page.read_text("utf-8"), re.MULTILINE))
+        for page in [ROOT / "README.md", *DOCS.rglob("*.md")]
+        if not {*page.relative_to(ROOT).parts} & {*OTHERS}
+    )
+    assert len(found) == fences, "a block that the expression above does not see"
+    assert {block.kind for block in found} <= {"bash", "console", "text", "python", "toml", "ini"}
+    assert sum(bool(block.reason) for block in found) <= 4
+
+
+# -- commands -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with what commands of the documentation name: a project, a list of packages."""
+    base = tmp_path_factory.mktemp("base")
+    shutil.copy(ROOT / "examples" / "tally" / "pyproject.toml", base)
+    shutil.copy(ROOT / "examples" / "cli" / "packages.txt", base)
+    return base
+
+
+def parsed(config: pytest.Config, arguments: Sequence[str], base: Path) -> Settings:
+    """Return what pytest's parser and ours make of a command line."""
+    known = vars(config._parser.parse(joined_arguments(arguments)))
+    return make_settings({option.name: known[option.dest] for option in OPTIONS}, base)
+
+
+@each("console", "bash")
+def test_commands_can_be_typed(block: Block, pytestconfig: pytest.Config, base: Path) -> None:
+    """pytest and the plugin know each option, and take its value; other programs are those that the pages explain."""
+    assert block.commands
+    for program, *arguments in block.commands:
+        match Path(program).name, arguments:
+            case ("pytest", given) | ("pytest-spip", ["run", *given]):
+                parsed(pytestconfig, given, base)
+            case "pytest-spip", [command, *_]:
+                assert command in cli.COMMANDS
+            case other, _:
+                assert other in ("python3", "pip", "sqlite3")
+
+
+def test_readme_begins_with_the_commands_of_ci() -> None:
+    """The first block installs and runs a matrix, the second runs the tests; the first screen fits 80 columns."""
+    first, second = (block.text.strip() for block in blocks("bash") if block.place.startswith("README.md"))
+    install = "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[dev]'"
+    assert first == f"{install} && .venv/bin/pytest --spip-matrix=colorama -n 2"
+    assert second == ".venv/bin/pytest -n 2"
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert max(map(len, lines[:24])) <= 80
+    assert len(lines) <= 85
+
+
+VALID = {option.dest for option in OPTIONS} | {*MARKS}
+"""Our ini keys."""
+
+
+@each("toml")
+def test_toml_names_our_keys(block: Block) -> None:
+    """A configuration for ``pyproject.toml`` is TOML, and its keys are ours."""
+    assert {*tomllib.loads(block.text)["tool"]["pytest"]["ini_options"]} <= VALID
+
+
+@each("ini")
+def test_ini_names_our_keys(block: Block) -> None:
+    """A configuration for ``pytest.ini`` can be read, and its keys are ours."""
+    parser = configparser.ConfigParser()
+    parser.read_string(block.text)
+    assert {*parser["pytest"]} <= VALID
+
+
+@each("python")
+def test_python_compiles(block: Block) -> None:
+    """Code is Python."""
+    compile(block.text, block.place, "exec")
+
+
+# -- output ---------------------------------------------------------------------------------------------------------------
+
+HEADER = re.compile(r"(\S+) +(py\S+(?: +py\S+)*)")
+STRETCH = re.compile(r"(\S+)(?: … (\S+) \((\d+)\))?")
+RESOLUTIONS = ("highest", "lowest")
+MOST = 30
+"""Tests of the suite whose grids have numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a grid: its packages, a text such as ``2.1 … 2.0 (7)`` for each, a resolution if named, cells by label."""
+
+    packages: tuple[str, ...]
+    stretches: tuple[str, ...]
+    resolution: str
+    cells: dict[str, str]
+
+
+def rows_of(lines: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a grid."""
+    packages, labels = "", list[str]()
+    for line in lines:
+        if header := HEADER.fullmatch(line):
+            packages, labels = header[1], header[2].split()
+        elif re.match(r"\d", line) and len(parts := re.split(" {2,}", line)) > len(labels):
+            cells = dict(zip(labels, parts[-len(labels) :], strict=True))
+            *name, last = parts[: -len(labels)]
+            resolution = last if last in RESOLUTIONS else ""
+            text = " ".join(name if resolution else [*name, last])
+            yield Row(tuple(packages.split("+")), tuple(re.split(r" +\+ ", text)), resolution, cells)
+
+
+def versions(stretch: str) -> list[str]:
+    """Return as many versions as a text stands for; those between are made up."""
+    match = STRETCH.fullmatch(stretch)
+    assert match, stretch
+    first, last, count = match.groups()
+    return [first, *(f"{first}.{n}" for n in range(int(count) - 2)), last] if last else [first]
+
+
+def verdict(text: str) -> Result:
+    """Return a result whose cell reads so: ``ok``, ``imp``, ``FAIL 2``, ``FAIL 3*``."""
+    word, _, number = text.partition(" ")
+    outcome = next((one for one, (cell, _) in terminal._CELLS.items() if cell == word), Outcome.FAILED)
+    reason = next((one for one, (cell, _) in terminal._REASON_CELLS.items() if cell == word), None)
+    bad = int(number.rstrip("*")) if word == "FAIL" else 0
+    good = MOST - bad if number and "*" not in number else 0
+    tests = tuple(Test(f"t{n}", "failed" if n < bad else "passed") for n in range(bad + good))
+    return result(0, outcome, Reason.TEST_FAILED if bad else reason, tests=tests)
+
+
+def rendered(lines: Sequence[str]) -> list[str]:
+    """Return the grid that the program prints of the verdicts in a grid."""
+    rows = list(rows_of(lines))
+    axis = RESOLUTIONS if any(row.resolution for row in rows) else ("highest",)
+    found = [
+        (combo(0, row.packages[0], picked[0], label, others=others, resolution=way.replace("highest", "")), text)
+        for row in rows
+        for picked in itertools.product(*map(versions, row.stretches))
+        for others in [tuple(zip(row.packages[1:], picked[1:], strict=True))]
+        for way in ([row.resolution] if row.resolution else axis)
+        for label, text in row.cells.items()
+    ]
+    # A plan has the packages in the grid's order, the oldest release of each first, also of the others in a cross.
+    packages = list(dict.fromkeys(row.packages for row in rows))
+    firsts = list(dict.fromkeys(one.releases[0] for one, _ in found))
+    chosen = list(dict.fromkeys(one.releases for one, _ in found))
+
+    def place(pair: tuple[Combo, str]) -> tuple[int, ...]:
+        one, _ = pair
+        names = tuple(name for name, _ in one.releases)
+        return packages.index(names), -firsts.index(one.releases[0]), -chosen.index(one.releases), len(one.resolution)
+
+    found.sort(key=place)
+    combos = [dataclasses.replace(one, ordinal=number) for number, (one, _) in enumerate(found)]
+    results = [dataclasses.replace(verdict(text), ordinal=number) for number, (_, text) in enumerate(found)]
+    made = summary(combos, results, facts={"project": {"name": "mine"} if any(one.tests for one in results) else None})
+    labels = [*rows[0].cells]
+    pythons = tuple(sorted(made.interpreters, key=lambda one: labels.index(one.label)))
+    grid = terminal.grid_lines(dataclasses.replace(made, interpreters=pythons))
+    return ["".join(text for text, _ in line).rstrip() for line in grid]
+
+
+STATS = re.compile(
+    r"spip: (?P<done>\d+)/(?P<planned>\d+) done, (?P<per_second>[\d.]+)/s, (?P<recent_per_second>[\d.]+)/s of late, "
+    r"ETA (?P<eta>\d+) s, (?P<busy>\d+) busy, (?P<idle>\d+) idle, CPU (?P<cpu>\d+)%, iowait (?P<iowait>[\d.]+)%, "
+    r"memory (?P<memory_used>[\d.]+) GiB used, (?P<memory_available>[\d.]+) GiB available, "
+    r"(?P<failed>\d+) failed, (?P<errors>\d+) errors"
+)
+
+
+def stats_of(line: str) -> str:
+    """Return the line of state that the program makes of the figures in one."""
+    match = STATS.fullmatch(line)
+    assert match, line
+    scale: dict[str, Callable[[str], float]] = {
+        **dict.fromkeys(("cpu", "iowait"), lambda text: float(text) / 100),
+        **dict.fromkeys(("memory_used", "memory_available"), lambda text: float(text) * 2**30),
+        **dict.fromkeys(("per_second", "recent_per_second", "eta"), float),
+    }
+    figures = {name: scale.get(name, int)(text) for name, text in match.groupdict().items()}
+    return f"spip: {StatsLine(at='', seconds=0.0, **figures).text}"  # type: ignore[arg-type]  # each has its field's type
+
+
+@each("text")
+def test_output_is_what_the_program_prints(block: Block) -> None:
+    """A grid, or a line of state, is printed just so by the program when it gets the verdicts and figures that are shown."""
+    lines = [line for line in block.text.splitlines() if not line.startswith("==")]
+    if lines[0].startswith("spip: "):
+        assert [stats_of(line) for line in lines] == lines
+    else:
+        assert rendered(lines)[: len(lines)] == lines
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------------
+
+COLOURS = 'class Fore:\n    RED = "\\x1b[31m"\n'
+
+
+@pytest.fixture(scope="module")
+def documented(make_machine: Callable[[], Machine]) -> tuple[Machine, Done]:
+    """Run the tutorial's matrix with the guide's test functions, on an index that lists a small colorama."""
+    machine = make_machine()
+    for version in ("0.3", "0.4.5", "0.4.6"):
+        wheel(machine.files, "colorama", version, {"colorama/__init__.py": f'{COLOURS}__version__ = "{version}"\n'})
+    script = {"pygments.py": "def main(): print('Pygments version 2')\n"}
+    wheel(machine.files, "pygments", "2.0", script, entry_points="[console_scripts]\npygmentize = pygments:main\n")
+    page = DOCS / "how-to" / "test-functions.md"
+    test, *_ = (block.text for block in blocks_of(page) if block.kind == "python")
+    machine.project("project", {"tests/test_compat.py": test})
+    return machine, machine.run("--spip-matrix=colorama", "tests/test_compat.py")
+
+
+def test_guide_to_test_functions_works(documented: tuple[Machine, Done]) -> None:
+    """Its tests pass beside the import of every release; the marked one runs where its marker says so."""
+    _, done = documented
+    assert done.status == 0, done.stdout
+    assert done.outcomes == dict.fromkeys([f"colorama[{each}-{LABEL}]" for each in ("0.3", "0.4.5", "0.4.6")], "passed")
+    assert "8 passed" in done.stdout
+
+
+def test_queries_of_the_run_database_work(documented: tuple[Machine, Done]) -> None:
+    """What the page on files asks the run database has an answer."""
+    _, done = documented
+    queries = [words[2] for block in blocks_of(DOCS / "reference" / "files.md") for words in block.commands]
+    with sqlite3.connect(done.project / ".spip" / "latest" / "run.sqlite") as database:
+        phases, failures = (database.execute(query).fetchall() for query in queries)
+    assert {phase for phase, *_ in phases} >= {"resolve", "fetch", "compose", "run"}
+    assert failures == []
+
+
+def test_tutorial_selects_and_pastes(documented: tuple[Machine, Done]) -> None:
+    """The tutorial's last commands run one combination by its node id, and list what would run."""
+    machine, _ = documented
+    words = [words[1:] for block in blocks_of(DOCS / "tutorial" / "index.md") for words in block.commands][3:]
+    pasted, listed, selected = ([word.replace("py312", LABEL) for word in each] for each in words)
+    assert list(machine.run(*pasted).outcomes) == [f"colorama[0.4.6-{LABEL}]"]
+    done = machine.run(*listed, *selected[1:])
+    assert re.findall(r"^spip::.*", done.stdout, re.MULTILINE) == [
+        f"spip::colorama[{each}-{LABEL}]" for each in ("0.3", "0.4.5", "0.4.6")
+    ]
+
+
+# -- reference ------------------------------------------------------------------------------------------------------------
 
 
 def extension(name: str) -> ModuleType:
@@ -27,9 +334,6 @@ def extension(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-# -- reference ------------------------------------------------------------------------------------------------------------
 
 
 def test_reference_lists_every_option(pytestconfig: pytest.Config) -> None:
@@ -49,7 +353,7 @@ def test_reference_explains_every_outcome_and_reason() -> None:
     reasons = {reason.value for reason in Reason if not reason.value.startswith("SIG")} - {"yanked"}  # never used
     assert {word for word in [*Outcome, *reasons] if f"`{word}`" not in text} == set()
     words = dict(re.findall(r"\| `(\S+)` \| ([^|]+?) (?=\|)", text.partition("## The words of the grid")[2]))
-    assert words == _MEANINGS
+    assert words == terminal._MEANINGS
 
 
 def test_schema_knows_every_outcome_and_phase() -> None:

@@ -42,6 +42,18 @@ def test_latest_colorama(machine: Machine) -> None:
     assert done.report["summary"]["work"] == {"resolved": 1, "downloaded": 1, "built": 0, "filed": 1}
 
 
+def test_grid_of_the_readme(machine: Machine) -> None:
+    """Each release of colorama comes to what the grid in the README shows, on the running Python."""
+    text = (EXAMPLES.parent / "README.md").read_text("utf-8")
+    grid = re.search(r"^colorama .*?(?=^ok passed)", text, re.MULTILINE | re.DOTALL)
+    assert grid, "the README shows another package"
+    day = "--spip-exclude-newer=2026-11-01"  # the rows name the newest release of then
+    done = machine.finish(machine.start("--spip-matrix=colorama", day, "-n2", env=REAL), timeout=300)
+    printed = done.stdout[done.stdout.index("\ncolorama ") :].splitlines()[2 : 2 + grid[0].count("\n") - 1]
+    shown = grid[0].splitlines()[1:]
+    assert [re.split(" {2,}", line)[:2] for line in printed] == [re.split(" {2,}", line)[:2] for line in shown]
+
+
 def test_index_of_another_day(machine: Machine) -> None:
     """--spip-exclude-newer shows the real index as it was, also to builds: no setuptools of 2014 builds for Pythons of today."""
     day = "--spip-exclude-newer=2014-12-31"
