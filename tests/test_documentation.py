@@ -18,10 +18,10 @@ from types import ModuleType
 
 import pytest
 
-from pytest_spip import cli
+from pytest_spip import cli, hookspecs
+from pytest_spip.dispatch.autoscale import PROFILES
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
 from pytest_spip.options import OPTIONS, Settings, joined_arguments, make_settings
-from pytest_spip.plugin import MARKS
 from pytest_spip.report import terminal
 from pytest_spip.report.stats import StatsLine
 from tests.support.distributions import wheel
@@ -135,22 +135,23 @@ def test_readme_begins_with_the_commands_of_ci() -> None:
     assert len(lines) <= 85
 
 
-VALID = {option.dest for option in OPTIONS} | {*MARKS}
-"""Our ini keys."""
+def ini_keys(config: pytest.Config) -> set[str]:
+    """Return our ini keys."""
+    return {name for name in config._parser._inidict if name.startswith("spip_")}
 
 
 @each("toml")
-def test_toml_names_our_keys(block: Block) -> None:
+def test_toml_names_our_keys(block: Block, pytestconfig: pytest.Config) -> None:
     """A configuration for ``pyproject.toml`` is TOML, and its keys are ours."""
-    assert {*tomllib.loads(block.text)["tool"]["pytest"]["ini_options"]} <= VALID
+    assert {*tomllib.loads(block.text)["tool"]["pytest"]["ini_options"]} <= ini_keys(pytestconfig)
 
 
 @each("ini")
-def test_ini_names_our_keys(block: Block) -> None:
+def test_ini_names_our_keys(block: Block, pytestconfig: pytest.Config) -> None:
     """A configuration for ``pytest.ini`` can be read, and its keys are ours."""
     parser = configparser.ConfigParser()
     parser.read_string(block.text)
-    assert {*parser["pytest"]} <= VALID
+    assert {*parser["pytest"]} <= ini_keys(pytestconfig)
 
 
 @each("python")
@@ -354,6 +355,67 @@ def test_reference_explains_every_outcome_and_reason() -> None:
     assert {word for word in [*Outcome, *reasons] if f"`{word}`" not in text} == set()
     words = dict(re.findall(r"\| `(\S+)` \| ([^|]+?) (?=\|)", text.partition("## The words of the grid")[2]))
     assert words == terminal._MEANINGS
+
+
+def test_reference_lists_every_hook() -> None:
+    """The page shows an example of each hook, and says when it is called and what it returns."""
+    text = (DOCS / "reference" / "hooks.md").read_text("utf-8")
+    names = {name for name in vars(hookspecs) if name.startswith("pytest_spip_")}
+    assert {*re.findall(r"^def (\w+)", text, re.MULTILINE)} == names
+    assert {*re.findall(r"^\| `(\w+)`", text, re.MULTILINE)} == names
+
+
+def test_reference_lists_every_keyword_of_the_marker(pytestconfig: pytest.Config) -> None:
+    """The page has a row for each keyword that ``pytest --markers`` names."""
+    (line,) = (line for line in pytestconfig.getini("markers") if line.startswith("spip("))
+    text = (DOCS / "reference" / "marker.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)=", text, re.MULTILINE)
+    assert rows == line.partition("(")[2].partition(")")[0].split(", ")
+
+
+def test_guide_has_the_profiles() -> None:
+    """The guide to workers has the figures of each profile."""
+    text = (DOCS / "how-to" / "workers.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    table = {name: cells for name, *cells in rows if len(cells) == 3}
+    names = [name.strip("`") for name in table.pop("")]
+    assert names == [*PROFILES]
+    (kept,) = [cells for name, cells in table.items() if name == "memory kept free"]
+    assert kept == [f"{PROFILES[name].reserve * 100:.0f} %" for name in names]
+    for row, field in {
+        "memory pressure": "memory",
+        "I/O pressure": "io",
+        "I/O wait": "iowait",
+        "CPU pressure": "cpu",
+    }.items():
+        (cells,) = [cells for name, cells in table.items() if name.startswith(row)]
+        bands = [getattr(PROFILES[profile], field) for profile in names]
+        assert cells == [f"{band.calm * 100:.0f} % / {band.strained * 100:.0f} %" for band in bands]
+
+
+def test_glossary_is_in_order() -> None:
+    """Terms stand in the order of the alphabet, each once."""
+    text = (DOCS / "reference" / "glossary.md").read_text("utf-8")
+    terms = re.findall(r"^(\S.*)\n: ", text, re.MULTILINE)
+    assert len(terms) > 30
+    assert terms == sorted({*terms})
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
+def test_links_outside_of_the_documentation_lead_somewhere(name: str) -> None:
+    """Sphinx checks the links between pages; those of the other files lead to files and headings that are there."""
+    page = ROOT / name
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8"))
+    for path, _, anchor in (link.partition("#") for link in links):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in map(slug, re.findall(r"^#+ (.+)", target.read_text("utf-8"), re.MULTILINE)), path
 
 
 def test_schema_knows_every_outcome_and_phase() -> None:
