@@ -9,8 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_spip.model import Combo, Interpreter, Plan, Result
-    from pytest_spip.report.analysis import Summary
+    from pytest_spip.model import Combo, Interpreter, Plan, Result, Summary
 
 
 @pytest.hookspec

@@ -18,6 +18,7 @@ __all__ = [
     "AUTO",
     "CONSTRAINT",
     "GPU",
+    "MARKS",
     "OPTIONS",
     "SLOT_NAME",
     "Option",
@@ -67,6 +68,12 @@ class Option:
         return f"spip_{self.name.replace('-', '_')}"
 
 
+MARKS = {
+    "spip_xfail": "combinations that are expected to fail, such as: colorama<0.3 ; python_version >= '3.12'",
+    "spip_skip": "combinations that are skipped, written likewise",
+    "spip_flaky": "combinations that are tried again when they fail (with pytest-rerunfailures), written likewise",
+}
+"""Ini files' lines that mark items, one condition each."""
 OPTIONS = (
     Option(
         "matrix",

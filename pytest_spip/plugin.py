@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.options import ALONE, OPTIONS, joined_arguments
+from pytest_spip.options import ALONE, MARKS, OPTIONS, joined_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pytest_spip.environments import SpipEnvironment
     from pytest_spip.options import Option
+    from pytest_spip.session.spip_env import SpipEnvironment
 
-MARKS = {
-    "spip_xfail": "combinations that are expected to fail, such as: colorama<0.3 ; python_version >= '3.12'",
-    "spip_skip": "combinations that are skipped, written likewise",
-    "spip_flaky": "combinations that are tried again when they fail (with pytest-rerunfailures), written likewise",
-}
-"""Ini files' lines that mark items, one condition each."""
 ASKING = ("spip_matrix", "spip_resume", "spip_active")
 """Options of which each asks for a matrix."""
 
@@ -110,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if _is_asked_for(config):
         with _as_they_are(config):
-            from pytest_spip.items import activate
+            from pytest_spip.hooks.activation import activate
 
             activate(config, _named(config))
 
@@ -121,7 +115,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if not _is_asked_for(config):
         return None
     with _as_they_are(config):
-        from pytest_spip.auto import auto_workers
+        from pytest_spip.hooks.numprocesses import auto_workers
 
     return auto_workers(config)
 
@@ -134,7 +128,7 @@ def pytest_markeval_namespace(config: pytest.Config) -> dict[str, object]:
 
 @pytest.fixture
 def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
-    """One combination's environment: the test is run once in each of the matrix. See ``pytest_spip.environments``."""
+    """One combination's environment: the test is run once in each of the matrix. See ``pytest_spip.session.spip_env``."""
     functions = request.config.pluginmanager.get_plugin("spip-functions")
     if functions is None:
         pytest.skip("spip_env needs a matrix: add --spip-matrix=REQ, or --spip where the ini file names one")

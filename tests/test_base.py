@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.compose.base import BaseRepository, Replica, branch, check_git
-from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, ToolMissing
 from pytest_spip.model import Interpreter
 from tests.support.interpreters import pythons
@@ -86,7 +86,7 @@ RACER = """
 import sys
 from pathlib import Path
 from pytest_spip.compose.base import BaseRepository
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.plan.interpreters import probe
 cache = Cache(Path(sys.argv[1]))
 found = [probe(Path(path), cache) for path in sys.argv[2:]]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.tags import sys_tags
 
-from pytest_spip.compat import accepts_python, best_wheel, is_new_enough, pick_file, supported_tags, usable_files
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.tags import accepts_python, best_wheel, is_new_enough, pick_file, supported_tags, usable_files
 from pytest_spip.model import Interpreter
 from pytest_spip.plan.interpreters import probe
 from tests.support.supply import file, python

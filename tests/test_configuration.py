@@ -138,7 +138,7 @@ def test_our_modules_are_imported_as_they_are(make_machine: MakeMachine) -> None
 import sys
 
 def pytest_sessionfinish():
-    names = ("pytest_spip.session.run", "pytest_spip.workbench", "pytest_spip.report.terminal", "conftest")
+    names = ("pytest_spip.session.run", "pytest_spip.session.executor", "pytest_spip.report.terminal", "conftest")
     print(*(type(sys.modules[name].__spec__.loader).__name__ for name in names))
 """
     machine.project("project", {"conftest.py": conftest})

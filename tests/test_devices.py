@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.session.devices import find_devices
-from pytest_spip.slots import Device, files
+from pytest_spip.session.slots import Device, files
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine

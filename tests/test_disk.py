@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import Cache, open_cache, owner_alive, owner_tag, remove_tree, replace_text, sweep_dead
+from pytest_spip.common.cache import Cache, open_cache
+from pytest_spip.common.owners import owner_alive, owner_tag, sweep_dead
+from pytest_spip.common.trees import remove_tree, replace_text
 from pytest_spip.errors import UsageProblem
 from tests.support.supply import NOBODY
 
 RACER = """
 import os, sys
 from pathlib import Path
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 
 cache, barrier = Cache(Path(sys.argv[1])), Path(sys.argv[2])
 
@@ -158,7 +160,7 @@ def test_replace_text(tmp_path: Path) -> None:
 @pytest.fixture
 def dead() -> str:
     """Return the tag of a process that is no more."""
-    code = "from pytest_spip.disk import owner_tag; print(owner_tag())"
+    code = "from pytest_spip.common.cache import owner_tag; print(owner_tag())"
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 

@@ -13,15 +13,15 @@ from textwrap import dedent
 
 import pytest
 
-from pytest_spip.conditions import Condition
-from pytest_spip.environments import _raise_at
+from pytest_spip.common.conditions import Condition
 from pytest_spip.errors import UsageProblem
-from pytest_spip.functions import param_id, read_wish
+from pytest_spip.hooks.functions import param_id, read_wish
 from pytest_spip.model import Combo, Composed, Limits, Sandbox
 from pytest_spip.run.alone import AloneVisit
 from pytest_spip.run.calls import Failure, Frame, Question, answer, pack, program, unpack
 from pytest_spip.run.trials import found_program
-from pytest_spip.slots import Need
+from pytest_spip.session.slots import Need
+from pytest_spip.session.spip_env import _raise_at
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.interpreters import pythons

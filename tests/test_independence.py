@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.model import Combo, Plan, Provisioned
 from tests.support import backend
 from tests.support.distributions import Content, metadata_text, scripted, sdist, simple_sdist, wheel

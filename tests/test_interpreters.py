@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter
 from pytest_spip.plan.interpreters import discover, executables, parse_wanted, probe, real_program, select

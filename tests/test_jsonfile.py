@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Reason, Test
-from pytest_spip.report.analysis import Summary
+from pytest_spip.model import Combo, Outcome, Reason, Summary, Test
 from pytest_spip.report.jsonfile import as_document, write
 from tests.support.rooms import combo, result, summary
 from tests.support.schema import problems

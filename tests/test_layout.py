@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,53 +21,29 @@ MODULES = {
 }
 
 ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
-JOINT_FOLDERS = ("session", "hooks", "cli")
-"""Folders whose modules may join rooms."""
-EDGE_FOLDERS = ("hooks", "cli")
-"""Folders whose modules may import pytest."""
-JOINTS = (
-    "closing",
-    "planner",
-    "resume",
-    "workbench",
-    "items",
-    "controller",
-    "distribute",
-    "scheduling",
-    "ticker",
-    "auto",
-    "interrupts",
-    "additions",
-    "environments",
+STOREYS = (
+    ("names", "errors"),
+    ("model",),
+    ("common",),
+    ("options", "hookspecs"),
+    ROOMS,
+    ("session",),
+    ("hooks", "cli"),
+    ("plugin", "__init__"),
 )
-EDGE = (
-    "plugin",
-    "hookspecs",
-    "items",
-    "listeners",
-    "reports",
-    "controller",
-    "distribute",
-    "scheduling",
-    "ticker",
-    "auto",
-    "interrupts",
-    "functions",
-)
+"""Folders and modules from the ground up. An import goes down, or stays within its folder."""
+EDGE = ("plugin", "hooks", "cli", "hookspecs")
+"""Who may import pytest, pluggy, xdist and execnet."""
 MODEL = {
     "model.verdicts": (),
     "model.measures": (),
     "model.resolution": (),
-    "model.plans": ("model.resolution", "model.trust", "model.verdicts", "names"),
+    "model.plans": ("model.resolution", "model.trust", "model.verdicts"),
     "model.trust": (),
     "model.environments": ("model.verdicts", "model.measures"),
+    "model.summaries": ("model.plans", "model.verdicts"),
 }
-LEAVES = {"model": tuple(MODEL), "names": (), "errors": (), **MODEL}
-LEAVES |= dict.fromkeys(("disk", "compat", "options"), ("errors", "model"))
-COMMON = tuple(module for module in MODULES if module.startswith("common."))
-LEAVES |= dict.fromkeys(COMMON, ("errors", "model", *COMMON))
-LEAVES |= dict.fromkeys(("disk", "options", "web"), ("errors", "model", *COMMON))
-FOR_ROOMS = {*LEAVES} - {"options", *MODEL}
+"""Which other records a record may hold."""
 SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""
 FOREIGN = ("plan.probe", "run.child.")
@@ -74,14 +51,14 @@ FOREIGN = ("plan.probe", "run.child.")
 OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "git": "compose.base",
     "gitdb": "compose.base",
-    "requests": ("web", "common.tls"),
-    "urllib3": ("web", "common.tls"),
-    "filelock": "disk",
+    "requests": ("common.http", "common.tls"),
+    "urllib3": ("common.http", "common.tls"),
+    "filelock": "common.owners",
     "installer": "provision.store",
     "uv": "provision.uv",
     "poetry": "provision.poetry",
     "sqlite3": "record.",
-    "xdist": "distribute",
+    "xdist": "hooks.xdist_plugin",
 }
 """Outside worlds, and the one module, or room, that knows them; TLS has a module of its own."""
 
@@ -119,14 +96,39 @@ def theirs(module: str) -> set[str]:
     return tops - {"pytest_spip", "__future__"}
 
 
-def room(module: str) -> str:
-    """Return the room that a module lies in, or nothing."""
-    return module.partition(".")[0] if module.partition(".")[0] in ROOMS else ""
+def folder(module: str) -> str:
+    """Return the folder that a module lies in, or the module where it lies at the top."""
+    return module.partition(".")[0]
 
 
-def lies_in(module: str, folders: Iterable[str]) -> bool:
-    """Return whether a module lies in one of these folders, or is one."""
-    return module.partition(".")[0] in folders
+def storey(module: str) -> int:
+    """Return how high a module stands; one that has no place yet raises ``StopIteration``."""
+    return next(height for height, names in enumerate(STOREYS) if folder(module) in names)
+
+
+def forbidden(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the imports that go up, or from a folder into another of the same storey."""
+    return [
+        f"{module} imports {other}"
+        for module, others in sorted(graph.items())
+        for other in sorted(others)
+        if folder(module) != folder(other) and storey(other) >= storey(module)
+    ]
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the modules of a circle of imports, in order; none where there is no circle."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def imports() -> dict[str, set[str]]:
+    """Return the whole graph, with imports inside functions and those for type checkers."""
+    return {module: ours(module, typing=True) - {module} for module in MODULES}
 
 
 def test_imports_are_read() -> None:
@@ -147,46 +149,61 @@ def h():
     assert imported(text, typing=True) - imported(text) == {"g"}
 
 
-def test_every_module_is_read() -> None:
-    """The rules are about something: each room has modules, and the modules that join them exist."""
-    assert {room(module) for module in MODULES} == {"", *ROOMS}
-    assert {folder for folder in JOINT_FOLDERS if any(lies_in(module, (folder,)) for module in MODULES)} == {
-        *JOINT_FOLDERS
-    }
-    assert set(JOINTS) | set(EDGE) | set(LEAVES) <= set(MODULES)
-    assert any(ours(module) for module in MODULES)
+def test_every_module_has_its_place() -> None:
+    """Each folder and each module at the top stands on a storey, and each that has one exists."""
+    assert {folder(module) for module in MODULES} == {name for names in STOREYS for name in names}
+    assert set(MODEL) == {module for module in MODULES if module.startswith("model.")}
+    assert any(imports().values())
 
 
-def test_rooms() -> None:
-    """A room imports no other room, not even for type checkers; outside them only the joints import any."""
-    entered = {
-        module: {room(name) for name in ours(module, typing=bool(room(module)))} - {"", room(module)}
-        for module in MODULES
-        if module not in JOINTS and not lies_in(module, JOINT_FOLDERS)
-    }
-    assert {module: rooms for module, rooms in entered.items() if rooms} == {}
+def test_imports_go_down() -> None:
+    """No import goes up or sideways, wherever it stands, and not for type checkers either."""
+    assert forbidden(imports()) == []
 
 
-def test_rooms_know_no_edge() -> None:
-    """A room imports, beside itself, only leaves."""
-    outside = {
-        module: {name for name in ours(module, typing=True) if room(name) != room(module)} - FOR_ROOMS
-        for module in MODULES
-        if room(module)
-    }
-    assert {module: names for module, names in outside.items() if names} == {}
+def test_no_circle() -> None:
+    """No modules import one another in a circle, wherever the imports stand."""
+    assert circle(imports()) == []
 
 
-@pytest.mark.parametrize(("module", "allowed"), LEAVES.items())
-def test_leaves(module: str, allowed: tuple[str, ...]) -> None:
-    """The leaves import the model and the errors at most, and these import nothing of ours."""
-    assert ours(module, typing=True) <= set(allowed)
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        ("model.plans", "common.http"),
+        ("plan.index", "provision.uv"),
+        ("session.run", "hooks.items"),
+        ("errors", "plugin"),
+    ],
+)
+def test_planted_import_is_found(module: str, other: str) -> None:
+    """An import that is against the rules is found."""
+    graph = imports()
+    graph[module] = {*graph[module], other}
+    assert forbidden(graph) == [f"{module} imports {other}"]
+
+
+def test_planted_circle_is_found() -> None:
+    """A circle within one folder is found."""
+    graph = imports()
+    graph["hooks.items"] = {*graph["hooks.items"], "hooks.controller"}
+    assert {"hooks.items", "hooks.controller"} <= set(circle(graph))
+
+
+@pytest.mark.parametrize(("module", "allowed"), MODEL.items())
+def test_records(module: str, allowed: tuple[str, ...]) -> None:
+    """A record holds only records that it may hold."""
+    assert {name for name in ours(module, typing=True) if folder(name) == "model"} <= set(allowed)
+
+
+def test_rooms_read_no_options() -> None:
+    """A room is told what it needs, and does not ask the user's options."""
+    assert [module for module in MODULES if folder(module) in ROOMS and "options" in ours(module, typing=True)] == []
 
 
 def test_pytest_stays_at_the_edge() -> None:
     """Only the edge imports pytest and what belongs to it."""
     edgy = {module for module in MODULES if theirs(module) & {"pytest", "_pytest", "pluggy", "xdist", "execnet"}}
-    assert {module for module in edgy - {SUITE} if not lies_in(module, EDGE_FOLDERS)} <= set(EDGE)
+    assert {module for module in edgy - {SUITE} if folder(module) not in EDGE} == set()
 
 
 @pytest.mark.parametrize(("world", "place"), OUTSIDE.items())
@@ -211,9 +228,8 @@ def test_idle_plugin_is_light() -> None:
     loaded = subprocess.check_output([sys.executable, "-c", f"import pytest; {code}"], text=True).split()
     assert "pytest_spip.plugin" in loaded
     assert "pytest_spip.model" not in loaded
-    assert not {room(name.removeprefix("pytest_spip.") + ".") for name in loaded if name.startswith("pytest_spip.")} - {
-        ""
-    }
+    entered = {folder(name.removeprefix("pytest_spip.")) for name in loaded if name.startswith("pytest_spip.")}
+    assert entered <= {"plugin", "options", "names", "errors", "common"}
     heavy = {
         "requests",
         "urllib3",
@@ -228,3 +244,12 @@ def test_idle_plugin_is_light() -> None:
         "execnet",
     }
     assert not {name.partition(".")[0] for name in loaded} & heavy
+
+
+def test_what_users_import() -> None:
+    """The package itself offers what users import, and loads it only when it is asked for."""
+    code = "import sys, pytest_spip; print('pytest_spip.model' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+    assert all(getattr(pytest_spip, name).__name__ == name for name in pytest_spip.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
+        _ = pytest_spip.nonesuch

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pytest_spip.common.nodeids import Named, label_to_python, options_for, read
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
-from pytest_spip.nodeids import Named, label_to_python, options_for, read
 from tests.support.supply import steady
 
 NOTHING = {"matrix": [], "python": "", "resolution": []}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.errors import BadWheel
 from pytest_spip.model import StoredWheel
 from pytest_spip.provision.store import WheelStore

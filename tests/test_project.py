@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.needs import Needs, Wanted
 from pytest_spip.provision.project import Project, open_project

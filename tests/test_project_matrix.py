@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.run.levels import FORCE
 from tests.conftest import MakeMachine
 from tests.support.distributions import installed, project, sdist, suite_metadata, wheel

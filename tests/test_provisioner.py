@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import BuildPolicy, Combo, Outcome, Phase, Provisioned, Reason, Verdict
 from pytest_spip.provision.locks import Lock, Locker
 from pytest_spip.provision.needs import Wanted

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.owners import owner_tag
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.compose import ram
 from pytest_spip.compose.ram import Root, choose_root, discard, is_tmpfs, short_directory, sweep
-from pytest_spip.disk import owner_tag, remove_tree
 from pytest_spip.errors import UsageProblem
 from tests.support.machine import eventually
 
@@ -145,7 +146,7 @@ def test_is_tmpfs_agrees_with_stat(place: str) -> None:
 
 # -- sweeping -----------------------------------------------------------------------------------------------------------
 
-OWNER = "from pytest_spip.disk import owner_tag; print(owner_tag(), flush=True); input()"
+OWNER = "from pytest_spip.common.cache import owner_tag; print(owner_tag(), flush=True); input()"
 
 
 def test_sweep_removes_only_what_the_dead_left(tmp_path: Path) -> None:

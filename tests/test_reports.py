@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import execnet
 
+from pytest_spip.hooks.reports import NAMED, SHOWN, TAIL, properties, story
 from pytest_spip.model import Outcome, Phase, Reason, Result, Test
-from pytest_spip.reports import NAMED, SHOWN, TAIL, properties, story
 from tests.support.rooms import result
 
 LONG = "\n".join(f"line {number}" for number in range(30))

@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 import pytest
 
-from pytest_spip.disk import taking
+from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
-from pytest_spip.slots import NOTHING, Device, Need, Slots, read_need, variables
+from pytest_spip.session.slots import NOTHING, Device, Need, Slots, read_need, variables
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Done, Machine
@@ -24,8 +24,8 @@ PATIENCE = 20.0
 TWO = (Device("0"), Device("1"))
 HOLDER = """\
 import pathlib, sys
-from pytest_spip.disk import taking
-with taking(pathlib.Path(sys.argv[1]), 1, 1):
+from pytest_spip.common.owners import acquire_some
+with acquire_some(pathlib.Path(sys.argv[1]), 1, 1):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -111,11 +111,11 @@ def test_waits_for_a_device(tmp_path: Path) -> None:
     held = threading.Event()
 
     def wait() -> None:
-        with taking(tmp_path, 1, 1):
+        with acquire_some(tmp_path, 1, 1):
             held.set()
 
     thread = threading.Thread(target=wait)
-    with taking(tmp_path, 1, 1):
+    with acquire_some(tmp_path, 1, 1):
         thread.start()
         assert not held.wait(0.1)
     assert held.wait(PATIENCE)
@@ -130,7 +130,7 @@ def test_death_gives_devices_back(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         holder.kill()
-    with taking(tmp_path, 1, 1) as taken:
+    with acquire_some(tmp_path, 1, 1) as taken:
         assert taken == [0]
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import Cache, remove_tree
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import BadWheel, HashMismatch, NetworkProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel
 from pytest_spip.provision import store as store_module

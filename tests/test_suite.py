@@ -8,8 +8,7 @@ import runpy
 import pytest
 
 from pytest_spip.model import Limits, Test, Verdict
-from pytest_spip.options import OPTIONS
-from pytest_spip.plugin import MARKS
+from pytest_spip.options import MARKS, OPTIONS
 from pytest_spip.run.process import Ended
 from pytest_spip.run.suite import suite_verdict
 from pytest_spip.run.trials import CHECK_SUITE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Provisioned, Reason
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Reason, Result, Test
-from pytest_spip.report.analysis import Summary
+from pytest_spip.model import Combo, Outcome, Reason, Result, Summary, Test
 from pytest_spip.report.terminal import (
     _CELLS,
     _IMPORT_ONLY,

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import UsageProblem
+from pytest_spip.hooks.progress import StatsTicker
 from pytest_spip.report.progress import Progress
-from pytest_spip.ticker import StatsTicker
 from tests.support.machine import eventually
 
 # A session that ticks while its tests run; each test waits until a line more was told.
@@ -22,7 +22,7 @@ CONFTEST = """
 import pathlib, pytest
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.report.progress import Progress
-from pytest_spip.ticker import StatsTicker, Ticker
+from pytest_spip.hooks.progress import StatsTicker, Ticker
 
 class Run:
     progress = Progress(planned=2, provisioned=2)

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_spip.model import HostSample, Outcome, Reason, Span
-from pytest_spip.report.analysis import Summary
+from pytest_spip.model import HostSample, Outcome, Reason, Span, Summary
 from pytest_spip.report.trace import Lanes, write
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel

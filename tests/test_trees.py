@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.trees import Trees
 from tests.support.distributions import sdist

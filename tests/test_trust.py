@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from pytest_spip.common.http import Web
 from pytest_spip.errors import IndexProblem, NetworkProblem
 from pytest_spip.model import Indexes, Trust
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.provision.uv import Failure
-from pytest_spip.web import Web
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
 from tests.support.server import Request, say, served

@@ -51,8 +51,10 @@ SERVED = (
 )
 ALLOWED = {
     "common/waits.py": {"wait4": "asks without waiting, in a loop with a deadline"},
-    "controller.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
-    "worker.py": {"wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"},
+    "hooks/controller.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
+    "session/worker_loop.py": {
+        "wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"
+    },
     "run/process.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY},
     "run/program.py": {"read": READY},
     "run/server.py": {"recv": "the socket has the timeout that _receive sets"},

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
-from pytest_spip.disk import Cache
 from pytest_spip.model import Limits, Outcome, Result
 from pytest_spip.run.forked import read_bytecode
 from pytest_spip.run.server import ForkServer, Setup

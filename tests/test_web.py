@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip import web as web_module
+from pytest_spip.common import http as web_module
+from pytest_spip.common.http import Web, redact
 from pytest_spip.errors import HarnessProblem, HashMismatch, NetworkProblem
-from pytest_spip.web import Web, redact
 from tests.support.index import Fault, LocalIndex
 from tests.support.server import Request, say, served
 

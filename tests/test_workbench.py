@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.benchspec import BenchSpec
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.model import (
     Check,
     Combo,
@@ -37,7 +36,8 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.run.closures import SCRIPT
-from pytest_spip.workbench import ATTEMPTS, Workbench
+from pytest_spip.session.executor import ATTEMPTS, Workbench
+from pytest_spip.session.worker_spec import BenchSpec
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, environment, filed, filed_installed, shared_bases, tree_of
 from tests.support.ways import must_work
@@ -392,7 +392,7 @@ def test_what_fails_warm_is_tried_cold(bases: Bases, tmp_path: Path) -> None:
 
 def test_a_sample_of_passes_is_tried_cold(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What passes warm only, and is among the sample, is found out."""
-    monkeypatch.setattr("pytest_spip.workbench.SAMPLE", 1)
+    monkeypatch.setattr("pytest_spip.session.executor.SAMPLE", 1)
     bench = warm_bench(bases, tmp_path, {"good": GOOD, "odd": ONLY_WARM.replace("not any", "any")})
     assert [(one.verdict.outcome, one.runner) for one in bench.results()] == [
         (Outcome.PASSED, "warm"),

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.benchspec import BenchSpec
 from pytest_spip.model import Limits, Outcome, Phase, Provisioned, Reason, Result, Sandbox, Verdict
 from pytest_spip.record.rundb import RunWriter
-from pytest_spip.worker import PLAN, Worker
+from pytest_spip.session.worker_loop import PLAN, Worker
+from pytest_spip.session.worker_spec import BenchSpec
 from tests.support.rooms import combo, interpreter, plan
 
 PATIENCE = 20.0

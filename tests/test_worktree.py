@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Composed, StoredWheel
 from tests.support.interpreters import pythons

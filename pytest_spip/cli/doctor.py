@@ -17,11 +17,12 @@ from typing import Any
 
 import platformdirs
 
+from pytest_spip.common.cache import open_cache
 from pytest_spip.common.parallel import ask_all
 from pytest_spip.common.processes import kill_descendants, running_commands
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.compose.base import check_git
 from pytest_spip.compose.ram import choose_root, discard
-from pytest_spip.disk import open_cache, remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Sandbox
 from pytest_spip.plan.interpreters import discover, select

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.common.processes import run_program
-from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, ToolMissing
 from pytest_spip.model import Interpreter, digest
 

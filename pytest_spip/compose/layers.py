@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import give_tree
 from pytest_spip.compose.worktree import headers, library, own_record, shebang
-from pytest_spip.disk import Cache, give_tree
 from pytest_spip.model import PYTHON_PLACEHOLDER, Interpreter, StoredWheel, digest
 
 __all__ = ["Layers"]

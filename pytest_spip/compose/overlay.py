@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pytest_spip.common.trees import give_tree
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.worktree import PLACE, composed_at, library
-from pytest_spip.disk import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Composed, Environment, Interpreter, StoredWheel
 

@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pytest_spip.common.owners import owner_alive, owner_tag, sweep_dead
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.common.waits import ENDING
-from pytest_spip.disk import owner_alive, owner_tag, remove_tree, sweep_dead
 from pytest_spip.errors import UsageProblem
 
 __all__ = ["Root", "choose_root", "discard", "is_tmpfs", "short_directory", "sweep"]

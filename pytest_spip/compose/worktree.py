@@ -10,8 +10,8 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.compose.copying import Copy, copy_bytes
-from pytest_spip.disk import remove_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, Composed, Environment, Interpreter, StoredWheel
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.items import MatrixItem, attach_result
+from pytest_spip.hooks.items import MatrixItem, attach_result
 
 __all__ = ["FINAL", "Attempts"]
 

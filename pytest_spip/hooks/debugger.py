@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.items import MatrixItem, failed_result
+from pytest_spip.hooks.items import MatrixItem, failed_result
 
 __all__ = ["Debugger"]
 

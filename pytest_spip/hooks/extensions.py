@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.model import Combo, Interpreter, Plan, Result, Verdict
-from pytest_spip.report.analysis import Summary
+from pytest_spip.model import Combo, Interpreter, Plan, Result, Summary, Verdict
 
 __all__ = ["Extensions"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from _pytest.runner import runtestprotocol
 
-from pytest_spip.functions import combo_of
+from pytest_spip.hooks.functions import combo_of
 
 __all__ = ["Unforked"]
 

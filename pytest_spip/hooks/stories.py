@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_spip.hooks.reports import TAIL, one_line, story
 from pytest_spip.model import Result
 from pytest_spip.report.analysis import Likeness, likeness
-from pytest_spip.reports import TAIL, one_line, story
 
 __all__ = ["Stories"]
 

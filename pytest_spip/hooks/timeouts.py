@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.items import MatrixItem
+from pytest_spip.hooks.items import MatrixItem
 
 __all__ = ["Timeouts"]
 

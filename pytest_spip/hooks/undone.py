@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_spip.report.analysis import Summary
+    from pytest_spip.model import Summary
 
 __all__ = ["NAMED", "SUMMARISED", "honest_status", "item_lines"]
 

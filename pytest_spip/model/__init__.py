@@ -30,6 +30,7 @@ from pytest_spip.model.plans import (
     digest,
 )
 from pytest_spip.model.resolution import ResolutionSettings
+from pytest_spip.model.summaries import Group, Summary
 from pytest_spip.model.trust import Trust
 from pytest_spip.model.verdicts import (
     IMPORT_ONLY,
@@ -62,6 +63,7 @@ __all__ = [
     "Disagreement",
     "DistFile",
     "Environment",
+    "Group",
     "HostSample",
     "IndexOptions",
     "Indexes",
@@ -78,6 +80,7 @@ __all__ = [
     "Sandbox",
     "Span",
     "StoredWheel",
+    "Summary",
     "Test",
     "Trust",
     "Verdict",

@@ -13,10 +13,11 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pytest_spip.disk import Cache, replace_text
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Answer, Web, file_url_to_path, redact
+from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import IndexProblem, NetworkProblem, UnknownPackage
 from pytest_spip.model import DistFile, Indexes, Release, digest
-from pytest_spip.web import Answer, Web, file_url_to_path, redact
 
 __all__ = ["Listing", "list_project", "parse_html", "parse_json"]
 

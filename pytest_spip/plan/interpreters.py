@@ -16,8 +16,9 @@ from pathlib import Path
 from packaging.tags import platform_tags
 from packaging.version import Version
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.common.processes import run_program
-from pytest_spip.disk import Cache, replace_text
+from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import NTH, Interpreter, digest
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pytest_spip.compat import accepts_python, pick_file, usable_files
+from pytest_spip.common.tags import accepts_python, pick_file, usable_files
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Plan, Reason, Release, Verdict
 from pytest_spip.plan.pairs import count_pairs, pairwise

@@ -17,8 +17,9 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.common.processes import run_program
-from pytest_spip.disk import Cache, replace_text
+from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import Interpreter, digest, verdict_from_plain, verdict_to_plain
 from pytest_spip.provision.chain import RING

@@ -20,7 +20,9 @@ from typing import Any
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from pytest_spip.disk import Cache, owner_tag
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Web
+from pytest_spip.common.owners import owner_tag
 from pytest_spip.errors import BadWheel, NetworkProblem
 from pytest_spip.model import (
     DistFile,
@@ -44,7 +46,6 @@ from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, u
 from pytest_spip.provision.store import check_wheel
 from pytest_spip.provision.unhashed import Hasher, sha256_of
 from pytest_spip.provision.uv import Failure, Uv
-from pytest_spip.web import Web
 
 __all__ = ["Builder"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pytest_spip.compat import accepts_python
+from pytest_spip.common.tags import accepts_python
 from pytest_spip.model import Interpreter, Outcome, Phase, Reason, StoredWheel, Verdict
 from pytest_spip.provision.needs import fields, parsed_requirements
 from pytest_spip.provision.uv import Failure

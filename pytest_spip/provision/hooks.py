@@ -15,7 +15,7 @@ from typing import Any
 
 from pyproject_hooks import BackendUnavailable, BuildBackendHookCaller
 
-from pytest_spip.disk import remove_tree
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
 from pytest_spip.provision.confined import Confined, End
 from pytest_spip.provision.sdists import BuildSystem, build_failed, open_plain, read_plain

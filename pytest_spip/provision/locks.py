@@ -21,8 +21,9 @@ from packaging.pylock import (
     PylockValidationError,
 )
 
-from pytest_spip.compat import build_of, tags_among
-from pytest_spip.disk import Cache, owner_tag
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.owners import owner_tag
+from pytest_spip.common.tags import build_of, tags_among
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work

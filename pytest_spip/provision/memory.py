@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_spip.disk import Cache, replace_text
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import replace_text
 from pytest_spip.model import Combo, Interpreter, Release, StoredWheel, digest
 from pytest_spip.provision.locks import UNDATED_KEPT
 from pytest_spip.provision.store import WheelStore

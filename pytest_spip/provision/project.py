@@ -13,7 +13,9 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from pytest_spip.disk import Cache, share_file
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import file_url_to_path
+from pytest_spip.common.trees import share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import DistFile, Interpreter, digest
 from pytest_spip.provision.application import application_metadata, is_application, python_path
@@ -25,7 +27,6 @@ from pytest_spip.provision.sdists import content_of, top_files
 from pytest_spip.provision.standin import StandIns
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Failure, Uv
-from pytest_spip.web import file_url_to_path
 
 __all__ = ["Companion", "Project", "open_project"]
 

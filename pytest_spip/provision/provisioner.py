@@ -13,8 +13,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_spip.compat import best_wheel, pick_file, usable_files
-from pytest_spip.disk import Cache, share_file
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Web, file_url_to_path
+from pytest_spip.common.tags import best_wheel, pick_file, usable_files
+from pytest_spip.common.trees import share_file
 from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SandboxProblem, SpipError
 from pytest_spip.model import (
     BuildPolicy,
@@ -51,7 +53,6 @@ from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.unhashed import is_unchecked, warning
 from pytest_spip.provision.uv import Failure, Uv
-from pytest_spip.web import Web, file_url_to_path
 
 __all__ = ["Provisioner"]
 

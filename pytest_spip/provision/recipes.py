@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from pytest_spip.common.http import file_url_to_path
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import (
     Combo,
@@ -30,7 +31,6 @@ from pytest_spip.provision.sdists import read_plain
 from pytest_spip.provision.standin import STAND_IN, StandIns
 from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv import Failure
-from pytest_spip.web import file_url_to_path
 
 __all__ = ["Recipe", "Recipes"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pytest_spip.compat import best_wheel, is_new_enough
+from pytest_spip.common.tags import best_wheel, is_new_enough
 from pytest_spip.errors import HarnessProblem, UnknownPackage
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Span, Verdict
 from pytest_spip.provision.chain import RING

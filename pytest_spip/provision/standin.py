@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
 from pytest_spip.model import digest
 from pytest_spip.provision.resolver import BuiltWheel
 

@@ -25,7 +25,8 @@ from installer.utils import Scheme, construct_record_file, parse_metadata_file
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pytest_spip.disk import Cache, remove_tree, replace_text
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import remove_tree, replace_text
 from pytest_spip.errors import BadWheel, HashMismatch
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel, digest
 from pytest_spip.provision.archive import SCHEMES, check_ends, members_of, place

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_spip.disk import Cache, share_file
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import share_file
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import StoredWheel, digest
 from pytest_spip.provision.checkout import checkout_of

@@ -8,10 +8,10 @@ import os
 import threading
 from pathlib import Path
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Web, file_url_to_path, redact
 from pytest_spip.errors import NetworkProblem
 from pytest_spip.model import DistFile
-from pytest_spip.web import Web, file_url_to_path, redact
 
 __all__ = ["Hasher", "is_unchecked", "sha256_of", "warning"]
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import psutil
 from packaging.version import Version
 
+from pytest_spip.common.http import redact
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict, digest
-from pytest_spip.web import redact
 
 __all__ = ["Attempt", "Failure", "Uv", "build_error", "find_uv", "is_without_room", "last_words"]
 

@@ -8,7 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
-from pytest_spip.disk import Hold, remove_tree
+from pytest_spip.common.owners import OwnerLock
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 
 __all__ = ["NEWEST", "RunDirectory", "check_room", "unwritable"]
@@ -73,10 +74,10 @@ class RunDirectory:
             raise UsageProblem("--spip-resume", f"{what} {home}", f"see {home / 'runs'} for those there are")
         return cls(path)
 
-    def hold(self) -> Hold:
+    def hold(self) -> OwnerLock:
         """Keep the run for this process. Raises ``UsageProblem`` while another one works on it, and where it cannot be written."""
         try:
-            return Hold(self.path)
+            return OwnerLock(self.path)
         except BlockingIOError as error:
             what = f"{error.strerror} is working on run {self.path.name}"
             raise UsageProblem("--spip-resume", what, "wait for it, or interrupt it") from error

@@ -2,133 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from pytest_spip.model import Combo, Disagreement, Interpreter, Outcome, Reason, Result, Test
+from pytest_spip.model import Combo, Group, Outcome, Reason, Result, Summary, Test
 
-__all__ = ["Group", "Likeness", "Summary", "groups", "likeness", "signature", "summarise", "unusual_counts"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Group:
-    """Failures of one kind: ``signature``, how many, and the ids of some."""
-
-    signature: str
-    results: tuple[Result, ...]
-    ids: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        """How many combinations share the signature."""
-        return len(self.results)
-
-    @property
-    def example(self) -> str:
-        """One combination's own words, where the signature leaves out what is in them; nothing where it says all."""
-        words = _printable(self.results[0].verdict.detail.partition("\n")[0])[: 2 * SIGNATURE]
-        return "" if words in self.signature or _failed_tests(self.results[0]) else words
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Summary:
-    """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
-
-    ``workers`` tells where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
-    ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing.
-    """
-
-    facts: Mapping[str, Any]
-    combos: tuple[Combo, ...]
-    interpreters: tuple[Interpreter, ...]
-    results: Mapping[int, Result]
-    selected: frozenset[int]
-    counts: Mapping[Outcome, int]
-    groups: tuple[Group, ...]
-    phases: Mapping[str, float]
-    work: Mapping[str, int]
-    seconds: float
-    cpu: float
-    iowait: float
-    disagreements: tuple[Disagreement, ...] = ()
-    workers: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
-    controller: float = 0.0
-    limits: tuple[str, ...] = ()
-    untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-    @property
-    def per_second(self) -> float:
-        """Verdicts a second over the time in which combinations ran."""
-        return len(self.results) / self.seconds if self.seconds else 0.0
-
-    @property
-    def import_only(self) -> int:
-        """How many of those that passed are suites without tests."""
-        return sum(result.verdict.is_import_only for result in self.results.values())
-
-    @property
-    def tried(self) -> bool:
-        """Whether any combination was tried: built, imported or tested, whatever came of it."""
-        return any(result.verdict.outcome is not Outcome.SKIPPED for result in self.results.values())
-
-    @property
-    def shares_suite(self) -> bool:
-        """Whether all combinations run one suite, that of a project, and not each release its own."""
-        return bool(self.facts.get("project"))
-
-    @property
-    def missing(self) -> int:
-        """How many selected combinations have no verdict."""
-        return len(self.selected - self.results.keys())
-
-    @property
-    def undone(self) -> tuple[Combo, ...]:
-        """The selected combinations that have no verdict, in the plan's order."""
-        left = self.selected - self.results.keys()
-        return tuple(combo for combo in self.combos if combo.ordinal in left) if left else ()
-
-
-def summarise(
-    *,
-    facts: Mapping[str, Any],
-    combos: Sequence[Combo],
-    interpreters: Sequence[Interpreter],
-    results: Mapping[int, Result],
-    selected: Iterable[int],
-    phases: Mapping[str, float],
-    work: Mapping[str, int],
-    seconds: float,
-    cpu: float,
-    iowait: float,
-    disagreements: Sequence[Disagreement] = (),
-    workers: Mapping[str, Mapping[str, float]] | None = None,
-    controller: float = 0.0,
-    limits: Sequence[str] = (),
-    untold: Mapping[str, int] | None = None,
-) -> Summary:
-    """Gather what a session knows into a summary."""
-    return Summary(
-        facts=facts,
-        combos=tuple(combos),
-        interpreters=tuple(interpreters),
-        results=results,
-        selected=frozenset(selected),
-        counts=Counter(result.verdict.outcome for result in results.values()),
-        groups=groups(combos, results),
-        phases=phases,
-        work=work,
-        seconds=seconds,
-        cpu=cpu,
-        iowait=iowait,
-        disagreements=tuple(disagreements),
-        workers=workers or {},
-        controller=controller,
-        limits=tuple(limits),
-        untold=untold or {},
-    )
+__all__ = ["Likeness", "groups", "likeness", "signature", "unusual_counts"]
 
 
 def unusual_counts(summary: Summary) -> dict[int, int]:
@@ -216,8 +96,12 @@ def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Grou
     for ordinal in sorted(results):
         if results[ordinal].verdict.outcome.is_bad:
             gathered.setdefault(likeness(results[ordinal]), []).append(results[ordinal])
-    made = (
-        Group(signature(members[0]), tuple(members), tuple(ids[one.ordinal] for one in members))
-        for members in gathered.values()
-    )
+    made = (_group(members, [ids[one.ordinal] for one in members]) for members in gathered.values())
     return tuple(sorted(made, key=lambda group: (-group.count, group.signature)))
+
+
+def _group(members: Sequence[Result], ids: Sequence[str]) -> Group:
+    first, text = members[0], signature(members[0])
+    words = _printable(first.verdict.detail.partition("\n")[0])[: 2 * SIGNATURE]
+    told = words in text or bool(_failed_tests(first))
+    return Group(text, tuple(members), tuple(ids), "" if told else words)

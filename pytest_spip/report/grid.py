@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from pytest_spip.model import Combo, Result
+from pytest_spip.model import Combo, Result, Summary
 from pytest_spip.model import counted as counted_tests
-from pytest_spip.report.analysis import Summary
 
 __all__ = ["HIGHEST", "Row", "Stretch", "grid"]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.disk import rewriting
-from pytest_spip.model import Combo, Interpreter, Outcome, Result, Test, counts
-from pytest_spip.report.analysis import Summary
+from pytest_spip.common.trees import rewriting
+from pytest_spip.model import Combo, Interpreter, Outcome, Result, Summary, Test, counts
 from pytest_spip.report.grid import HIGHEST
 
 __all__ = ["SCHEMA", "as_document", "write"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_spip.model import IMPORT_ONLY, Outcome, Reason, Result, counted
-from pytest_spip.report.analysis import Group, Summary, unusual_counts
+from pytest_spip.model import IMPORT_ONLY, Group, Outcome, Reason, Result, Summary, counted
+from pytest_spip.report.analysis import unusual_counts
 from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
 
 __all__ = [

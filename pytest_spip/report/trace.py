@@ -14,9 +14,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.disk import rewriting
-from pytest_spip.model import HostSample, Span
-from pytest_spip.report.analysis import Summary
+from pytest_spip.common.trees import rewriting
+from pytest_spip.model import HostSample, Span, Summary
 
 __all__ = ["Lanes", "write"]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.common.waits import ENDING
-from pytest_spip.disk import Cache
 from pytest_spip.errors import HarnessProblem, SpipError
 from pytest_spip.model import Interpreter, digest
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_spip.disk import give_tree
+from pytest_spip.common.trees import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.process import Ended

@@ -7,7 +7,8 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from pytest_spip.disk import Cache, replace_text
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import replace_text
 from pytest_spip.model import Combo, Interpreter, Outcome, Phase, Reason, Sandbox, Verdict, digest
 from pytest_spip.run.levels import OUTSIDE, try_interpreter
 from pytest_spip.run.server import CHILD

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_spip.common.processes import run_program
 from pytest_spip.options import AUTO, GPU
-from pytest_spip.slots import Device
+from pytest_spip.session.slots import Device
 
 __all__ = ["Devices", "find_devices"]
 

@@ -15,10 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_spip.benchspec import BenchSpec
-from pytest_spip.closing import sum_up
+from pytest_spip.common.tags import needs_build
 from pytest_spip.common.waits import wait_for
-from pytest_spip.compat import needs_build
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import Root, choose_root, discard, short_directory, sweep
@@ -41,23 +39,25 @@ from pytest_spip.model import (
     Reason,
     Release,
     Result,
+    Summary,
     Verdict,
 )
-from pytest_spip.planner import Planner
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, estimate, remembered
 from pytest_spip.record.host import cpu_times
 from pytest_spip.record.rundb import DatabaseError, RunWriter
 from pytest_spip.record.rundir import RunDirectory, check_room, unwritable
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.report.analysis import Summary
 from pytest_spip.report.progress import Progress
-from pytest_spip.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.devices import Devices, find_devices
-from pytest_spip.session.reproduce import index_options, limited_names, our_options, uv_suffices
+from pytest_spip.session.planner import Planner
+from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
+from pytest_spip.session.resume import Interrupted, index_names, settings_to_plain
+from pytest_spip.session.summary import sum_up
+from pytest_spip.session.worker_spec import BenchSpec
 
 __all__ = ["Run"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
-from pytest_spip.disk import Cache
 from pytest_spip.model import Check
 from pytest_spip.run.process import Ended
 from pytest_spip.run.trials import trial_of

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.compose.base import BaseRepository, Replica
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.disk import Cache
 from pytest_spip.model import (
     Combo,
     Environment,
@@ -24,11 +24,12 @@ from pytest_spip.model import (
     Reason,
     Result,
     StoredWheel,
+    Summary,
     Verdict,
 )
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.provision.store import WheelStore
-from pytest_spip.report.analysis import Summary, summarise
+from pytest_spip.report.analysis import groups
 from pytest_spip.run.process import adopt_orphans
 from tests.support.distributions import Content, wheel
 from tests.support.interpreters import pythons
@@ -143,10 +144,12 @@ def summary(
         "interpreters": plan(*combos).interpreters,
         **more,
     }
-    return summarise(
-        combos=combos,
-        results={one.ordinal: one for one in results},
-        selected=range(len(combos)) if selected is None else selected,
+    known = {one.ordinal: one for one in results}
+    return Summary(
+        combos=tuple(combos),
+        results=known,
+        selected=frozenset(range(len(combos)) if selected is None else selected),
+        groups=groups(combos, known),
         **given,  # type: ignore[arg-type]  # passed on
     )
 

@@ -15,7 +15,8 @@ from types import MappingProxyType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Web
 from pytest_spip.model import DistFile, Indexes, Interpreter, Limits, Release, Sandbox
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import probe
@@ -27,7 +28,6 @@ from pytest_spip.provision.locks import Locker
 from pytest_spip.provision.resolver import Releases
 from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.run.confine import BuildSandboxes
-from pytest_spip.web import Web
 from tests.support.index import LocalIndex
 from tests.support.interpreters import pythons
 

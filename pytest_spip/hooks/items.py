@@ -1,10 +1,8 @@
-"""The pytest edge that controller and workers share: activation, the collector, the items."""
+"""What controller and workers share of a matrix in pytest: the collector, the items, and the reports that carry results."""
 
 from __future__ import annotations
 
 import dataclasses
-import signal
-import time
 from collections import ChainMap
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -12,26 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_spip.benchspec import BenchSpec
-from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.hooks.ini_values import ini_value
-from pytest_spip.hooks.listing import only_lists
-from pytest_spip.model import NEEDS, NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
+from pytest_spip.hooks.reports import PROPERTY, TAIL, location_file, one_line, properties, skip_place, story
+from pytest_spip.model import NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.nodeids import options_for
-from pytest_spip.options import OPTIONS, Option, Settings, make_settings
-from pytest_spip.reports import PROPERTY, TAIL, location_file, one_line, properties, skip_place, story
-from pytest_spip.slots import MARKER, NOTHING, Need, read_need
-from pytest_spip.workbench import Workbench
+from pytest_spip.session.executor import Workbench
+from pytest_spip.session.slots import MARKER, NOTHING, Need, read_need
 
 if TYPE_CHECKING:
-    from pytest_spip.additions import Additions
+    from pytest_spip.session.installs import Additions
 
-__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "activate", "attach_result", "failed_result"]
-
-ENDLESS = 1_000_000
-RESUME = next(option for option in OPTIONS if option.name == "resume")
+__all__ = ["Matrix", "MatrixCollector", "MatrixItem", "attach_result", "failed_result"]
 
 
 class CombinationFailed(Exception):
@@ -125,85 +115,6 @@ class MatrixItem(FunctionAttributes, pytest.Item):
         return self.config.rootpath / location_file(self.config), 0, self.name
 
 
-# -- activation ---------------------------------------------------------------------------------------------------------
-
-
-def activate(config: pytest.Config, named: Sequence[str]) -> None:
-    """Register the controller's or the worker's plugin; take our node ids out of what pytest will look for on disk."""
-    workerinput = getattr(config, "workerinput", None)
-    try:
-        settings = None if workerinput is not None else _settings(config, named)
-        check = settings.check if settings else BenchSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
-    except SpipError as error:
-        raise pytest.UsageError(str(error)) from error
-    if named:
-        config.args[:] = [arg for arg in config.args if arg not in named]
-    elif config.args_source is not pytest.Config.ArgsSource.ARGS and check != NO_CHECK:
-        config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
-    matrix: Matrix
-    if workerinput is not None:
-        matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
-    else:
-        from pytest_spip.controller import ControllerMatrix  # workers have no use for what planning imports
-
-        assert settings is not None, "made above"
-        _let_workers_restart(config)
-        if only_lists(config):
-            config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
-        matrix = ControllerMatrix(config, named, settings)
-    from pytest_spip.functions import Functions  # they import this module
-    from pytest_spip.hooks.attempts import Attempts
-    from pytest_spip.hooks.forked import Unforked
-    from pytest_spip.hooks.timeouts import Timeouts
-
-    config.pluginmanager.register(matrix, "spip-matrix")
-    config.pluginmanager.register(Attempts(), "spip-attempts")
-    config.pluginmanager.register(Unforked(), "spip-unforked")
-    config.pluginmanager.register(timeouts := Timeouts(config), "spip-timeouts")
-    config.pluginmanager.register(Functions(config, matrix, timeouts), "spip-functions")
-
-
-def _let_workers_restart(config: pytest.Config) -> None:
-    """Have xdist replace dead workers for as long as there is work: a combination that kills two is given up, not the run."""
-    if config.getoption("maxworkerrestart", "") is None:
-        config.option.maxworkerrestart = str(ENDLESS)
-
-
-def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
-    if _value(config, RESUME):
-        return _resumed(config, named)
-    values = {option.name: _value(config, option) for option in OPTIONS}
-    if named and not config.getoption("spip_matrix") and not values["matrix"]:
-        values |= options_for(named, values)
-    if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
-        raise UsageProblem("spip_sandbox", "an ini file cannot turn it off", "use --spip-sandbox=off for this once")
-    settings = make_settings(values, config.invocation_params.dir)
-    if values["matrix"] and not settings.matrix:
-        raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")
-    if not settings.matrix:
-        raise UsageProblem("--spip", "no matrix is named", "add --spip-matrix=REQ, or spip_matrix to the ini file")
-    return settings
-
-
-def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
-    from pytest_spip.resume import is_complete, resumed_settings  # workers have no use for what it imports
-
-    if named:
-        raise UsageProblem("--spip-resume", f"{named[0]} is chosen when a run is planned", "choose with -k")
-    given = {option.name: config.getoption(option.dest) for option in OPTIONS}
-    given = {name: value for name, value in given.items() if value is not None}
-    given["resume"] = _value(config, RESUME)
-    settings = resumed_settings(config.rootpath, given, config.invocation_params.dir)
-    if is_complete(config.rootpath, settings):
-        config.option.dist, config.option.tx = "no", []  # there is nothing for workers to do
-    return settings
-
-
-def _value(config: pytest.Config, option: Option) -> Any:
-    given = config.getoption(option.dest)
-    return ini_value(config, option) if given is None else given
-
-
 class Matrix:
     """What controller and worker have in common: the collector, and reports that carry results."""
 
@@ -291,71 +202,3 @@ def _why_skipped(report: pytest.TestReport) -> str:
         return report.wasxfail.splitlines()[0] if report.wasxfail else "not to be run"
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     return reason.removeprefix("Skipped: ").partition("\n")[0]
-
-
-# -- a worker -----------------------------------------------------------------------------------------------------------
-
-
-class WorkerMatrix(Matrix):
-    """In an xdist worker: reads the plan, runs what it is told."""
-
-    def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
-        super().__init__(config, spec.check.kind)
-        self._spec = spec
-        self._worker = worker
-        self._bench = Workbench(spec, worker)
-        self.needs = f"{spec.room}/{NEEDS}"
-
-    def plan(self) -> Sequence[Combo]:
-        """Return the plan, as the run database has it."""
-        return self._bench.plan()
-
-    def interpreter(self, combo: Combo) -> Interpreter:
-        """Return a combination's interpreter."""
-        return self._bench.interpreter(combo)
-
-    def bench(self, combo: Combo) -> Workbench:
-        """Return the workbench: nothing is handed out before it is provisioned."""
-        return self._bench
-
-    def additions(self) -> Additions:
-        """Return what finds further wheels, made when it is needed first."""
-        if self._additions is None:
-            from pytest_spip.additions import Additions  # most workers have no use for what it imports
-
-            self._additions = Additions(self._spec, self._worker, self.config.rootpath, self._bench.interpreters)
-        return self._additions
-
-    def combos(self) -> Sequence[Combo]:
-        """Return the plan, as the run database has it, or what was left of it."""
-        return self._bench.combos()
-
-    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
-        """Run a combination here."""
-        return self._bench.result(combo, need, timeout=timeout)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
-        """Measure what a report costs; let go of it, for it is the controller's now."""
-        start = time.perf_counter()
-        yield
-        if hasattr(report, "spip"):
-            self._bench.report_took(report.spip["ordinal"], time.perf_counter() - start)
-        if report.nodeid.startswith(f"{MODULE_PREFIX}::"):
-            self._forget(report)
-
-    def _forget(self, report: pytest.TestReport) -> None:
-        """A worker's terminal reporter has nobody to tell, and keeps every report of the session for that."""
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        for reports in getattr(reporter, "stats", {}).values():
-            if reports and reports[-1] is report:
-                reports.pop()
-
-    def pytest_keyboard_interrupt(self) -> None:
-        """One interrupt is enough: the terminal and the controller both send one."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def pytest_unconfigure(self) -> None:
-        """Close the workbench."""
-        self.close()
-        self._bench.close()

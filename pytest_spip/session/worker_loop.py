@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from pytest_spip.benchspec import BenchSpec
-from pytest_spip.workbench import Workbench
+from pytest_spip.session.executor import Workbench
+from pytest_spip.session.worker_spec import BenchSpec
 
 __all__ = ["PLAN", "Worker"]
 

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_spip.disk import Cache, Hold
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import redact
+from pytest_spip.common.owners import OwnerLock
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Verdict
+from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Summary, Verdict
 from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.report.analysis import Summary
-from pytest_spip.web import redact
 
 if TYPE_CHECKING:
-    from pytest_spip.planner import Planner
+    from pytest_spip.session.planner import Planner
 
 __all__ = ["Interrupted", "index_names", "is_complete", "resumed_settings", "settings_to_plain"]
 
@@ -119,7 +119,7 @@ class Interrupted:
 
     def __init__(self, rootdir: Path, settings: Settings, *, keep: bool) -> None:
         self.directory = RunDirectory.find(rootdir, settings.run)
-        self._hold: Hold | None = self.directory.hold() if keep else None
+        self._hold: OwnerLock | None = self.directory.hold() if keep else None
         with _reading(self.directory) as reader:
             self.facts = reader.facts()
             self.interpreters = reader.interpreters()

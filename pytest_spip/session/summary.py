@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_spip.model import CONTROLLER, Plan, Reason
+from pytest_spip.model import CONTROLLER, Plan, Reason, Summary
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.timeline import Timeline
 from pytest_spip.report import trace
-from pytest_spip.report.analysis import Summary, summarise
+from pytest_spip.report.analysis import groups
 from pytest_spip.report.limits import Course, Figures, limits, worker_times
 
 __all__ = ["sum_up", "write_trace"]
@@ -39,21 +39,22 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             fetched=any(work.get(what) for what in ("resolved", "downloaded", "built")),
             timed_out=any(result.verdict.reason is Reason.TIMEOUT for result in results.values()),
         )
-        return summarise(
+        return Summary(
             facts=reader.facts(),
             combos=plan.combos,
             interpreters=plan.interpreters,
             results=results,
-            selected={combo.ordinal for combo in plan.combos} - reader.deselected(),
+            selected=frozenset({combo.ordinal for combo in plan.combos} - reader.deselected()),
+            groups=groups(plan.combos, results),
             phases=reader.phases(),
             work=work,
             seconds=seconds,
             cpu=cpu,
             iowait=iowait,
-            disagreements=reader.disagreements(),
+            disagreements=tuple(reader.disagreements()),
             workers=workers,
             controller=controller * lasted / judged if judged else 0.0,
-            limits=limits(figures),
+            limits=tuple(limits(figures)),
             untold=timeline.untold(),
         )
     finally:

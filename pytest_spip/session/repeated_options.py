@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pytest_spip.common.http import redact
 from pytest_spip.model import Indexes
 from pytest_spip.options import OPTIONS, Settings, field_of
-from pytest_spip.web import redact
 
 __all__ = ["index_options", "limited_names", "our_options", "uv_suffices"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pytest_spip.benchspec import BenchSpec
-from pytest_spip.disk import Cache
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.http import Web
 from pytest_spip.errors import InstallFailed, SpipError, UsageProblem
 from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release
 from pytest_spip.plan.index import list_project
@@ -20,7 +20,7 @@ from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Failure
 from pytest_spip.run.confine import BuildSandboxes
-from pytest_spip.web import Web
+from pytest_spip.session.worker_spec import BenchSpec
 
 __all__ = ["Additions"]
 

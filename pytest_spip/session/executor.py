@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from pytest_spip.benchspec import BenchSpec
+from pytest_spip.common.cache import Cache
+from pytest_spip.common.trees import remove_tree
 from pytest_spip.compose.base import Replica
 from pytest_spip.compose.copying import find_copy
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.disk import Cache, remove_tree
 from pytest_spip.dispatch.machine import pin
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import (
@@ -40,7 +40,6 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.reproduction import reproduction, reproduction_of_test
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.forked import ForkRunner
@@ -50,7 +49,9 @@ from pytest_spip.run.server import STRANGER, has_fork_servers
 from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import trial_of
 from pytest_spip.session.bounds import is_bound
-from pytest_spip.slots import NOTHING, Need, Slots, files, variables
+from pytest_spip.session.reproduction import reproduction, reproduction_of_test
+from pytest_spip.session.slots import NOTHING, Need, Slots, files, variables
+from pytest_spip.session.worker_spec import BenchSpec
 
 __all__ = ["MAIN", "Visited", "Workbench"]
 

@@ -13,15 +13,15 @@ import pytest
 from xdist.remote import Producer
 from xdist.workermanage import parse_tx_spec_config
 
-from pytest_spip import remote
 from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
 from pytest_spip.dispatch.governor import Governor
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
+from pytest_spip.hooks.reports import brother, location_file, make_report, slim
 from pytest_spip.hooks.undone import item_lines
-from pytest_spip.listeners import reason_for_phases, reason_for_pytest
-from pytest_spip.reports import brother, location_file, make_report, slim
-from pytest_spip.scheduling import SpipScheduling, send_signal
+from pytest_spip.hooks.worker_mode import reason_for_phases, reason_for_pytest
+from pytest_spip.hooks.xdist_scheduling import SpipScheduling, send_signal
+from pytest_spip.session import worker_main
 from pytest_spip.session.run import Run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Distribution:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_getremotemodule(self) -> ModuleType | None:
         """Have workers run our own loop, where nobody needs pytest there."""
-        return None if self.why_pytest else remote
+        return None if self.why_pytest else worker_main
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:

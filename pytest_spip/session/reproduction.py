@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from pytest_spip.common.nodeids import label_to_python
 from pytest_spip.model import Check, Combo, Environment
-from pytest_spip.nodeids import label_to_python
 
 __all__ = ["reproduction", "reproduction_of_test"]
 

@@ -36,7 +36,7 @@ from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
 from pytest_spip.session.run import Run
-from pytest_spip.worker import PLAN
+from pytest_spip.session.worker_loop import PLAN
 
 __all__ = ["SpipScheduling", "send_signal"]
 

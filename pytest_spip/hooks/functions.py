@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from pytest_spip.conditions import Condition, allowed_pythons
-from pytest_spip.disk import replace_text
+from pytest_spip.common.conditions import Condition, allowed_pythons
+from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.hooks.items import Matrix, MatrixItem
 from pytest_spip.hooks.listing import only_lists
+from pytest_spip.hooks.reports import TAIL, one_line, story
 from pytest_spip.hooks.timeouts import Timeouts
-from pytest_spip.items import Matrix, MatrixItem
 from pytest_spip.model import Combo, Environment, Interpreter, Outcome, Result
-from pytest_spip.reports import TAIL, one_line, story
-from pytest_spip.slots import MARKER, Need, read_need
+from pytest_spip.session.slots import MARKER, Need, read_need
 
 if TYPE_CHECKING:
-    from pytest_spip.environments import SpipEnvironment
+    from pytest_spip.session.spip_env import SpipEnvironment
 
 __all__ = ["FIXTURE", "Functions", "Wish", "param_id", "read_wish"]
 
@@ -147,7 +147,7 @@ class Functions:
     @contextlib.contextmanager
     def environment(self, request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
         """Open the environment of a test. Where there is none the test is skipped, or ends in an error, with the reason."""
-        from pytest_spip.environments import SpipEnvironment  # nobody else has use for it
+        from pytest_spip.session.spip_env import SpipEnvironment  # nobody else has use for it
 
         combo: Combo = request.param
         wish, suspended = _wish(request.node), functools.partial(self._timeouts.suspended, request.node)

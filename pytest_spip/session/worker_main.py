@@ -8,6 +8,6 @@ if __name__ == "__channelexec__":
     if path is not None:
         sys.path[:] = path
 
-    from pytest_spip.worker import Worker
+    from pytest_spip.session.worker_loop import Worker
 
     Worker(channel, told).work()  # type: ignore[name-defined]  # noqa: F821

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_spip.model import BuildPolicy, Check, Limits, Sandbox
-from pytest_spip.slots import Device
+from pytest_spip.session.slots import Device
 
 __all__ = ["BenchSpec"]
 

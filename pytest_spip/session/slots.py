@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_spip.disk import taking
+from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
 from pytest_spip.options import GPU, SLOT_NAME
 
@@ -83,7 +83,7 @@ class Slots:
             given: dict[str, Sequence[Device]] = {}
             for name, count in need.slots:
                 devices = self._devices[name] if enough else ()
-                taken = stack.enter_context(taking(self._directory / name, len(devices), count if enough else 0))
+                taken = stack.enter_context(acquire_some(self._directory / name, len(devices), count if enough else 0))
                 given[name] = [devices[number] for number in taken]
             yield given
 

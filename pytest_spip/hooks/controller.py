@@ -12,36 +12,35 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.additions import Additions
-from pytest_spip.closing import sum_up
 from pytest_spip.common.processes import kill_descendants
 from pytest_spip.compose.ram import discard
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
-from pytest_spip.functions import Functions
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.hooks.debugger import Debugger
 from pytest_spip.hooks.extensions import Extensions
+from pytest_spip.hooks.functions import Functions
 from pytest_spip.hooks.header import matrix_line
+from pytest_spip.hooks.items import Matrix, MatrixItem
 from pytest_spip.hooks.listing import only_lists
+from pytest_spip.hooks.progress import StatsTicker, Ticker
 from pytest_spip.hooks.report_targets import ReportTargets
+from pytest_spip.hooks.reports import location_file
+from pytest_spip.hooks.signals import Interrupts
 from pytest_spip.hooks.stories import Stories
 from pytest_spip.hooks.undone import SUMMARISED, honest_status
-from pytest_spip.interrupts import Interrupts
-from pytest_spip.items import Matrix, MatrixItem
-from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result
+from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result, Summary
 from pytest_spip.options import Settings
-from pytest_spip.planner import Planner
 from pytest_spip.record.rundb import DatabaseError
-from pytest_spip.report.analysis import Summary
-from pytest_spip.reports import location_file
-from pytest_spip.resume import Interrupted
+from pytest_spip.session.executor import MAIN, Workbench
+from pytest_spip.session.installs import Additions
+from pytest_spip.session.planner import Planner
+from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.run import Run
+from pytest_spip.session.slots import Need
+from pytest_spip.session.summary import sum_up
 from pytest_spip.session.umask import SessionUmask
-from pytest_spip.slots import Need
-from pytest_spip.ticker import StatsTicker, Ticker
-from pytest_spip.workbench import MAIN, Workbench
 
 __all__ = ["ControllerMatrix"]
 
@@ -114,7 +113,7 @@ class ControllerMatrix(Matrix):
         self._open_stats()
         self.active = Run(self._planner, self._plan, self.config.rootpath, command, os.environ, self._earlier)
         if self._distributed:
-            from pytest_spip.distribute import Distribution
+            from pytest_spip.hooks.xdist_plugin import Distribution
 
             distribution = Distribution(self.config, self.active)
             self.config.pluginmanager.register(distribution, "spip-distribution")

@@ -15,14 +15,14 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
 
-from pytest_spip.conditions import Condition
+from pytest_spip.common.conditions import Condition
 from pytest_spip.errors import CallFailed, ProgramFailed, UsageProblem
 from pytest_spip.model import Combo, Environment, Interpreter, Limits, Phase
 from pytest_spip.run import calls
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
 from pytest_spip.run.trials import ENV, found_program
-from pytest_spip.workbench import Visited
+from pytest_spip.session.executor import Visited
 
 __all__ = ["Compare", "Ran", "SpipEnvironment"]
 

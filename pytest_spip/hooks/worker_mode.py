@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.plugin import MARKS
+from pytest_spip.options import MARKS
 
 __all__ = ["reason_for_phases", "reason_for_pytest"]
 

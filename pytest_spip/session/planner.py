@@ -13,8 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pytest_spip.common.cache import open_cache
+from pytest_spip.common.http import Web
 from pytest_spip.compose.base import check_git
-from pytest_spip.disk import open_cache
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     NTH,
@@ -40,7 +41,6 @@ from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined, without_unconfined
-from pytest_spip.web import Web
 
 __all__ = ["Planner"]
 

@@ -1,0 +1,157 @@
+"""The user's cache: a folder for each kind of thing. Look, lock, look again, build aside, ``os.replace``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_spip.common.owners import locked, owner_tag, sweep_dead
+from pytest_spip.common.trees import remove_tree
+from pytest_spip.errors import UsageProblem
+
+__all__ = ["Cache", "open_cache"]
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cache:
+    """The user's cache directory. Every room owns one folder of it; ``aside`` holds what is being built."""
+
+    root: Path
+
+    @property
+    def index(self) -> Path:
+        """Project listings."""
+        return self.root / "index"
+
+    @property
+    def pycache(self) -> Path:
+        """Bytecode of the programs that we run in interpreters; the import system's own form, and replaced atomically."""
+        return self.root / "pycache"
+
+    @property
+    def interpreters(self) -> Path:
+        """What probed interpreters said of themselves."""
+        return self.root / "interpreters"
+
+    @property
+    def locks(self) -> Path:
+        """Resolutions: ``pylock`` files and failures."""
+        return self.root / "locks"
+
+    @property
+    def environments(self) -> Path:
+        """What earlier runs provisioned, by package."""
+        return self.root / "environments"
+
+    @property
+    def wheels(self) -> Path:
+        """The wheel store."""
+        return self.root / "wheels"
+
+    @property
+    def layers(self) -> Path:
+        """Wheels laid out as an environment holds them, for overlays."""
+        return self.root / "layers"
+
+    @property
+    def trees(self) -> Path:
+        """Files of projects and sdists, for suites to see."""
+        return self.root / "trees"
+
+    @property
+    def builds(self) -> Path:
+        """Wheels built from sdists, and the logs of builds that failed."""
+        return self.root / "builds"
+
+    @property
+    def base(self) -> Path:
+        """The base repository."""
+        return self.root / "base.git"
+
+    @property
+    def aside(self) -> Path:
+        """This process's workshop: what is made here is moved to its place when it is complete."""
+        path = self.root / "aside" / owner_tag()
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def guard(self, key: str) -> Iterator[None]:
+        """Hold the lock named ``key`` against all processes and threads that share the cache."""
+        guards = self.root / "guards"
+        guards.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        with locked(guards / f"{name}.lock", f"waiting for {key}"):
+            yield
+
+    def file(
+        self, target: Path, make: Callable[[Path], object], *, stale: Callable[[Path], bool] = lambda _: False
+    ) -> bool:
+        """See that ``target`` exists, making it with ``make(path aside)`` if need be; tell whether it was made here.
+
+        A target that is ``stale`` is made anew; until that is done, and where it fails, the old one stays.
+        """
+        if target.exists() and not stale(target):
+            return False
+        with self.guard(str(target)):
+            if target.exists() and not stale(target):
+                return False
+            with self.workshop() as aside:
+                made = aside / target.name
+                make(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    target.rename(aside / "old")  # a directory cannot be replaced by one
+                os.replace(made, target)
+        return True
+
+    def read(self, target: Path, load: Callable[[Path], _T]) -> _T:
+        """Return ``load(target)``, if need be after the process that is just putting a newer target in its place."""
+        try:
+            return load(target)
+        except FileNotFoundError:
+            with self.guard(str(target)):
+                return load(target)
+
+    @contextlib.contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """Yield an empty directory on the cache's file system, removed at the end."""
+        path = Path(tempfile.mkdtemp(dir=self.aside))
+        try:
+            yield path
+        finally:
+            remove_tree(path)
+
+    def sweep(self) -> None:
+        """Remove what dead processes left half-made."""
+        sweep_dead(self.root / "aside")
+
+    def close(self) -> None:
+        """Remove this process's own, by now empty, workshop."""
+        remove_tree(self.root / "aside" / owner_tag())
+
+
+def open_cache(root: Path) -> Cache:
+    """Open the cache, creating it if need be; raises ``UsageProblem`` where it cannot be written."""
+    if os.pathsep in str(root):
+        what = f"{root} has a {os.pathsep!r} in its path, which no virtual environment may have"
+        raise UsageProblem("--spip-cache", what, "name another directory with --spip-cache=DIR")
+    cache = Cache(root)
+    try:
+        cache.sweep()
+        probe = cache.aside / "probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageProblem(
+            "--spip-cache", f"cannot write {root} ({error.strerror})", "name a writable directory with --spip-cache=DIR"
+        ) from error
+    return cache

@@ -1,0 +1,98 @@
+"""Wake up: read the settings, and register the plugins that a session with a matrix needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_spip.common.nodeids import options_for
+from pytest_spip.errors import SpipError, UsageProblem
+from pytest_spip.hooks.attempts import Attempts
+from pytest_spip.hooks.forked import Unforked
+from pytest_spip.hooks.functions import Functions
+from pytest_spip.hooks.ini_values import ini_value
+from pytest_spip.hooks.items import Matrix
+from pytest_spip.hooks.listing import only_lists
+from pytest_spip.hooks.timeouts import Timeouts
+from pytest_spip.hooks.worker import WorkerMatrix
+from pytest_spip.model import NO_CHECK
+from pytest_spip.options import OPTIONS, Option, Settings, make_settings
+from pytest_spip.session.worker_spec import BenchSpec
+
+__all__ = ["activate"]
+
+ENDLESS = 1_000_000
+RESUME = next(option for option in OPTIONS if option.name == "resume")
+
+
+def activate(config: pytest.Config, named: Sequence[str]) -> None:
+    """Register the controller's or the worker's plugin; take our node ids out of what pytest will look for on disk."""
+    workerinput = getattr(config, "workerinput", None)
+    try:
+        settings = None if workerinput is not None else _settings(config, named)
+        check = settings.check if settings else BenchSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
+    except SpipError as error:
+        raise pytest.UsageError(str(error)) from error
+    if named:
+        config.args[:] = [arg for arg in config.args if arg not in named]
+    elif config.args_source is not pytest.Config.ArgsSource.ARGS and check != NO_CHECK:
+        config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
+    matrix: Matrix
+    if workerinput is not None:
+        matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
+    else:
+        from pytest_spip.hooks.controller import ControllerMatrix  # workers have no use for what planning imports
+
+        assert settings is not None, "made above"
+        _let_workers_restart(config)
+        if only_lists(config):
+            config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
+        matrix = ControllerMatrix(config, named, settings)
+    config.pluginmanager.register(matrix, "spip-matrix")
+    config.pluginmanager.register(Attempts(), "spip-attempts")
+    config.pluginmanager.register(Unforked(), "spip-unforked")
+    config.pluginmanager.register(timeouts := Timeouts(config), "spip-timeouts")
+    config.pluginmanager.register(Functions(config, matrix, timeouts), "spip-functions")
+
+
+def _let_workers_restart(config: pytest.Config) -> None:
+    """Have xdist replace dead workers for as long as there is work: a combination that kills two is given up, not the run."""
+    if config.getoption("maxworkerrestart", "") is None:
+        config.option.maxworkerrestart = str(ENDLESS)
+
+
+def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
+    if _value(config, RESUME):
+        return _resumed(config, named)
+    values = {option.name: _value(config, option) for option in OPTIONS}
+    if named and not config.getoption("spip_matrix") and not values["matrix"]:
+        values |= options_for(named, values)
+    if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
+        raise UsageProblem("spip_sandbox", "an ini file cannot turn it off", "use --spip-sandbox=off for this once")
+    settings = make_settings(values, config.invocation_params.dir)
+    if values["matrix"] and not settings.matrix:
+        raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")
+    if not settings.matrix:
+        raise UsageProblem("--spip", "no matrix is named", "add --spip-matrix=REQ, or spip_matrix to the ini file")
+    return settings
+
+
+def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
+    from pytest_spip.session.resume import is_complete, resumed_settings  # workers have no use for what it imports
+
+    if named:
+        raise UsageProblem("--spip-resume", f"{named[0]} is chosen when a run is planned", "choose with -k")
+    given = {option.name: config.getoption(option.dest) for option in OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    given["resume"] = _value(config, RESUME)
+    settings = resumed_settings(config.rootpath, given, config.invocation_params.dir)
+    if is_complete(config.rootpath, settings):
+        config.option.dist, config.option.tx = "no", []  # there is nothing for workers to do
+    return settings
+
+
+def _value(config: pytest.Config, option: Option) -> Any:
+    given = config.getoption(option.dest)
+    return ini_value(config, option) if given is None else given

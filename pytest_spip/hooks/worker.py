@@ -1,0 +1,87 @@
+"""A matrix in an xdist worker that is a pytest session: it reads the plan, and runs what it is sent."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_spip.hooks.items import Matrix
+from pytest_spip.model import NEEDS, Combo, Interpreter, Result
+from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.session.executor import Workbench
+from pytest_spip.session.slots import Need
+from pytest_spip.session.worker_spec import BenchSpec
+
+if TYPE_CHECKING:
+    from pytest_spip.session.installs import Additions
+
+__all__ = ["WorkerMatrix"]
+
+
+class WorkerMatrix(Matrix):
+    """In an xdist worker: reads the plan, runs what it is told."""
+
+    def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
+        super().__init__(config, spec.check.kind)
+        self._spec = spec
+        self._worker = worker
+        self._bench = Workbench(spec, worker)
+        self.needs = f"{spec.room}/{NEEDS}"
+
+    def plan(self) -> Sequence[Combo]:
+        """Return the plan, as the run database has it."""
+        return self._bench.plan()
+
+    def interpreter(self, combo: Combo) -> Interpreter:
+        """Return a combination's interpreter."""
+        return self._bench.interpreter(combo)
+
+    def bench(self, combo: Combo) -> Workbench:
+        """Return the workbench: nothing is handed out before it is provisioned."""
+        return self._bench
+
+    def additions(self) -> Additions:
+        """Return what finds further wheels, made when it is needed first."""
+        if self._additions is None:
+            from pytest_spip.session.installs import Additions  # most workers have no use for what it imports
+
+            self._additions = Additions(self._spec, self._worker, self.config.rootpath, self._bench.interpreters)
+        return self._additions
+
+    def combos(self) -> Sequence[Combo]:
+        """Return the plan, as the run database has it, or what was left of it."""
+        return self._bench.combos()
+
+    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
+        """Run a combination here."""
+        return self._bench.result(combo, need, timeout=timeout)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Measure what a report costs; let go of it, for it is the controller's now."""
+        start = time.perf_counter()
+        yield
+        if hasattr(report, "spip"):
+            self._bench.report_took(report.spip["ordinal"], time.perf_counter() - start)
+        if report.nodeid.startswith(f"{MODULE_PREFIX}::"):
+            self._forget(report)
+
+    def _forget(self, report: pytest.TestReport) -> None:
+        """A worker's terminal reporter has nobody to tell, and keeps every report of the session for that."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        for reports in getattr(reporter, "stats", {}).values():
+            if reports and reports[-1] is report:
+                reports.pop()
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """One interrupt is enough: the terminal and the controller both send one."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def pytest_unconfigure(self) -> None:
+        """Close the workbench."""
+        self.close()
+        self._bench.close()

@@ -1,0 +1,93 @@
+"""What a session comes to: its verdicts, failures of one kind together, and where the time went."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_spip.model.plans import Combo, Interpreter
+from pytest_spip.model.verdicts import Disagreement, Outcome, Result
+
+__all__ = ["Group", "Summary"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of one kind: ``signature``, how many, and the ids of some.
+
+    ``example`` are one combination's own words, where the signature leaves out what is in them; nothing where it says all.
+    """
+
+    signature: str
+    results: tuple[Result, ...]
+    ids: tuple[str, ...]
+    example: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many combinations share the signature."""
+        return len(self.results)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Summary:
+    """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
+
+    ``workers`` tells where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
+    ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing.
+    """
+
+    facts: Mapping[str, Any]
+    combos: tuple[Combo, ...]
+    interpreters: tuple[Interpreter, ...]
+    results: Mapping[int, Result]
+    selected: frozenset[int]
+    groups: tuple[Group, ...]
+    phases: Mapping[str, float]
+    work: Mapping[str, int]
+    seconds: float
+    cpu: float
+    iowait: float
+    disagreements: tuple[Disagreement, ...] = ()
+    workers: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    controller: float = 0.0
+    limits: tuple[str, ...] = ()
+    untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many combinations ended with each outcome."""
+        return Counter(result.verdict.outcome for result in self.results.values())
+
+    @property
+    def per_second(self) -> float:
+        """Verdicts a second over the time in which combinations ran."""
+        return len(self.results) / self.seconds if self.seconds else 0.0
+
+    @property
+    def import_only(self) -> int:
+        """How many of those that passed are suites without tests."""
+        return sum(result.verdict.is_import_only for result in self.results.values())
+
+    @property
+    def tried(self) -> bool:
+        """Whether any combination was tried: built, imported or tested, whatever came of it."""
+        return any(result.verdict.outcome is not Outcome.SKIPPED for result in self.results.values())
+
+    @property
+    def shares_suite(self) -> bool:
+        """Whether all combinations run one suite, that of a project, and not each release its own."""
+        return bool(self.facts.get("project"))
+
+    @property
+    def missing(self) -> int:
+        """How many selected combinations have no verdict."""
+        return len(self.selected - self.results.keys())
+
+    @property
+    def undone(self) -> tuple[Combo, ...]:
+        """The selected combinations that have no verdict, in the plan's order."""
+        left = self.selected - self.results.keys()
+        return tuple(combo for combo in self.combos if combo.ordinal in left) if left else ()
