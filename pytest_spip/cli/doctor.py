@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from pytest_spip.common.cache import open_cache
+from pytest_spip.common.cache import Cache, open_cache
 from pytest_spip.common.parallel import ask_all
 from pytest_spip.common.processes import kill_descendants, running_commands
 from pytest_spip.common.trees import remove_tree
@@ -93,7 +93,7 @@ def ask_machine(environ: Mapping[str, str]) -> tuple[Answers, str]:
     questions: dict[str, Callable[[], object]] = {
         **{f"level {level}": functools.partial(try_level, level) for level in LEVELS},
         "environments": lambda: environments(environ),
-        "cache": lambda: _tried("cache", lambda: open_cache(cache).close(), str(cache)),
+        "cache": lambda: _tried("cache", lambda: open_cache(cache), str(cache)),
         "git": lambda: _tried("git", check_git, "works"),
         "uv": lambda: _tried("uv", find_uv, "works"),
         "Pythons": lambda: select(discover(environ, open_cache(cache)), ()),
@@ -105,6 +105,7 @@ def ask_machine(environ: Mapping[str, str]) -> tuple[Answers, str]:
         more, failed = ask_all(confined, until)
         answers, failures, questions = {**answers, **more}, {**failures, **failed}, {**questions, **confined}
     answers |= {name: Finding(name, "", str(error) or repr(error), "see above") for name, error in failures.items()}
+    Cache(cache).close()  # at the end: other questions have it open meanwhile
     late = [name for name in questions if name not in answers]
     return answers, "; ".join(running_commands()) or "nothing that we started" if late else ""
 
