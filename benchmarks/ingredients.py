@@ -27,15 +27,15 @@ Step = Callable[[], None]
 
 def measured(forks: int) -> dict[str, list[float]]:
     """Return milliseconds from fork to the child's end, by what the child did; what is refused here is left out."""
-    recipes = {name: recipe for name, recipe in _recipes().items() if _forked(recipe) is not None}
-    told: dict[str, list[float]] = {name: [] for name in recipes}
+    specs = {name: spec for name, spec in _specs().items() if _forked(spec) is not None}
+    told: dict[str, list[float]] = {name: [] for name in specs}
     for _ in range(forks):
-        for name, recipe in recipes.items():
-            told[name].append(_forked(recipe) or 0.0)
+        for name, spec in specs.items():
+            told[name].append(_forked(spec) or 0.0)
     return told
 
 
-def _recipes() -> Mapping[str, list[Step]]:
+def _specs() -> Mapping[str, list[Step]]:
     """Return recipes by their last step; each has the steps of those above it."""
     steps: list[tuple[str, Step]] = [
         ("user and mount namespaces", lambda: _namespaces(CLONE_NEWUSER | CLONE_NEWNS)),
@@ -49,20 +49,20 @@ def _recipes() -> Mapping[str, list[Step]]:
     return {**fork, **{name: [step for _, step in steps[: number + 1]] for number, (name, _) in enumerate(steps)}}
 
 
-def _forked(recipe: list[Step]) -> float | None:
+def _forked(spec: list[Step]) -> float | None:
     """Return the milliseconds of one fork, ``None`` when the kernel refuses a step."""
     began = time.perf_counter()
     child = os.fork()
     if not child:
-        _follow(recipe)
+        _follow(spec)
     status = os.waitpid(child, 0)[1]
     return None if status else 1000 * (time.perf_counter() - began)
 
 
-def _follow(recipe: list[Step]) -> None:
+def _follow(spec: list[Step]) -> None:
     """Take the steps and leave; never returns."""
     try:
-        for step in recipe:
+        for step in spec:
             step()
     except OSError:
         os._exit(1)

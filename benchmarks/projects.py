@@ -127,22 +127,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run and judge the projects, print what differs and return the exit status."""
     arguments = parsed(argv)
     chosen = [one for one in PROJECTS if not arguments.only or one.name in arguments.only]
-    rows, stories, missing = [], [], 0
+    rows, failure_texts, missing = [], [], 0
     with workplace(arguments) as directory:
         for real in chosen:
             try:
                 judged = list(compare(real, arguments, directory / real.name))
             except Unmeasurable as failure:
                 missing += 1
-                stories.append(f"{real.name}: nothing to compare: {failure}")
+                failure_texts.append(f"{real.name}: nothing to compare: {failure}")
                 rows.append([real.name, *["-"] * 5, real.traits])
                 continue
             differences = [line for one in judged for line in one.differences]
-            stories += differences + [f"{one.plain['id']}: {one.trouble}" for one in judged if one.trouble]
+            failure_texts += differences + [f"{one.plain['id']}: {one.trouble}" for one in judged if one.trouble]
             rows.append(row_of(real, judged, len(differences)))
             say(f"{real.name}: {len(judged)} suites, {len(differences)} differences")
     head = ["project", "planned", "suites", "tests", "not passed", "otherwise", "traits"]
-    print("\n".join([*table([head, *rows]), *stories]))
+    print("\n".join([*table([head, *rows]), *failure_texts]))
     total = sum(int(row[5]) for row in rows if row[5] != "-")
     print(f"{len(chosen)} projects, {total} differences, {missing} without anything to compare")
     return 2 if missing else int(total > 0)
@@ -266,8 +266,8 @@ def cold(
     installed(place, (UV, "build", "-q", "--wheel", "--python", python, "-o", "dist", "source"), env)
     (wheel,) = (place / "dist").glob("*.whl")
     pinned = f"{plain['package']}=={plain['version']}"
-    beside = [option.removeprefix(WITH) for option in real.options if option.startswith(WITH)]
-    wanted = (f"{wheel}{extras}", pinned, *needs["requirements"], *beside, "pytest")
+    extra_requirements = [option.removeprefix(WITH) for option in real.options if option.startswith(WITH)]
+    wanted = (f"{wheel}{extras}", pinned, *needs["requirements"], *extra_requirements, "pytest")
     installed(place, (UV, "pip", "install", "-q", "--python", "venv", *wanted), env)
     shutil.copy(RECORDER, next((place / "venv").glob("lib/*/site-packages")) / RECORDER.name)
     done = recorded(place, work)

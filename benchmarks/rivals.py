@@ -65,11 +65,11 @@ class Tried:
     """The words of the command that is run in each environment, and what is installed there beside the release."""
 
     words: tuple[str, ...]
-    beside: tuple[str, ...] = ()
+    extra_requirements: tuple[str, ...] = ()
 
     def requirements(self, combination: Planned) -> list[str]:
         """Return all that is to be installed for a combination."""
-        return [f"{combination.package}=={combination.version}", *self.beside]
+        return [f"{combination.package}=={combination.version}", *self.extra_requirements]
 
 
 def importing(module: str) -> Tried:

@@ -19,10 +19,10 @@ from pytest_spip.dispatch.messages import (
     Finished,
     Listed,
     Quarantine,
-    Returned,
     Run,
+    Steal,
+    Stolen,
     Stop,
-    Take,
     Unit,
     WorkerJoined,
 )
@@ -167,12 +167,12 @@ class _Simulation:
             case Run(worker, units):
                 self._workers[worker].queue.extend(units)
                 self._begin(now, self._workers[worker])
-            case Take(worker, units):
+            case Steal(worker, units):
                 queue = self._workers[worker].queue
                 back = [unit for unit in units if unit in queue]
                 self._workers[worker].queue = deque(unit for unit in queue if unit not in back)
                 self._stolen += len(back)
-                self._at(now + self._machine.latency, Returned(worker, back))
+                self._at(now + self._machine.latency, Stolen(worker, back))
             case Stop() | Quarantine():
                 pass
             case _:

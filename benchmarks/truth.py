@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         cases = compare(reports, judgements, arguments.threads)
         print("\n".join(lines(cases, arguments.runners)))
-        print("\n".join(stories(cases, asked)))
+        print("\n".join(failure_texts(cases, asked)))
     return int(any(each.disagree or each.error for each in cases))
 
 
@@ -150,7 +150,7 @@ def _counts(cases: Sequence[Case], tests: Iterable[Callable[[Case], bool]]) -> l
     return [str(sum(map(test, cases))) for test in tests]
 
 
-def stories(cases: Sequence[Case], asked: matrix.Matrix) -> Iterator[str]:
+def failure_texts(cases: Sequence[Case], asked: matrix.Matrix) -> Iterator[str]:
     """Yield what each side says of each disagreement and error."""
     for each in cases:
         if each.disagree or each.error:

@@ -19,7 +19,7 @@ from benchmarks.copies import generated
 from benchmarks.processes import ended
 from benchmarks.tables import SPREAD, say, spread, table
 from benchmarks.wheels import NEWEST
-from pytest_spip.dispatch.machine import Machine, crew_size
+from pytest_spip.dispatch.machine import Machine, worker_count
 from pytest_spip.record.host import cpu_times
 
 __all__ = ["main"]
@@ -35,7 +35,7 @@ IOWAIT_AIM = "< 1"
 PLACES: Mapping[str, tuple[str, ...]] = {
     "RAM": (),
     "disk": ("--spip-ram=off",),
-    "RAM, pinned": ("--spip-pin", f"-n{crew_size(Machine(), logical=True)}"),
+    "RAM, pinned": ("--spip-pin", f"-n{worker_count(Machine(), logical=True)}"),
 }
 
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = matrix.options("Measure how busy the machine is in the bulk phase.", [PACKAGE])
-    parser.set_defaults(python=NEWEST, workers=crew_size(Machine(), spares=True))
+    parser.set_defaults(python=NEWEST, workers=worker_count(Machine(), spares=True))
     parser.add_argument("--combinations", type=int, default=COMBINATIONS, help=f"({COMBINATIONS})")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args(argv)

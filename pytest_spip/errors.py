@@ -43,11 +43,11 @@ class SpipError(Exception):
 class UsageProblem(SpipError):
     """A request that cannot be fulfilled, in one line: ``option``, what is wrong, and the mend."""
 
-    def __init__(self, option: str, what: str, mend: str) -> None:
+    def __init__(self, option: str, what: str, fix: str) -> None:
         self.option = option
         self.what = what
-        self.mend = mend
-        super().__init__(f"{option}: {what}; {mend}")
+        self.fix = fix
+        super().__init__(f"{option}: {what}; {fix}")
 
 
 class IndexProblem(SpipError):

@@ -325,7 +325,7 @@ def _bare(text: str) -> str:
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def _beside(texts: Sequence[str]) -> tuple[str, ...]:
+def _extra_requirements(texts: Sequence[str]) -> tuple[str, ...]:
     from packaging.requirements import InvalidRequirement, Requirement  # not where nobody asks for a matrix
 
     for text in texts:
@@ -405,8 +405,8 @@ def _instant(text: object) -> str:
     try:
         return parse_instant(str(text))
     except (ValueError, OverflowError):
-        mend = "write it like 2026-11-01 or 2026-11-01T00:00:00Z"
-        raise UsageProblem("--spip-exclude-newer", f"{text!r} is no date", mend) from None
+        fix = "write it like 2026-11-01 or 2026-11-01T00:00:00Z"
+        raise UsageProblem("--spip-exclude-newer", f"{text!r} is no date", fix) from None
 
 
 def _reports(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -424,8 +424,8 @@ def _slot(text: str) -> tuple[str, tuple[str, ...]]:
     name, _, told = text.partition(":")
     devices = _devices(told)
     if not SLOT_NAME.fullmatch(name) or not devices:
-        mend = "write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
-        raise UsageProblem("--spip-slots", f"{text!r} names no devices", mend)
+        fix = "write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
+        raise UsageProblem("--spip-slots", f"{text!r} names no devices", fix)
     if devices == (AUTO,) and name != GPU:
         raise UsageProblem(
             "--spip-slots", f"{text!r}: only the devices of {GPU} are found", f"name them, like {name}:0,1"
@@ -449,8 +449,8 @@ def _stats(text: object) -> tuple[float, str]:
     except ValueError:
         every = 0.0
     if not 0.1 <= every < 1e6 or bool(colon) != bool(path):
-        mend = "write it like 10 or 10:stats.jsonl, at least 0.1"
-        raise UsageProblem("--spip-stats", f"{text!r} is no number of seconds", mend)
+        fix = "write it like 10 or 10:stats.jsonl, at least 0.1"
+        raise UsageProblem("--spip-stats", f"{text!r} is no number of seconds", fix)
     return every, path
 
 
@@ -469,7 +469,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "resolution": _ways,
     "check": _one_of("--spip-check", "import", "suite", "command", "none"),
     "command": _split,
-    "with_": _beside,
+    "with_": _extra_requirements,
     "extras": _words,
     "groups": _words,
     "memory": functools.partial(_size, "--spip-memory"),

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
-from pytest_spip.report.analysis import groups, likeness, signature
+from pytest_spip.report.analysis import failure_key, groups, signature
 from pytest_spip.report.grid import Stretch, grid
 from tests.support.rooms import combo, result, summary
 
@@ -83,9 +83,9 @@ def test_signature_of_a_suite() -> None:
 def test_suites_are_alike_when_the_same_tests_fail() -> None:
     """Equal failing tests with equal headlines are one kind, whatever passed, in whatever order; all else is another."""
     elsewhere = (A[0], "AssertionError: no (/home/2/a.py:9)\nanother report")
-    assert likeness(suite(0, A, B)) == likeness(suite(1, B, elsewhere, passed=9))
+    assert failure_key(suite(0, A, B)) == failure_key(suite(1, B, elsewhere, passed=9))
     others = [suite(2, A), suite(3, A, (B[0], "here")), suite(4, A, ("tests/test_b.py::test_y", "gone"))]
-    assert len({likeness(one) for one in (suite(0, A, B), *others)}) == 4
+    assert len({failure_key(one) for one in (suite(0, A, B), *others)}) == 4
     combos = [combo(n, version=f"1.{n}") for n in range(5)]
     found = groups(combos, {one.ordinal: one for one in (suite(0, A, B), suite(1, B, elsewhere, passed=9), *others)})
     assert (found[0].count, [one.ordinal for one in found[0].results]) == (2, [0, 1])
@@ -99,7 +99,7 @@ def test_suites_that_did_not_end_are_known_by_their_end() -> None:
         result(0, Outcome.KILLED, Reason.TIMEOUT, f"no end in test_b; 1 of {n} tests failed before", tests=tests[:n])
         for n in range(2)
     ]
-    assert likeness(ended[0]) == likeness(ended[1])
+    assert failure_key(ended[0]) == failure_key(ended[1])
     assert signature(ended[0]) == "timeout: no end in test_b; some tests failed before"
 
 
@@ -135,7 +135,7 @@ def test_one_cause_in_three_spellings() -> None:
     """What newer Pythons say of an old print statement is one kind of failure, with its advice and without."""
     spellings = ("", """. Did you mean print("hello, (you)")?""", ". Did you mean print(...)?")
     details = [f"SyntaxError: Missing parentheses in call to 'print'{end} (x.py, line 3)" for end in spellings]
-    found = {likeness(result(n, FAILED, IMPORT, detail)) for n, detail in enumerate(details)}
+    found = {failure_key(result(n, FAILED, IMPORT, detail)) for n, detail in enumerate(details)}
     assert len(found) == 1
 
 

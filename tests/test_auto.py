@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_spip.dispatch.machine import Machine, crew_size
+from pytest_spip.dispatch.machine import Machine, worker_count
 
 MATRIX = "--spip-matrix=demo"
 OTHER = "# of spip\ndef pytest_xdist_auto_num_workers(): return 7"
@@ -45,7 +45,7 @@ def one_processor() -> Iterator[None]:
 )
 def test_auto(pytester: pytest.Pytester, arguments: tuple[str, ...], logical: bool, share: float, spares: bool) -> None:
     """A profile says which share of the cores, or of the threads, counts; without one all cores do, and some to spare."""
-    wanted = crew_size(Machine(), logical=logical, share=share, spares=spares)
+    wanted = worker_count(Machine(), logical=logical, share=share, spares=spares)
     assert workers(pytester, MATRIX, *arguments) == wanted
 
 

@@ -22,7 +22,7 @@ from pytest_spip.dispatch.autoscale import (
     State,
     seen_peak,
 )
-from pytest_spip.dispatch.governor import Governor
+from pytest_spip.dispatch.concurrency import ConcurrencyController
 from pytest_spip.dispatch.machine import Machine, Pressure, Snapshot
 from pytest_spip.options import make_settings
 from tests.support.machine import eventually
@@ -265,18 +265,18 @@ class Scenes:
 def admitted() -> Iterator[list[int]]:
     """Return a list for numbers, and see that no governor outlives its test."""
     yield []
-    assert not [thread for thread in threading.enumerate() if thread.name == "governor"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "concurrency"]
 
 
 def test_governor_tells_changes(admitted: list[int]) -> None:
     """The first number is admitted before anything begins, and from then on each that differs."""
     scenes = Scenes(IDLE, IDLE, *[having(memory_available=size * GIB) for size in (60, 12, 12, 11, 11)])
-    governor = Governor(POLICY, scenes, admitted.append, period=0.001)
-    governor.start()
+    concurrency = ConcurrencyController(POLICY, scenes, admitted.append, period=0.001)
+    concurrency.start()
     assert admitted[0] == 16
     assert scenes.exhausted.wait(10)
-    governor.stop()
-    governor.stop()
+    concurrency.stop()
+    concurrency.stop()
     assert admitted == [16, 9, 5]
 
 
@@ -285,26 +285,26 @@ def test_governor_survives(admitted: list[int]) -> None:
     scenes = Scenes(IDLE, OSError("gone"), IDLE, IDLE)
     refusals = iter([RuntimeError("closing")])
 
-    def admit(number: int) -> None:
+    def set_limit(number: int) -> None:
         for refusal in refusals:
             raise refusal
         admitted.append(number)
 
-    governor = Governor(Policy(BALANCED, 1, 16), scenes, admit, period=0.001)
-    governor.start()
+    concurrency = ConcurrencyController(Policy(BALANCED, 1, 16), scenes, set_limit, period=0.001)
+    concurrency.start()
     assert eventually(lambda: admitted == [16])
-    governor.stop()
+    concurrency.stop()
 
 
 def test_governor_ends_promptly(admitted: list[int]) -> None:
     """It does not sit out its period when it is stopped, by the thread that started it or by its own, nor before it began."""
-    governor = Governor(POLICY, Machine(), admitted.append, period=3600)
-    governor.stop()
-    second = Governor(POLICY, Machine(), admitted.append, period=3600)
+    concurrency = ConcurrencyController(POLICY, Machine(), admitted.append, period=3600)
+    concurrency.stop()
+    second = ConcurrencyController(POLICY, Machine(), admitted.append, period=3600)
     second.start()
     second.stop()
     assert len(admitted) == 1
     scenes = Scenes(IDLE, IDLE, having(memory_available=0))
-    third = Governor(POLICY, scenes, lambda number: third.stop() if number == 1 else None, period=0.001)
+    third = ConcurrencyController(POLICY, scenes, lambda number: third.stop() if number == 1 else None, period=0.001)
     third.start()
-    assert eventually(lambda: not any(thread.name == "governor" for thread in threading.enumerate()))
+    assert eventually(lambda: not any(thread.name == "concurrency" for thread in threading.enumerate()))

@@ -212,7 +212,7 @@ def test_nothing_is_left(done: dict[str, Done], machine: Machine) -> None:
     assert machine.worktrees() == []
     assert machine.processes() == {}
     assert list((machine.root / "home").iterdir()) == []
-    assert list((machine.cache / "aside").iterdir()) == []
+    assert list((machine.cache / "staging").iterdir()) == []
     assert not Path("/proc/cache").exists()
 
 

@@ -115,7 +115,7 @@ def test_processes_may_race(bases: Bases, cache: Cache) -> None:
     assert heads(cache.base).keys() == {branch(one) for one in wanted}
     assert git(cache.base, "fsck", "--full", "--strict") == ""
     assert git(cache.base, "rev-list", "--all", "--count") == str(len(wanted))
-    assert not list((cache.root / "aside").glob("*/*"))
+    assert not list((cache.root / "staging").glob("*/*"))
 
 
 def test_users_git_variables_have_no_effect(

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pytest_spip.provision.chain import Chain
+from pytest_spip.provision.build_cycles import Chain
 from pytest_spip.provision.uv import Failure
 
 

@@ -43,7 +43,7 @@ def test_doctor_has_a_fix_for_what_is_missing(monkeypatch: pytest.MonkeyPatch) -
         [sys.executable, "-m", "pytest_spip.cli", "doctor"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "  --  git: not found on PATH\n      mend: install git" in done.stdout
+    assert "  --  git: not found on PATH\n      fix: install git" in done.stdout
 
 
 def test_command_without_a_word_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def test_failure_leaves_nothing(cache: Cache) -> None:
     with pytest.raises(RuntimeError):
         cache.file(cache.wheels / "x", fail)
     assert not (cache.wheels / "x").exists()
-    assert list(cache.aside.iterdir()) == []
+    assert list(cache.staging.iterdir()) == []
     assert cache.file(cache.wheels / "x", lambda path: path.mkdir())
 
 
@@ -191,11 +191,11 @@ def test_sweep_of_nothing(tmp_path: Path) -> None:
 
 def test_cache_sweeps_when_it_is_opened(cache: Cache, dead: str) -> None:
     """Half-made things of dead processes are gone when a cache is opened again."""
-    (cache.root / "aside" / dead / "half").mkdir(parents=True)
+    (cache.root / "staging" / dead / "half").mkdir(parents=True)
     with cache.workshop() as mine:
         open_cache(cache.root)
         assert mine.is_dir()
-    assert not (cache.root / "aside" / dead).exists()
+    assert not (cache.root / "staging" / dead).exists()
 
 
 def test_cache_closes(cache: Cache) -> None:
@@ -204,7 +204,7 @@ def test_cache_closes(cache: Cache) -> None:
         mine.joinpath("file").touch()
     cache.close()
     cache.close()
-    assert list((cache.root / "aside").iterdir()) == []
+    assert list((cache.root / "staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["file/cache", "file"])

@@ -211,13 +211,13 @@ def test_resolutions_are_an_axis(done: dict[str, Done]) -> None:
 def test_failing_item_tells_its_story(done: dict[str, Done]) -> None:
     """A failing item prints phase, reason, the end of its output and how to see it again, and no traceback of ours."""
     text = done["n0"].stdout
-    story = text[text.index("_ beta[1.0") : text.index("_ gamma[1.0")].splitlines()[:-1]
-    assert story[1] == "failed in phase import: import-error: ModuleNotFoundError: No module named 'nonesuch'"
-    assert story[2] == "    loud"
-    assert story[3] == "    Traceback (most recent call last):"
-    assert story[-2] == "    ModuleNotFoundError: No module named 'nonesuch'"
-    assert story[-1].startswith("see it again: uv run --isolated --no-project --python ")
-    assert "--with beta==1.0 " in story[-1]
+    failure_text = text[text.index("_ beta[1.0") : text.index("_ gamma[1.0")].splitlines()[:-1]
+    assert failure_text[1] == "failed in phase import: import-error: ModuleNotFoundError: No module named 'nonesuch'"
+    assert failure_text[2] == "    loud"
+    assert failure_text[3] == "    Traceback (most recent call last):"
+    assert failure_text[-2] == "    ModuleNotFoundError: No module named 'nonesuch'"
+    assert failure_text[-1].startswith("reproduce: uv run --isolated --no-project --python ")
+    assert "--with beta==1.0 " in failure_text[-1]
     assert "pytest_spip" not in text
     assert "check_import" not in text
 
@@ -241,7 +241,7 @@ def test_terminal_ends_with_grid_and_summary(done: dict[str, Done]) -> None:
     assert "5 failed, 7 passed" in rest[0]
     grid = next(number for number, line in enumerate(lines) if "= spip: versions x Pythons =" in line)
     assert [line.split() for line in lines[grid + 1 : grid + 4]] == [["alpha", LABEL], ["2.0", "ok"], ["1.0", "ok"]]
-    assert grid < next(number for number, line in enumerate(lines) if "= spip: why =" in line) < last
+    assert grid < next(number for number, line in enumerate(lines) if "= spip: failures =" in line) < last
 
 
 def test_header_says_what_and_where(done: dict[str, Done], machine: Machine) -> None:

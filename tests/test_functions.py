@@ -15,12 +15,12 @@ import pytest
 
 from pytest_spip.common.conditions import Condition
 from pytest_spip.errors import UsageProblem
-from pytest_spip.hooks.functions import param_id, read_wish
+from pytest_spip.hooks.functions import param_id, read_marker
 from pytest_spip.model import Combo, Composed, Limits, Sandbox
-from pytest_spip.run.alone import AloneVisit
+from pytest_spip.run.alone import AloneSession
 from pytest_spip.run.calls import Failure, Frame, Question, answer, pack, program, unpack
-from pytest_spip.run.trials import found_program
-from pytest_spip.session.slots import Need
+from pytest_spip.run.check_runners import found_program
+from pytest_spip.session.slots import DeviceRequest
 from pytest_spip.session.spip_env import _raise_at
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
@@ -94,8 +94,8 @@ def test_bad_condition() -> None:
 
 def test_wish() -> None:
     """A marker says which combinations, and how."""
-    wish = read_wish({"versions": ">=2", "python": ">=3.9", "timeout": 5, "network": True, "slots": {"gpu": 1}})
-    assert (wish.timeout, wish.network, wish.need) == (5.0, True, Need((("gpu", 1),)))
+    wish = read_marker({"versions": ">=2", "python": ">=3.9", "timeout": 5, "network": True, "slots": {"gpu": 1}})
+    assert (wish.timeout, wish.network, wish.need) == (5.0, True, DeviceRequest((("gpu", 1),)))
     assert wish.wants(Combo(0, "demo", "2.0", "any", "py312"), python("3.12.1"))
     assert not wish.wants(Combo(0, "demo", "1.0", "any", "py312"), python("3.12.1"))
     assert not wish.wants(Combo(0, "demo", "2.0", "any", "py38"), python("3.8.1"))
@@ -114,7 +114,7 @@ def test_wish() -> None:
 def test_bad_wish(told: Mapping[str, object], line: str) -> None:
     """What a marker cannot mean is told in one line that names the marker and the mend."""
     with pytest.raises(UsageProblem) as caught:
-        read_wish(told)
+        read_marker(told)
     assert str(caught.value) == f"@pytest.mark.spip: {line}"
 
 
@@ -340,7 +340,7 @@ def test_failures(machine: Machine) -> None:
     """A failure shows the function's own line and values, or the program's words, the combination and how to see it again."""
     done = ran(machine, BAD)
     told = re.sub(r'File "[^"]*/demo.py"', 'File "{prefix}/demo.py"', done.stdout)
-    assert [story for story in STORIES if story not in told] == [], done.stdout
+    assert [failure_text for failure_text in STORIES if failure_text not in told] == [], done.stdout
     assert set(outcomes(done).values()) == {"FAILED"}
     assert len(outcomes(done)) == 10
 
@@ -352,11 +352,11 @@ def test_a_cross_is_seen_again(machine: Machine) -> None:
     text = "def test_it(spip_env):\n    assert len(spip_env.locked) == 4\n"
     options = ("--spip-matrix=other", "--spip-cross", "--spip-with=more<2", "--spip-resolution=lowest")
     done = ran(machine, text, *options)
-    found = re.search(r"^see it again: pytest (.*)$", done.stdout, re.MULTILINE)
+    found = re.search(r"^reproduce: pytest (.*)$", done.stdout, re.MULTILINE)
     assert found, done.stdout
     again = machine.run(*shlex.split(found[1]), "-rA")
     assert list(outcomes(again).items()) == list(outcomes(done).items())[:1]
-    assert f"see it again: pytest {found[1]}" in again.stdout
+    assert f"reproduce: pytest {found[1]}" in again.stdout
     assert "with demo 0.1, more 1, other 1" in again.stdout
 
 
@@ -417,7 +417,7 @@ def test_without_fork_servers(tmp_path: Path) -> None:
     """Programs and functions run as well where there are no fork servers."""
     place = str(tmp_path)
     composed = Composed(sys.prefix, sys.executable, "", place, place, place, place)
-    visit = AloneVisit(composed, Sandbox(0))
+    visit = AloneSession(composed, Sandbox(0))
     code = "import sys; print(input()); print('err', file=sys.stderr)"
     ended = visit.run((sys.executable, "-c", code), Limits(), stdin="in", apart=True)
     assert (ended.status, ended.output, ended.result) == (0, "in\n", b"err\n")

@@ -309,6 +309,6 @@ def test_nothing_is_left(supply: Supply) -> None:
     """Of a build only the wheel, or the log, is left."""
     build(supply, simple_sdist(supply.root, "demo", "1.0", GOOD))
     failure(supply, scripted(supply.root, "os.mkdir('deep')\nos.chmod('deep', 0)\nraise ValueError"))
-    assert list((supply.cache.root / "aside").glob("*/*")) == []
+    assert list((supply.cache.root / "staging").glob("*/*")) == []
     kept = {path.name for path in supply.cache.builds.glob("*/*") if len(path.parent.name) == 40}
     assert kept == {"demo-1.0-py3-none-any.whl", "build.json", "build.log"}

@@ -14,8 +14,8 @@ import pytest
 
 from pytest_spip.model import Check, Composed, Environment, Limits, Outcome, Phase, Reason, Result, Sandbox
 from pytest_spip.run.alone import AloneRunner
+from pytest_spip.run.check_runners import SHARING, check_runner_of
 from pytest_spip.run.metadata import metadata_problem
-from pytest_spip.run.trials import SHARING, trial_of
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import WAYS, Way, must_work, shared_way
@@ -423,7 +423,7 @@ def test_interpreter_that_cannot_start_is_no_result(bases: Bases, tmp_path: Path
     composed = Composed(here, "/nowhere/python", here, here, here, here, here)
     wheel = filed(bases.cache, "demo", "1.0", {})
     with pytest.raises(FileNotFoundError):
-        AloneRunner(trial_of(Check(), network=False), Sandbox(1)).run(
+        AloneRunner(check_runner_of(Check(), network=False), Sandbox(1)).run(
             combo(), Environment((wheel,), ""), composed, LIMITS
         )
 

@@ -15,18 +15,18 @@ def lanes(*combos: Combo) -> Lanes:
     return Lanes(iter(combos), len(combos))
 
 
-def aside(made: Lanes, *sizes: tuple[str, int]) -> None:
+def staging(made: Lanes, *sizes: tuple[str, int]) -> None:
     """Have what comes next in the quick lane need builds, by key and size."""
     for key, size in sizes:
         work = made.next_quick()
         assert isinstance(work, Combo)
-        made.put_aside(work, BuildNeeded(key, size))
+        made.defer(work, BuildNeeded(key, size))
 
 
 def test_smallest_first() -> None:
     """Builds begin in the order of their sdists' sizes, what came first where these are equal; one of no known size is big."""
     made = lanes(*map(combo, range(5)))
-    aside(made, ("a", 0), ("b", 300), ("c", 20), ("d", 20), ("e", BIG - 1))
+    staging(made, ("a", 0), ("b", 300), ("c", 20), ("d", 20), ("e", BIG - 1))
     turns = [made.next_build(small=False) for _ in range(5)]
     assert [turn[0] for turn in turns if turn] == ["c", "d", "b", "e", "a"]
 
@@ -34,7 +34,7 @@ def test_smallest_first() -> None:
 def test_one_build_for_all() -> None:
     """Of those that need one build the first has it made; all others come back to the quick lane when it is done."""
     made = lanes(*map(combo, range(4)))
-    aside(made, ("a", 1), ("a", 1), ("b", 1), ("a", 1))
+    staging(made, ("a", 1), ("a", 1), ("b", 1), ("a", 1))
     assert made.next_build(small=False) == ("a", combo(0))
     assert made.next_build(small=False) == ("b", combo(2))
     assert made.waiting == 2
@@ -46,11 +46,11 @@ def test_one_build_for_all() -> None:
 def test_small_builds_alone() -> None:
     """Who takes small builds alone leaves big ones lie, and ends when all is done."""
     made = lanes(combo(0), combo(1))
-    aside(made, ("a", BIG))
+    staging(made, ("a", BIG))
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.extend([made.next_build(small=True), made.next_build(small=True)]))
     thread.start()
-    aside(made, ("b", 1))
+    staging(made, ("b", 1))
     assert eventually(lambda: made.waiting == 1)
     assert made.next_build(small=False) == ("a", combo(0))
     made.done(2)

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import Reason
-from pytest_spip.provision.locks import Lock, Locker, selected
+from pytest_spip.provision.locks import Lock, LockResolver, selected
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.uv import Failure
 from tests.support.distributions import wheel
@@ -38,9 +38,9 @@ def release(index: LocalIndex, version: str) -> None:
     wheel(index._directory, "dep", version, {"dep.py": ""})
 
 
-def lock(supply: Supply, locker: Locker | None = None) -> Lock:
+def lock(supply: Supply, lock_resolver: LockResolver | None = None) -> Lock:
     """Lock ``demo`` for the running interpreter."""
-    return (locker or supply.locker()).lock(("demo==1.0",), supply.here())
+    return (lock_resolver or supply.lock_resolver()).lock(("demo==1.0",), supply.here())
 
 
 def chosen(supply: Supply, lock: Lock) -> dict[str, str]:
@@ -73,9 +73,9 @@ def test_lock_is_kept(supply: Supply) -> None:
 
 def test_racing_threads(supply: Supply) -> None:
     """However many ask at the same time, uv is asked once."""
-    lockers = [supply.locker() for _ in range(4)]
+    lockers = [supply.lock_resolver() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        locks = list(pool.map(lambda locker: lock(supply, locker), lockers))
+        locks = list(pool.map(lambda lock_resolver: lock(supply, lock_resolver), lockers))
     assert sorted(each.fresh for each in locks) == [False, False, False, True]
     assert len({each.text for each in locks}) == 1
 
@@ -141,7 +141,7 @@ def test_stale_lock_of_a_session_that_ends(supply: Supply) -> None:
     uv = supply.uv()
     uv.stop()
     with pytest.raises(HarnessProblem):
-        lock(supply, Locker(supply.cache, uv, supply.builder(uv=uv).resolver, supply.indexes(), "", 1))
+        lock(supply, LockResolver(supply.cache, uv, supply.builder(uv=uv).resolver, supply.indexes(), "", 1))
     assert kept.exists()
 
 
@@ -150,9 +150,9 @@ def test_stale_lock_renewed_by_many(supply: Supply) -> None:
     lock(supply)
     release(supply.index, "2.0")
     age(supply)
-    lockers = [supply.locker() for _ in range(4)]
+    lockers = [supply.lock_resolver() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        locks = list(pool.map(lambda locker: lock(supply, locker), lockers))
+        locks = list(pool.map(lambda lock_resolver: lock(supply, lock_resolver), lockers))
     assert sorted(each.fresh for each in locks) == [False, False, False, True]
     assert {chosen(supply, each)["dep"] for each in locks} <= {"1.0", "2.0"}
 
@@ -162,9 +162,9 @@ def test_lock_that_never_gets_stale(supply: Supply, date: str, offline: bool) ->
     """With a date, or offline, a lock of any age is as good as new."""
     for name in ("demo-1.0", "dep-1.0"):
         supply.index.add(supply.files / f"{name}-py3-none-any.whl", upload_time="2020-01-01T00:00:00Z")
-    lock(supply, supply.locker(date=date))
+    lock(supply, supply.lock_resolver(date=date))
     age(supply)
-    assert not lock(supply, supply.locker(supply.indexes(offline=offline), date)).fresh
+    assert not lock(supply, supply.lock_resolver(supply.indexes(offline=offline), date)).fresh
 
 
 def test_what_a_lock_is_for(supply: Supply, tmp_path: Path) -> None:
@@ -173,12 +173,12 @@ def test_what_a_lock_is_for(supply: Supply, tmp_path: Path) -> None:
     for name in ("demo-1.0", "dep-1.0"):
         supply.index.add(supply.files / f"{name}-py3-none-any.whl", upload_time="2020-01-01T00:00:00Z")
     lockers = [
-        supply.locker(supply.indexes(login)),
-        supply.locker(supply.indexes(login.replace("secret", "other"))),
-        supply.locker(supply.indexes(here), "2030-01-01T00:00:00Z"),
-        supply.locker(supply.indexes(here, find_links=[tmp_path])),
+        supply.lock_resolver(supply.indexes(login)),
+        supply.lock_resolver(supply.indexes(login.replace("secret", "other"))),
+        supply.lock_resolver(supply.indexes(here), "2030-01-01T00:00:00Z"),
+        supply.lock_resolver(supply.indexes(here, find_links=[tmp_path])),
     ]
-    assert [lock(supply, locker).fresh for locker in lockers] == [True, False, True, True]
+    assert [lock(supply, lock_resolver).fresh for lock_resolver in lockers] == [True, False, True, True]
     assert not [path for path in supply.cache.locks.rglob("*.toml") if "secret" in path.read_text()]
 
 
@@ -190,7 +190,7 @@ def test_lock_of_a_wheel_built_here(supply: Supply, tmp_path: Path) -> None:
         path = wheel(tmp_path / content, "own", "1.0", {"own.py": content})
         hashes.append(hashlib.sha256(path.read_bytes()).hexdigest())
         built = BuiltWheel(path, hashes[-1], supply.here().id, fresh=True)
-        texts.append(supply.locker().lock(("own==1.0",), supply.here(), (built,)).text)
+        texts.append(supply.lock_resolver().lock(("own==1.0",), supply.here(), (built,)).text)
     assert [hashes[n] in texts[n] for n in (0, 1)] == [True, True]
 
 
@@ -198,7 +198,7 @@ def test_dependency_from_a_directory(supply: Supply, tmp_path: Path) -> None:
     """A dependency that a directory offers is selected by its path, with its hash."""
     (tmp_path / "links").mkdir()
     path = wheel(tmp_path / "links", "dep", "3.0", {"dep.py": ""})
-    locked = lock(supply, supply.locker(supply.indexes(find_links=[tmp_path / "links"])))
+    locked = lock(supply, supply.lock_resolver(supply.indexes(find_links=[tmp_path / "links"])))
     (dep,) = (item.file for item in selected(locked.text, supply.here()) if item.name == "dep")
     assert (dep.url, dep.sha256) == (path.as_uri(), hashlib.sha256(path.read_bytes()).hexdigest())
 

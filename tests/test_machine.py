@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_spip.dispatch.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, crew_size
+from pytest_spip.dispatch.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, worker_count
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n"
@@ -139,7 +139,7 @@ def test_processors(
     tmp_path: Path, files: Mapping[str, str], allowed: range, wanted: dict[str, float], count: int
 ) -> None:
     """``-n auto`` counts cores, or threads, within affinity and quota, a share of them, and only those with memory."""
-    assert crew_size(machine(tmp_path, THREADS, PLENTY, files, allowed=allowed), **wanted) == count  # type: ignore[arg-type]
+    assert worker_count(machine(tmp_path, THREADS, PLENTY, files, allowed=allowed), **wanted) == count  # type: ignore[arg-type]
 
 
 # -- memory -------------------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_this_machine() -> None:
     assert 0 < seen.memory_available <= seen.memory_total
     shares = [seen.cpu, seen.iowait, *(one for p in pressures(seen) for one in (p.some, p.full))]
     assert all(0 <= share <= 1 for share in shares)
-    assert 1 <= crew_size(here) <= crew_size(here, logical=True) <= len(here.topology())
+    assert 1 <= worker_count(here) <= worker_count(here, logical=True) <= len(here.topology())
 
 
 def pressures(seen: Snapshot) -> tuple[Pressure, ...]:

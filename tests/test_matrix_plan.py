@@ -33,10 +33,10 @@ def ids(plan: Plan) -> list[str]:
 def reason(plan: Plan, nodeid: str) -> tuple[Reason | None, str] | None:
     """Return reason and detail of a combination that the plan decides itself."""
     (combo,) = (one for one in plan.combos if one.id == nodeid)
-    if combo.prejudged is None:
+    if combo.plan_verdict is None:
         return None
-    assert (combo.prejudged.outcome, combo.prejudged.phase) == (Outcome.SKIPPED, Phase.PLAN)
-    return combo.prejudged.reason, combo.prejudged.detail
+    assert (combo.plan_verdict.outcome, combo.plan_verdict.phase) == (Outcome.SKIPPED, Phase.PLAN)
+    return combo.plan_verdict.reason, combo.plan_verdict.detail
 
 
 def test_order() -> None:
@@ -136,7 +136,7 @@ def test_project_without_listing() -> None:
     verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, "index is down")
     plan = planned({"lost": verdict, "demo": [release("1.0")]})
     assert ids(plan) == ["lost[unlisted-index]", "demo[1.0-py39]", "demo[1.0-py312]"]
-    assert plan.combos[0].prejudged == verdict
+    assert plan.combos[0].plan_verdict == verdict
 
 
 def test_plan_is_the_same_everywhere() -> None:
@@ -242,7 +242,7 @@ def test_sampled_cross_holds_all_pairs() -> None:
     """A sampled cross tries all releases that can be tried together, each of them on each Python that can have it."""
     demos = [release("1.0"), release("2.0", requires_python=">=3.10"), release("3.0")]
     plan = crossed({"demo": demos, "other": others("3", "4", "5")}, sampled=True)
-    tried = [combo for combo in plan.combos if not combo.prejudged]
+    tried = [combo for combo in plan.combos if not combo.plan_verdict]
     assert len(plan.combos) < 3 * 3 * 2
     assert {combo.releases for combo in tried} == {
         (("demo", one.version), ("other", other)) for one in demos for other in ("3", "4", "5")

@@ -123,8 +123,8 @@ def test_bad_pyproject(text: str) -> None:
 
 def test_always() -> None:
     """Every environment has what the user adds, and those of suites pytest; where low versions are preferred not its first one."""
-    assert Wanted(beside=("six",)).always("lowest") == ("six",)
-    assert Wanted(suite=True, beside=("six",)).always("") == ("six", "pytest")
+    assert Wanted(extra_requirements=("six",)).always("lowest") == ("six",)
+    assert Wanted(suite=True, extra_requirements=("six",)).always("") == ("six", "pytest")
     assert all(">=" in text for text in Wanted(suite=True).always("lowest-direct"))
 
 

@@ -82,5 +82,5 @@ def test_a_successor_takes_the_free_place() -> None:
     assert [pins.take(name) for name in ("gw0", "gw1", "gw2")] == [{0}, {1}, {2}]
     pins.give_back("gw1")
     pins.give_back("gw1")
-    pins.give_back("stranger")
+    pins.give_back("sandbox_uid")
     assert [pins.take(name) for name in ("gw3", "gw4", "gw5")] == [{1}, {0}, {1}]

@@ -71,8 +71,8 @@ def write(machine: Machine, name: str, **options: object) -> Path:
 
 def test_project_beside_each_release(machine: Machine) -> None:
     """The project's suite runs beside each release: one is refused by its own bound, one passes, one breaks a test."""
-    made = write(machine, "beside")
-    done = machine.run(MATRIX, "--spip-project=.", project="beside")
+    made = write(machine, "extra_requirements")
+    done = machine.run(MATRIX, "--spip-project=.", project="extra_requirements")
     assert done.cells == {
         f"dep[0.9-{LABEL}]": ("skipped", "resolve", "no-solution"),
         f"dep[1.0-{LABEL}]": ("passed", "test", None),

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import BuildPolicy, Combo, Outcome, Phase, Provisioned, Reason, Verdict
-from pytest_spip.provision.locks import Lock, Locker
+from pytest_spip.provision.locks import Lock, LockResolver
 from pytest_spip.provision.needs import Wanted
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
@@ -80,13 +80,13 @@ def test_second_run(supply: Supply, tmp_path: Path) -> None:
 def locks_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows by each requirement for which a lock is looked up or made."""
     asked: list[str] = []
-    lock = Locker.lock
+    lock = LockResolver.lock
 
-    def counting(locker: Locker, requirements: Sequence[str], *more: Any) -> Lock:
+    def counting(lock_resolver: LockResolver, requirements: Sequence[str], *more: Any) -> Lock:
         asked.append(requirements[0])
-        return lock(locker, requirements, *more)
+        return lock(lock_resolver, requirements, *more)
 
-    monkeypatch.setattr(Locker, "lock", counting)
+    monkeypatch.setattr(LockResolver, "lock", counting)
     return asked
 
 
@@ -157,7 +157,7 @@ def test_remembered_for_a_day(supply: Supply, monkeypatch: pytest.MonkeyPatch) -
     first = the(provisioned(supply))
     assert first.environment is not None
     asked = locks_made(monkeypatch)
-    monkeypatch.setattr("pytest_spip.provision.memory.UNDATED_KEPT", -10.0)
+    monkeypatch.setattr("pytest_spip.provision.provision_cache.UNDATED_KEPT", -10.0)
     provisioned(supply)
     assert asked == ["demo==1.0"]
 
@@ -397,7 +397,7 @@ def test_offline(supply: Supply) -> None:
     """Offline, a wheel that is not in the store is not fetched."""
     wheel(supply.files, "demo", "1.0", GOOD)
     plan = planned(supply)
-    supply.locker().lock(("demo==1.0",), supply.here())
+    supply.lock_resolver().lock(("demo==1.0",), supply.here())
     asked = list(supply.index.requests)
     offline = supply.indexes(offline=True)
     done = the(provisioned(supply, plan, offline, offline=True))
@@ -490,7 +490,7 @@ def test_absent_extras(supply: Supply) -> None:
     wheel(supply.files, "demo", "1.0", GOOD, extra_dist_info={"METADATA": metadata})
     simple_sdist(supply.files, "demo", "2.0", GOOD)
     wheel(supply.files, "dep", "1.0", {"dep.py": ""})
-    wanted = Wanted(beside=("dep[none]",))
+    wanted = Wanted(extra_requirements=("dep[none]",))
     for _ in range(2):
         one, other = provisioned(supply, planned(supply, "demo[more-of-it,nope]"), wanted=wanted).values()
         assert one.environment is not None
@@ -616,4 +616,4 @@ def test_stop(supply: Supply) -> None:
     pool.stop()
     assert ready == []
     assert eventually(lambda: not alive(pid))
-    assert list((supply.cache.root / "aside").glob("*/*")) == []
+    assert list((supply.cache.root / "staging").glob("*/*")) == []

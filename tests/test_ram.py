@@ -94,7 +94,7 @@ def test_unusable_directory_is_a_usage_problem(tmp_path: Path, wish: str, what: 
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(UsageProblem) as caught:
         choose_root(str(tmp_path / wish), {})
-    assert (caught.value.option, caught.value.mend) == ("--spip-ram", "name another, or use --spip-ram=auto")
+    assert (caught.value.option, caught.value.fix) == ("--spip-ram", "name another, or use --spip-ram=auto")
     assert what in caught.value.what
     assert not (tmp_path / "open" / OWN).exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import execnet
 
-from pytest_spip.hooks.reports import NAMED, SHOWN, TAIL, properties, story
+from pytest_spip.hooks.reports import NAMED, SHOWN, TAIL, failure_text, properties
 from pytest_spip.model import Outcome, Phase, Reason, Result, Test
 from tests.support.rooms import result
 
@@ -28,33 +28,33 @@ def test_result_travels() -> None:
 
 def test_story_of_tests() -> None:
     """Instead of raw output each failing test is told, by id and headline, with its report below."""
-    assert story(suite(2), lines=TAIL).splitlines() == [
+    assert failure_text(suite(2), lines=TAIL).splitlines() == [
         "failed in phase test: test-failed: 2 of 4 tests failed",
         "  t.py::test_0: AssertionError: no (t.py:1)",
         "    E  no",
         "  t.py::test_1: AssertionError: no (t.py:1)",
         "    E  no",
         "warning: no such extra",
-        "see it again: uv run",
+        "reproduce: uv run",
     ]
 
 
 def test_story_of_many_tests_is_cut() -> None:
     """The first tests are told, with the ends of their reports; -v, by which more lines are asked for, tells all."""
     many = suite(SHOWN + 2, f"headline\n{LONG}")
-    lines = story(many, lines=TAIL).splitlines()
+    lines = failure_text(many, lines=TAIL).splitlines()
     assert sum(line.startswith("  t.py") for line in lines) == SHOWN
     assert len(lines) == 1 + SHOWN * (1 + TAIL) + 3
     assert lines[1 + TAIL] == "    line 29"
     assert lines[-3] == "  … and 2 more; -v shows all"
-    assert len(story(many, lines=1000).splitlines()) == 1 + (SHOWN + 2) * 31 + 2
+    assert len(failure_text(many, lines=1000).splitlines()) == 1 + (SHOWN + 2) * 31 + 2
 
 
 def test_story_of_what_was_killed() -> None:
     """What ended otherwise than by its tests tells both: the tests that failed before, and the end of the output."""
     tests = (Test("t.py::test_0", "failed", 0.1, "gone"),)
     killed = result(0, Outcome.KILLED, Reason.TIMEOUT, "no end", Phase.TEST, tests=tests, output="raw")
-    assert story(killed, lines=TAIL).splitlines() == [
+    assert failure_text(killed, lines=TAIL).splitlines() == [
         "killed in phase test: timeout: no end",
         "  t.py::test_0: gone",
         "    raw",
@@ -64,7 +64,7 @@ def test_story_of_what_was_killed() -> None:
 def test_story_without_tests() -> None:
     """Where no test failed the last lines of output are told."""
     failed = result(0, Outcome.FAILED, Reason.IMPORT_ERROR, "why", output=LONG)
-    lines = story(failed, lines=TAIL).splitlines()
+    lines = failure_text(failed, lines=TAIL).splitlines()
     assert lines == ["failed in phase import: import-error: why", *(f"    line {n}" for n in range(30 - TAIL, 30))]
 
 

@@ -142,7 +142,7 @@ def assert_nothing_left(machine: Machine, seconds: float = 5.0) -> None:
     """See that no process and no worktree is left, and nothing half-made in the cache."""
     assert eventually(lambda: not machine.processes(), seconds), machine.processes()
     assert eventually(lambda: not machine.worktrees(), seconds), machine.worktrees()
-    assert list((machine.cache / "aside").iterdir()) == []
+    assert list((machine.cache / "staging").iterdir()) == []
 
 
 # -- caches -------------------------------------------------------------------------------------------------------------

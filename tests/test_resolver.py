@@ -47,7 +47,7 @@ def made(supply: Supply) -> set[str]:
 
 def lock(supply: Supply) -> Lock:
     """Lock the release for the running interpreter."""
-    return supply.locker().lock(("demo==1.0",), supply.here())
+    return supply.lock_resolver().lock(("demo==1.0",), supply.here())
 
 
 def chosen(supply: Supply) -> dict[str, str]:
@@ -156,15 +156,15 @@ def test_date(supply: Supply) -> None:
     for version, date in (("1.0", "2020-01-01T00:00:00Z"), ("2.0", "2024-01-01T00:00:00Z")):
         supply.index.add(simple_sdist(supply.files, "dep", version, {"dep.py": ""}), upload_time=date)
     supply.index.add(supply.files / "demo-1.0-py3-none-any.whl", upload_time="2020-01-01T00:00:00Z")
-    locked = supply.locker(date="2022-01-01T00:00:00Z").lock(("demo==1.0",), supply.here())
+    locked = supply.lock_resolver(date="2022-01-01T00:00:00Z").lock(("demo==1.0",), supply.here())
     assert {item.name: item.file.version for item in selected(locked.text, supply.here())}["dep"] == "1.0"
 
 
 def test_another_interpreter(supply: Supply) -> None:
     """What one interpreter built is not offered to another: each builds for itself."""
     source(supply, "dep", "1.0")
-    locker = supply.locker()
-    works = [locker.lock(("demo==1.0",), one).work.built for one in (supply.here(), supply.another())]
+    lock_resolver = supply.lock_resolver()
+    works = [lock_resolver.lock(("demo==1.0",), one).work.built for one in (supply.here(), supply.another())]
     assert works == [1, 1]
 
 
@@ -172,8 +172,8 @@ def test_what_was_built_before(supply: Supply) -> None:
     """What one resolution had built is offered to the next, which then is made at once."""
     source(supply, "dep", "1.0")
     wheel(supply.files, "demo", "2.0", GOOD, requires=["dep"])
-    locker = supply.locker()
-    works = [locker.lock((f"demo=={version}",), supply.here()).work.built for version in ("1.0", "2.0")]
+    lock_resolver = supply.lock_resolver()
+    works = [lock_resolver.lock((f"demo=={version}",), supply.here()).work.built for version in ("1.0", "2.0")]
     assert works == [1, 0]
 
 
@@ -207,9 +207,9 @@ def test_failure_in_another_sandbox(supply: Supply) -> None:
     """A build that failed in one sandbox is tried again in another."""
     source(supply, "dep", "1.0", fails="no compiler")
     with pytest.raises(Failure):
-        supply.locker(level=1).lock(("demo==1.0",), supply.here())
+        supply.lock_resolver(level=1).lock(("demo==1.0",), supply.here())
     with pytest.raises(Failure) as caught:
-        supply.locker(level=0).lock(("demo==1.0",), supply.here())
+        supply.lock_resolver(level=0).lock(("demo==1.0",), supply.here())
     assert caught.value.fresh
     assert len(builds(supply.root / "dep-1.0")) == 2
 

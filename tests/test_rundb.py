@@ -51,7 +51,7 @@ MISSING = Interpreter("missing-3.20", "py320", "3.20", "cpython", "", problem="n
 COMBOS = (
     combo(0, "plain"),
     combo(1, "extra", extras=("socks", "test")),
-    combo(2, "skipped", prejudged=SKIP),
+    combo(2, "skipped", plan_verdict=SKIP),
     Combo(3, "unlisted", "", "", "index", (), Verdict(Outcome.ERROR, Phase.PLAN, Reason.INDEX_ERROR, "404")),
     Combo(4, "plain", "2.0rc1+local.1", FULL.id, FULL.label),
     combo(5, "low", resolution="lowest-direct"),

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pytest_spip.dispatch.messages import (
-    Admitted,
     Command,
     Event,
     Finished,
     Listed,
     Quarantine,
     Ready,
-    Returned,
     Run,
+    Steal,
+    Stolen,
     Stop,
-    Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
+    WorkerLimit,
 )
-from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, MEETING, Scheduler
+from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, WARM_UP, Scheduler
 
 COSTS = st.sampled_from([1e-9, 0.01, 0.016, 0.5, 2.0, 40.0, 1e6]) | st.floats(1e-3, 100)
 LOOSE = st.builds(Unit, group=st.sampled_from(["", "a", "b", "c"]), cost=COSTS)
@@ -111,7 +111,7 @@ class Session(RuleBasedStateMachine):
                 self.met[worker] |= {self.units[unit].group for unit in units}
                 for unit in units:
                     self.own(worker, unit)
-            case Take(worker, units):
+            case Steal(worker, units):
                 assert not self.loose, "asked back while there is something to hand out"
                 assert worker not in self.asked, "asked twice"
                 assert units
@@ -241,19 +241,19 @@ class Session(RuleBasedStateMachine):
         del self.asked[worker]
         self.held[worker] = [unit for unit in self.held[worker] if unit not in units]
         self.lost += [(worker, unit) for unit in units]
-        self.tell(Returned(worker, units))
+        self.tell(Stolen(worker, units))
 
     @rule(workers=st.none() | st.integers(0, 9))
-    def admit(self, workers: int | None) -> None:
+    def set_limit(self, workers: int | None) -> None:
         """More or fewer workers may hold work."""
         self.admitted = math.inf if workers is None else workers
-        self.tell(Admitted(workers))
+        self.tell(WorkerLimit(workers))
 
     @rule()
     def hear_of_the_gone(self) -> None:
         """News of a worker that is gone comes late, and of units that nobody knows."""
         self.tell(Finished("gone", 10_000))
-        self.tell(Returned("gone", [0]))
+        self.tell(Stolen("gone", [0]))
         self.tell(WorkerLeft("gone", crashed=True))
 
     # what always holds
@@ -274,7 +274,7 @@ class Session(RuleBasedStateMachine):
         assert not left or all(self.met[worker].isdisjoint(left) and self.met[worker] for worker in idle)
         for group, cost in left.items():
             at_it = sum(group in self.met[worker] for worker in self.active if worker not in self.stopped)
-            assert cost < MEETING * at_it + 1e-6
+            assert cost < WARM_UP * at_it + 1e-6
 
     @invariant()
     def queues_are_bounded(self) -> None:
@@ -308,7 +308,7 @@ class Session(RuleBasedStateMachine):
         """However far it has come, a session can be brought to its end."""
         if not self.listed:
             self.list_units()
-        self.admit(None)
+        self.set_limit(None)
         waiting, self.waiting = sorted(self.waiting), set()
         self.tell(Ready(waiting))
         while not self.over:
@@ -357,5 +357,5 @@ def test_senseless_estimates_lose_nothing(cost: float, keeps: int) -> None:
         events: list[Event] = [Finished(worker, unit)]
         while events:
             commands = scheduler.handle(events.pop())
-            events += [Returned(each.worker, each.units) for each in commands if isinstance(each, Take)]
+            events += [Stolen(each.worker, each.units) for each in commands if isinstance(each, Steal)]
     assert sorted(ran) == list(range(500))

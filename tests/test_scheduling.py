@@ -9,20 +9,20 @@ from itertools import pairwise
 import pytest
 
 from pytest_spip.dispatch.messages import (
-    Admitted,
     Command,
     Event,
     Finished,
     Listed,
     Quarantine,
     Ready,
-    Returned,
     Run,
+    Steal,
+    Stolen,
     Stop,
-    Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
+    WorkerLimit,
 )
 from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, LARGEST_COST, Scheduler
 
@@ -54,7 +54,7 @@ def play(units: Mapping[int, Unit], workers: Sequence[str]) -> Played:
     while events:
         commands = scheduler.handle(events.pop(0))
         chunks += [(command.worker, command.units) for command in commands if isinstance(command, Run)]
-        events = [Returned(each.worker, each.units) for each in commands if isinstance(each, Take)] + events
+        events = [Stolen(each.worker, each.units) for each in commands if isinstance(each, Steal)] + events
         if not events:
             held = [(worker, scheduler.pending(worker)) for worker in workers]
             ran += [(worker, units[0]) for worker, units in held if units]
@@ -227,9 +227,9 @@ def test_idle_workers_take_from_the_one_with_most_to_do() -> None:
     scheduler.handle(WorkerJoined("gw3"))
     assert scheduler.handle(WorkerJoined("gw4")) == [Run("gw4", (7,))]
     assert scheduler.handle(WorkerJoined("gw5")) == [Run("gw5", (8,))]
-    assert scheduler.handle(WorkerJoined("gw6")) == [Take("gw0", (2, 3))]
+    assert scheduler.handle(WorkerJoined("gw6")) == [Steal("gw0", (2, 3))]
     assert scheduler.pending("gw0") == (0, 1, 2, 3), "its own until it gives them back"
-    assert scheduler.handle(Returned("gw0", [2, 3])) == [Run("gw6", (2,))]
+    assert scheduler.handle(Stolen("gw0", [2, 3])) == [Run("gw6", (2,))]
     assert scheduler.pending("gw0") == (0, 1)
 
 
@@ -249,12 +249,12 @@ def test_who_refused_is_asked_again_when_it_has_gone_on() -> None:
     scheduler.handle(Ready([]))
     for unit in range(len(held), 60):
         scheduler.handle(Finished("gone", unit))
-    assert scheduler.handle(WorkerJoined("gw1")) == [Take("gw0", held[-15:])]
-    assert [scheduler.handle(Admitted(None)), scheduler.handle(Returned("gw0", []))] == [[], []]
-    assert scheduler.handle(Finished("gw0", held[0])) == [Take("gw0", held[-14:])]
+    assert scheduler.handle(WorkerJoined("gw1")) == [Steal("gw0", held[-15:])]
+    assert [scheduler.handle(WorkerLimit(None)), scheduler.handle(Stolen("gw0", []))] == [[], []]
+    assert scheduler.handle(Finished("gw0", held[0])) == [Steal("gw0", held[-14:])]
 
 
-@pytest.mark.parametrize(("knows", "answer"), [("a", [Take("gw0", (1,))]), ("b", [])])
+@pytest.mark.parametrize(("knows", "answer"), [("a", [Steal("gw0", (1,))]), ("b", [])])
 def test_little_is_not_taken_for_those_who_must_meet_its_group(knows: str, answer: list[Command]) -> None:
     """Less work than it takes to meet a group stays where it is, unless somebody who knows the group is idle."""
     scheduler = Scheduler()
@@ -352,22 +352,22 @@ def test_a_late_verdict_ends_quarantine() -> None:
 def test_no_more_workers_than_admitted_hold_work() -> None:
     """Of more workers than are admitted the first get work, and the others when more are admitted."""
     scheduler = Scheduler()
-    scheduler.handle(Admitted(1))
+    scheduler.handle(WorkerLimit(1))
     scheduler.handle(Listed({unit: Unit("a", 40.0) for unit in range(6)}))
     assert scheduler.handle(WorkerJoined("gw0")) == [Run("gw0", (0,))]
     assert scheduler.handle(WorkerJoined("gw1")) == []
     assert [scheduler.busy, scheduler.ready] == [1, 5]
-    assert scheduler.handle(Admitted(2)) == [Run("gw1", (1,))]
+    assert scheduler.handle(WorkerLimit(2)) == [Run("gw1", (1,))]
 
 
 def test_fewer_workers_are_admitted_as_they_run_dry() -> None:
     """When fewer are admitted nothing is taken away; those who finish first get nothing more."""
     scheduler, _ = begun({unit: Unit("a", 40.0) for unit in range(6)}, ["gw0", "gw1", "gw2"])
     assert scheduler.busy == 3
-    assert scheduler.handle(Admitted(1)) == []
+    assert scheduler.handle(WorkerLimit(1)) == []
     first, second, third = (scheduler.pending(f"gw{number}")[0] for number in range(3))
     assert scheduler.handle(Finished("gw0", first)) == []
     assert scheduler.handle(Finished("gw1", second)) == []
     assert scheduler.busy == 1
     assert scheduler.handle(Finished("gw2", third)) == [Run("gw2", (3,))]
-    assert len(scheduler.handle(Admitted(None))) == 2
+    assert len(scheduler.handle(WorkerLimit(None))) == 2

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
-from pytest_spip.session.slots import NOTHING, Device, Need, Slots, read_need, variables
+from pytest_spip.session.slots import NOTHING, Device, DeviceRequest, Slots, read_device_request, variables
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Done, Machine
@@ -38,14 +38,14 @@ with acquire_some(pathlib.Path(sys.argv[1]), 1, 1):
     [
         ({}, NOTHING),
         ({"slots": {}}, NOTHING),
-        ({"slots": {"gpu": 1}}, Need((("gpu", 1),))),
-        ({"slots": {"gpu": 1}, "without": "run"}, Need((("gpu", 1),))),
-        ({"slots": {"tpu": 2, "gpu": 1}, "without": "skip"}, Need((("gpu", 1), ("tpu", 2)), skips=True)),
+        ({"slots": {"gpu": 1}}, DeviceRequest((("gpu", 1),))),
+        ({"slots": {"gpu": 1}, "without": "run"}, DeviceRequest((("gpu", 1),))),
+        ({"slots": {"tpu": 2, "gpu": 1}, "without": "skip"}, DeviceRequest((("gpu", 1), ("tpu", 2)), skips=True)),
     ],
 )
-def test_marker(told: Mapping[str, object], need: Need) -> None:
+def test_marker(told: Mapping[str, object], need: DeviceRequest) -> None:
     """A marker tells how many devices of each slot an item needs, and what happens where there are too few."""
-    assert need == read_need(told)
+    assert need == read_device_request(told)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_marker(told: Mapping[str, object], need: Need) -> None:
 def test_bad_marker(told: Mapping[str, object], line: str) -> None:
     """What a marker cannot mean is told in one line that names the marker and the mend."""
     with pytest.raises(UsageProblem) as caught:
-        read_need(told)
+        read_device_request(told)
     assert str(caught.value) == f"@pytest.mark.spip: {line}"
 
 
@@ -89,20 +89,20 @@ def test_variables() -> None:
 def test_too_few(tmp_path: Path) -> None:
     """What there is too little of is named; the item then has none of any slot, and what is left is free for others."""
     slots = Slots(tmp_path, {"gpu": TWO})
-    assert slots.lack(Need((("gpu", 2),))) == ""
-    assert slots.lack(Need((("gpu", 3),))) == "it needs 3 of gpu, and there are 2"
-    assert slots.lack(Need((("gpu", 1), ("tpu", 1)))) == "it needs 1 of tpu, and there are 0"
-    with slots.held(Need((("gpu", 2),))), slots.held(Need((("gpu", 1), ("tpu", 1)))) as given:
+    assert slots.lack(DeviceRequest((("gpu", 2),))) == ""
+    assert slots.lack(DeviceRequest((("gpu", 3),))) == "it needs 3 of gpu, and there are 2"
+    assert slots.lack(DeviceRequest((("gpu", 1), ("tpu", 1)))) == "it needs 1 of tpu, and there are 0"
+    with slots.held(DeviceRequest((("gpu", 2),))), slots.held(DeviceRequest((("gpu", 1), ("tpu", 1)))) as given:
         assert given == {"gpu": [], "tpu": []}
 
 
 def test_devices_are_exclusive(tmp_path: Path) -> None:
     """Two who hold a device each hold different ones, by the names that were given."""
     slots = Slots(tmp_path, {"gpu": (Device("GPU-8932"), Device("3"))})
-    one = Need((("gpu", 1),))
+    one = DeviceRequest((("gpu", 1),))
     with slots.held(one) as first, slots.held(one) as second:
         assert {one.name for one in (*first["gpu"], *second["gpu"])} == {"GPU-8932", "3"}
-    with slots.held(Need((("gpu", 2),))) as both:
+    with slots.held(DeviceRequest((("gpu", 2),))) as both:
         assert [one.name for one in both["gpu"]] == ["GPU-8932", "3"]
 
 
@@ -137,10 +137,10 @@ def test_death_gives_devices_back(tmp_path: Path) -> None:
 def test_nobody_waits_for_good(tmp_path: Path) -> None:
     """Many who each need both devices of two slots, named in either order, all have their turn, one after another."""
     slots = Slots(tmp_path, {"gpu": TWO, "tpu": TWO})
-    needs = [read_need({"slots": {"gpu": 2, "tpu": 1}}), read_need({"slots": {"tpu": 2, "gpu": 1}})]
+    needs = [read_device_request({"slots": {"gpu": 2, "tpu": 1}}), read_device_request({"slots": {"tpu": 2, "gpu": 1}})]
     inside, most, turns = 0, 0, 0
 
-    def work(need: Need) -> None:
+    def work(need: DeviceRequest) -> None:
         nonlocal inside, most, turns
         for _ in range(5):
             with slots.held(need):

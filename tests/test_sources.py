@@ -298,7 +298,7 @@ def test_pip_find_links(person: Person) -> None:
         (
             "project/uv.toml",
             "index = 'https://a/'",
-            "(index is no list of tables); mend the file, or set UV_NO_CONFIG=1",
+            "(index is no list of tables); fix the file, or set UV_NO_CONFIG=1",
         ),
         ("project/uv.toml", "extra-index-url = [1]", "([1] is no list of texts)"),
         ("project/uv.toml", "find-links = true", "(True is no list of texts)"),

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel, digest
 from pytest_spip.run.runner import NONE
-from pytest_spip.run.stems import stems_of
+from pytest_spip.run.zygotes import zygotes_of
 from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_installed, shared_bases
 from tests.support.ways import must_work, shared_way
 
@@ -516,7 +516,7 @@ def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
         tried: Sequence[str], wheels: Sequence[StoredWheel], variables: Mapping[str, str] = NONE, *, begun: bool = True
     ) -> int:
         return len(
-            stems_of(tried, environment(*wheels), composed, LIMITS, lambda word: (word,), variables, begun=begun)
+            zygotes_of(tried, environment(*wheels), composed, LIMITS, lambda word: (word,), variables, begun=begun)
         )
 
     assert count(["pluggy"], wheels) == 0

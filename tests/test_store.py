@@ -165,7 +165,7 @@ def test_another_file_is_never_filed(tmp_path: Path, cache: Cache) -> None:
     with pytest.raises(HashMismatch, match=f"{NAME}: not the file that was promised"):
         WheelStore(cache).file("0" * 64, made.name, bring(made))
     assert everything(cache.wheels) == []
-    assert everything(cache.aside) == []
+    assert everything(cache.staging) == []
 
 
 def test_failing_fetch(cache: Cache) -> None:
@@ -176,7 +176,7 @@ def test_failing_fetch(cache: Cache) -> None:
 
     with pytest.raises(NetworkProblem):
         WheelStore(cache).file("0" * 64, "demo-1.0-py3-none-any.whl", fail)
-    assert everything(cache.root / "aside") == []
+    assert everything(cache.root / "staging") == []
 
 
 def test_bytecode_is_left_out(tmp_path: Path, cache: Cache) -> None:
@@ -329,7 +329,7 @@ def test_bad_wheel(tmp_path: Path, cache: Cache, make: Callable[[Path], Path], t
     assert str(tmp_path) not in str(problem.value)
     assert WheelStore(cache).get(sha256(path)) is None
     assert not WheelStore(cache).root(sha256(path)).exists()
-    assert everything(cache.root / "aside") == []
+    assert everything(cache.root / "staging") == []
     assert not [name for name in everything(tmp_path) if "evil" in name]
 
 

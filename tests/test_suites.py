@@ -106,7 +106,7 @@ def test_released_twin(supply: Supply) -> None:
 
 def test_requirements_of_the_user(supply: Supply) -> None:
     """What the user adds is in every environment, with a check of any kind, and without a tree where there is no suite."""
-    done = provisioned(supply, wanted=Wanted(beside=("six<2",)))
+    done = provisioned(supply, wanted=Wanted(extra_requirements=("six<2",)))
     assert [made_of(each).locked.get("six") for each in done.values()] == ["1.0", "1.0"]
     assert {made_of(each).tree for each in done.values()} == {""}
 
@@ -136,7 +136,7 @@ def test_project_that_does_not_build_on_one(supply: Supply) -> None:
 
 def test_nothing_stale(supply: Supply) -> None:
     """A second run takes everything from the cache; a changed source, test or wish makes other environments."""
-    wants = [SUITE, SUITE, Wanted(suite=True, beside=("six<2",))]
+    wants = [SUITE, SUITE, Wanted(suite=True, extra_requirements=("six<2",))]
     first, again, other = (provisioned(supply, wanted=wanted, project=mine(supply)) for wanted in wants)
     assert [dict(done.work) for done in again.values()] == [{}, {}]
     assert environments(first) == environments(again)

@@ -121,7 +121,7 @@ def test_two_of_one_version(machine: Machine, tmp_path: Path) -> None:
     assert paths == {LABEL: first, f"{LABEL}_2": second}
     assert len({one["id"] for one in done.report["interpreters"]}) == 2
     assert f"--python {second} " in done.combinations[f"where[1.0-{LABEL}_2]"]["reproduce"]
-    lines = set(re.findall(r"^see it again: pytest (.*where-1.0.*)$", done.stdout, re.MULTILINE))
+    lines = set(re.findall(r"^reproduce: pytest (.*where-1.0.*)$", done.stdout, re.MULTILINE))
     assert len(lines) == 1, done.stdout
     (line,) = lines
     again = machine.run(*shlex.split(line), "-rA", python="")

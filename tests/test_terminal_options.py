@@ -13,7 +13,7 @@ from tests.support.machine import LABEL, Done
 BAD = f"spip::bad[1.0-{LABEL}]"
 ERROR = "ImportError: not here"
 FRAME = 'bad.py", line 14, in <module>'
-GRID, WHY, TELL = "spip: versions x Pythons", "spip: why", "spip: 2 combinations: 1 passed, 1 failed"
+GRID, WHY, TELL = "spip: versions x Pythons", "spip: failures", "spip: 2 combinations: 1 passed, 1 failed"
 CODE = "".join(f"print('line {number}')\n" for number in range(13)) + "raise ImportError('not here')\n"
 RUNS: Mapping[str, tuple[str, ...]] = {
     "auto": (),
@@ -92,7 +92,7 @@ def test_silent(done: dict[str, Done]) -> None:
 def test_debugger(done: dict[str, Done]) -> None:
     """The debugger is not entered where nothing is left to look at: a line says so, and how to see it again."""
     it = done["pdb"]
-    assert f"spip: --pdb: bad[1.0-{LABEL}] failed in a process of its own, which has ended; see it again: " in it.stdout
+    assert f"spip: --pdb: bad[1.0-{LABEL}] failed in a process of its own, which has ended; reproduce: " in it.stdout
     assert "(Pdb)" not in it.stdout
     assert it.status == 1
     assert set(it.outcomes.values()) == {"passed", "failed"}

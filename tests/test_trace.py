@@ -146,8 +146,10 @@ def test_lanes_are_few_and_free(drawn: list[tuple[int, int]]) -> None:
     for start, end in jobs:
         taken[lanes.put(start, end)].append((start, end))
     assert all(end <= start for lane in taken.values() for (_, end), (start, _) in pairwise(lane))
-    crowd = max((sum(s <= start < e or (s, e) == (start, end) for s, e in jobs) for start, end in jobs), default=0)
-    assert len(taken) <= crowd
+    active_workers = max(
+        (sum(s <= start < e or (s, e) == (start, end) for s, e in jobs) for start, end in jobs), default=0
+    )
+    assert len(taken) <= active_workers
 
 
 # -- end to end ---------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ ALLOWED = {
     "run/child/closures.py": {
         "waitpid": "a child that imports one module; ClosureFinder has a deadline for all of them"
     },
-    "run/child/family.py": {"waitpid": SERVED},
+    "run/child/process_tree.py": {"waitpid": SERVED},
     "run/child/kernel.py": {"poll": "makes a poller; its own poll has a deadline"},
     "run/child/sandbox.py": {
         "read": "its other end is the server's alone, which closes it whatever happens",
@@ -76,9 +76,9 @@ ALLOWED = {
         "acquire": "a lock made free before, or one that the server gives back when its child has ended",
         "recv": "idle until the worker speaks; when it is gone the socket ends",
     },
-    "run/child/stem.py": {"recvmsg": SERVED, "read": SERVED, "waitpid": "a child that has forked and left already"},
-    "run/child/stems.py": {"recv": "the socket has a timeout", "waitpid": SERVED},
-    "run/child/watching.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY, "wait4": SERVED},
+    "run/child/zygote.py": {"recvmsg": SERVED, "read": SERVED, "waitpid": "a child that has forked and left already"},
+    "run/child/zygotes.py": {"recv": "the socket has a timeout", "waitpid": SERVED},
+    "run/child/supervise.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY, "wait4": SERVED},
 }
 """Calls without a time limit of their own, by file and method, and who has one."""
 

@@ -15,9 +15,9 @@ import pytest
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
 from pytest_spip.model import Limits, Outcome, Result
+from pytest_spip.run.check_runners import child_environment
 from pytest_spip.run.forked import read_bytecode
 from pytest_spip.run.server import ForkServer, Setup
-from pytest_spip.run.trials import child_environment
 from tests.support.machine import eventually
 from tests.support.rooms import Bases, adopting, alive, combo, environment, every_python, filed, shared_bases
 from tests.support.ways import Way, must_work, shared_way
@@ -234,7 +234,7 @@ def test_a_server_is_compiled_once(bases: Bases, tmp_path: Path, python: str) ->
         ForkServer(bases.pythons[python].path, setup).close()
         found.append({path.name.partition(".")[0]: path.stat().st_ino for path in kept.rglob("*.pyc")})
     assert found[0] == found[1]
-    assert {"serving", "newborn", "sandbox"} <= set(found[0]) or python == "3.7"
+    assert {"serving", "child_main", "sandbox"} <= set(found[0]) or python == "3.7"
 
 
 WORKER = """

@@ -14,7 +14,7 @@ import pytest
 from pytest_spip.model import Limits, Outcome, Phase, Provisioned, Reason, Result, Sandbox, Verdict
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.session.worker_loop import PLAN, Worker
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.worker_spec import WorkerSpec
 from tests.support.rooms import combo, interpreter, plan
 
 PATIENCE = 20.0
@@ -65,7 +65,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
     writer.create(plan(*combos, pythons=(interpreter(),)), {"uuid": "run", "plan_hash": "abc"})
     for one in combos:
         writer.provisioned(Provisioned(one.ordinal, verdict=REFUSED))
-    spec = BenchSpec(
+    spec = WorkerSpec(
         database=str(writer.path),
         workers=str(tmp_path),
         replica="",

@@ -27,7 +27,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Sandbox
 from pytest_spip.plan.interpreters import discover, select
 from pytest_spip.provision.uv import find_uv
-from pytest_spip.run.levels import MENDS, probe_prefix, try_level
+from pytest_spip.run.levels import FIXES, probe_prefix, try_level
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined
 from pytest_spip.session.umask import SessionUmask
@@ -60,7 +60,7 @@ class Finding:
             yield f"  ok  {self.what}: {self.works}"
             return
         yield f"  --  {self.what}: {self.lacks}"
-        yield f"      mend: {self.fix}"
+        yield f"      fix: {self.fix}"
 
     def to_plain(self) -> dict[str, object]:
         """Return the entry of the JSON object."""
@@ -131,9 +131,9 @@ def sandboxes(answers: Answers, missing: Callable[[str], Finding]) -> Iterator[F
         if lacks is None:
             yield missing(what)
         elif isinstance(lacks, Finding):
-            yield dataclasses.replace(lacks, what=what, fix=MENDS[level])
+            yield dataclasses.replace(lacks, what=what, fix=FIXES[level])
         else:
-            yield Finding(what, "works, and runs use it" if strongest and not lacks else "works", lacks, MENDS[level])
+            yield Finding(what, "works, and runs use it" if strongest and not lacks else "works", lacks, FIXES[level])
             strongest = strongest and bool(lacks)
     lacks = "" if has_fork_servers() else f"{sys.platform} has no pidfd"
     yield Finding("warm interpreters", "work", lacks, "use Linux 5.4 or newer; until then every check starts cold")
@@ -144,7 +144,7 @@ def environments(environ: Mapping[str, str]) -> Finding:
     try:
         root = choose_root("auto", environ)
     except UsageProblem as error:
-        return Finding("environments", "", error.what, error.mend)
+        return Finding("environments", "", error.what, error.fix)
     summary = root.summary
     discard(root.path)
     lacks = "" if root.kind == "tmpfs" else summary
@@ -173,7 +173,7 @@ def _tried(what: str, attempt: Callable[[], object], works: str) -> Finding:
     try:
         attempt()
     except UsageProblem as error:
-        return Finding(what, "", error.what, error.mend)
+        return Finding(what, "", error.what, error.fix)
     return Finding(what, works)
 
 

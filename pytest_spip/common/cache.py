@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cache:
-    """The user's cache directory. Every room owns one folder of it; ``aside`` holds what is being built."""
+    """The user's cache directory. Every room owns one folder of it; ``staging`` holds what is being built."""
 
     root: Path
 
@@ -77,9 +77,9 @@ class Cache:
         return self.root / "base.git"
 
     @property
-    def aside(self) -> Path:
+    def staging(self) -> Path:
         """This process's workshop: what is made here is moved to its place when it is complete."""
-        path = self.root / "aside" / owner_tag()
+        path = self.root / "staging" / owner_tag()
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -104,12 +104,12 @@ class Cache:
         with self.guard(str(target)):
             if target.exists() and not stale(target):
                 return False
-            with self.workshop() as aside:
-                made = aside / target.name
+            with self.workshop() as staging:
+                made = staging / target.name
                 make(made)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
-                    target.rename(aside / "old")  # a directory cannot be replaced by one
+                    target.rename(staging / "old")  # a directory cannot be replaced by one
                 os.replace(made, target)
         return True
 
@@ -124,7 +124,7 @@ class Cache:
     @contextlib.contextmanager
     def workshop(self) -> Iterator[Path]:
         """Yield an empty directory on the cache's file system, removed at the end."""
-        path = Path(tempfile.mkdtemp(dir=self.aside))
+        path = Path(tempfile.mkdtemp(dir=self.staging))
         try:
             yield path
         finally:
@@ -132,11 +132,11 @@ class Cache:
 
     def sweep(self) -> None:
         """Remove what dead processes left half-made."""
-        sweep_dead(self.root / "aside")
+        sweep_dead(self.root / "staging")
 
     def close(self) -> None:
         """Remove this process's own, by now empty, workshop."""
-        remove_tree(self.root / "aside" / owner_tag())
+        remove_tree(self.root / "staging" / owner_tag())
 
 
 def open_cache(root: Path) -> Cache:
@@ -147,7 +147,7 @@ def open_cache(root: Path) -> Cache:
     cache = Cache(root)
     try:
         cache.sweep()
-        probe = cache.aside / "probe"
+        probe = cache.staging / "probe"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -15,7 +15,7 @@ from pytest_spip.model import Combo, Interpreter
 
 __all__ = ["Condition", "allowed_pythons"]
 
-MEND = "write it like colorama<0.3 ; python_version >= '3.12'"
+FIX = "write it like colorama<0.3 ; python_version >= '3.12'"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Condition:
             return cls(text.strip(), "", SpecifierSet(what), Marker(marker) if marker else None)
         except (InvalidRequirement, InvalidSpecifier, InvalidMarker) as error:
             reason = str(error).splitlines()[0]
-            raise UsageProblem(option, f"{text!r} is no condition ({reason})", MEND) from error
+            raise UsageProblem(option, f"{text!r} is no condition ({reason})", FIX) from error
 
     def holds(self, combo: Combo, interpreter: Interpreter) -> bool:
         """Tell whether it holds for a combination; a version that there is not fits no specifier."""

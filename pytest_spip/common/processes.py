@@ -51,9 +51,9 @@ def running_commands() -> list[str]:
 def kill_descendants() -> None:
     """Kill all that this process started, and what that started, until nobody is left to start more."""
     for _ in range(10):
-        family = psutil.Process().children(recursive=True)
-        for process in family:
+        process_tree = psutil.Process().children(recursive=True)
+        for process in process_tree:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        if not psutil.wait_procs(family, timeout=0.2)[1] and not psutil.Process().children():
+        if not psutil.wait_procs(process_tree, timeout=0.2)[1] and not psutil.Process().children():
             return

@@ -81,14 +81,14 @@ def share_file(source: str, target: str) -> None:
 def replacing(path: Path) -> Iterator[TextIO]:
     """Yield a stream for a file's new text, which takes the place of the old one when all of it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+    handle, staging = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
     try:
         with open(handle, "w", encoding="utf-8") as stream:
             yield stream
-        os.chmod(aside, 0o644)  # mkstemp keeps it from everybody else; a report is for others too
-        os.replace(aside, path)
+        os.chmod(staging, 0o644)  # mkstemp keeps it from everybody else; a report is for others too
+        os.replace(staging, path)
     except BaseException:
-        os.unlink(aside)
+        os.unlink(staging)
         raise
 
 

@@ -136,9 +136,9 @@ class BaseRepository:
         repository = _at(self._cache.base)
         if branch(interpreter) in _branches(repository):
             return
-        with self._cache.workshop() as aside:
-            tree = _bare_environment(interpreter, aside / "base")
-            with repository.custom_environment(GIT_INDEX_FILE=str(aside / "index"), GIT_WORK_TREE=str(tree)):
+        with self._cache.workshop() as staging:
+            tree = _bare_environment(interpreter, staging / "base")
+            with repository.custom_environment(GIT_INDEX_FILE=str(staging / "index"), GIT_WORK_TREE=str(tree)):
                 repository.add("--all", "--force", ".")
                 written = repository.write_tree()
             commit = repository.commit_tree(written, "-m", f"Base environment of {interpreter.id}")

@@ -42,7 +42,7 @@ class Layers:
         self._cache = cache
         self._owner = owner
         self._names: dict[tuple[str, ...], str] = {}
-        self._met_again: set[str] = set()
+        self._seen_again: set[str] = set()
         self._rewritten: dict[str, bool] = {}
         self._scripts: dict[str, tuple[tuple[str, bytes], ...]] = {}
         self.root = cache.layers
@@ -55,21 +55,21 @@ class Layers:
         if not known:
             known = _remember(self._names, key, self._found_or_laid(wheels, key))
         elif len(known) == LENGTH:  # not compiled yet; any letter may end a plain name
-            self._met_again.add(known)
+            self._seen_again.add(known)
         return known
 
     def _found_or_laid(self, wheels: tuple[StoredWheel, ...], key: tuple[str, ...]) -> str:
         name = digest(LAYOUT, *key, self._owner)[:20]
         if (self.root / f"{name}{COMPILED}").exists():
             return f"{name}{COMPILED}"
-        if not self._cache.file(self.root / name, lambda aside: self._lay(wheels, key[-1], aside)):
-            self._met_again.add(name)
+        if not self._cache.file(self.root / name, lambda staging: self._lay(wheels, key[-1], staging)):
+            self._seen_again.add(name)
         return name
 
     def tree(self, path: Path, top: str) -> str:
         """Return the name of the layer that shows a copy of a tree as the directory ``top``."""
         name = digest(TREE_LAYOUT, str(path), top, self._owner)[:20]
-        self._cache.file(self.root / name, lambda aside: self._lay_tree(path, top, aside))
+        self._cache.file(self.root / name, lambda staging: self._lay_tree(path, top, staging))
         return name
 
     def rewritten(self, tree: str, pytest: StoredWheel, interpreter: Interpreter) -> tuple[tuple[str, ...], str]:
@@ -86,11 +86,11 @@ class Layers:
     def rewrite(self, name: str, tree: str, bytecode: Mapping[str, bytes]) -> None:
         """File the bytecode of a tree's tests, by path; what does not belong to one of its sources is left out."""
         own = {path: data for path, data in bytecode.items() if _has_source(self.root / tree, path)}
-        self._cache.file(self.root / name, lambda aside: self._lay_bytecode(own, aside))
+        self._cache.file(self.root / name, lambda staging: self._lay_bytecode(own, staging))
 
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
-        return tuple(name for name in names if name in self._met_again)
+        return tuple(name for name in names if name in self._seen_again)
 
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.
@@ -101,8 +101,8 @@ class Layers:
         plain, hiding = self.root / name, [self.root / other for other in above]
         own = {path: data for path, data in bytecode.items() if _has_source(plain, path)}
         known = {path: data for path, data in own.items() if not any(_has_source(other, path) for other in hiding)}
-        self._cache.file(self.root / f"{name}{COMPILED}", lambda aside: self._lay_compiled(plain, known, aside))
-        self._met_again.discard(name)
+        self._cache.file(self.root / f"{name}{COMPILED}", lambda staging: self._lay_compiled(plain, known, staging))
+        self._seen_again.discard(name)
         self._names = {key: f"{name}{COMPILED}" if known == name else known for key, known in self._names.items()}
 
     def scripts(self, wheel: StoredWheel, python: Path) -> tuple[tuple[str, str], ...]:

@@ -62,10 +62,10 @@ def choose_root(wish: str, environ: Mapping[str, str]) -> Root:
     return _made(Path(tempfile.gettempdir()), whys[0], "name a directory with --spip-ram=DIR")
 
 
-def _made(place: Path, why: str, mend: str) -> Root:
+def _made(place: Path, why: str, fix: str) -> Root:
     problem = _objection(place) or _claim(place)
     if problem:
-        raise UsageProblem("--spip-ram", problem, mend)
+        raise UsageProblem("--spip-ram", problem, fix)
     return Root(_own(place), "tmpfs" if is_tmpfs(place) else "disk", why)
 
 

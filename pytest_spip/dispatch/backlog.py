@@ -11,19 +11,19 @@ __all__ = ["Backlog", "Queue"]
 
 
 class Queue:
-    """Ready units of one group, ``cost`` seconds together. ``crowd`` counts the workers that are at it.
+    """Ready units of one group, ``cost`` seconds together. ``active_workers`` counts the workers that are at it.
 
     ``owner`` is the worker that alone may have units of a group that is ``tied``, once it was given one.
     """
 
-    __slots__ = ("_gone", "_ranks", "cost", "crowd", "group", "owner", "tied")
+    __slots__ = ("_gone", "_ranks", "active_workers", "cost", "group", "owner", "tied")
 
     def __init__(self, group: str, *, tied: bool = False) -> None:
         self.group = group
         self.tied = tied
         self.owner = ""
         self.cost = 0.0
-        self.crowd = 0
+        self.active_workers = 0
         self._ranks: list[int] = []
         self._gone: set[int] = set()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "Snapshot", "crew_size", "pin"]
+__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "Snapshot", "pin", "worker_count"]
 
 FLOOR = 256 << 20
 """Bytes that must be available for each worker that ``-n auto`` starts: the worker, its fork servers, and one import."""
@@ -182,7 +182,7 @@ class _Groups:
         return next((_text(group / f"{resource}.pressure") for group in self._chains.get("", ())), "")
 
 
-def crew_size(machine: Machine, *, logical: bool = False, share: float = 1.0, spares: bool = False) -> int:
+def worker_count(machine: Machine, *, logical: bool = False, share: float = 1.0, spares: bool = False) -> int:
     """Return how many workers keep the machine busy: one for a share of the cores (``logical``: of their threads), at least one.
 
     Cores count as far as this process may use them, at most as many as the quota grants, rounded up; and for each

@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "Admitted",
     "Command",
     "Event",
     "Finished",
     "Listed",
     "Quarantine",
     "Ready",
-    "Returned",
     "Run",
+    "Steal",
+    "Stolen",
     "Stop",
-    "Take",
     "Unit",
     "WorkerJoined",
     "WorkerLeft",
+    "WorkerLimit",
 ]
 
 
@@ -77,7 +77,7 @@ class Finished:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Returned:
+class Stolen:
     """Answer to :class:`Take`: what the worker gave back and will not run; maybe a part, maybe nothing."""
 
     worker: str
@@ -85,7 +85,7 @@ class Returned:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Admitted:
+class WorkerLimit:
     """At most so many workers are to hold work, ``None`` for all. Nothing is taken from those that do."""
 
     workers: int | None
@@ -100,7 +100,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Take:
+class Steal:
     """Command: ask a worker for units back, the last ones that it holds. It answers once, with :class:`Returned`.
 
     It should answer while it runs a unit; until then the units stay its own.
@@ -124,5 +124,5 @@ class Stop:
     worker: str
 
 
-Event = Listed | Ready | WorkerJoined | WorkerLeft | Finished | Returned | Admitted
-Command = Run | Take | Quarantine | Stop
+Event = Listed | Ready | WorkerJoined | WorkerLeft | Finished | Stolen | WorkerLimit
+Command = Run | Steal | Quarantine | Stop

@@ -13,23 +13,23 @@ from itertools import islice
 from typing import assert_never
 
 from pytest_spip.dispatch.backlog import Backlog, Queue
-from pytest_spip.dispatch.crew import Crew, Worker
 from pytest_spip.dispatch.messages import (
-    Admitted,
     Command,
     Event,
     Finished,
     Listed,
     Quarantine,
     Ready,
-    Returned,
     Run,
+    Steal,
+    Stolen,
     Stop,
-    Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
+    WorkerLimit,
 )
+from pytest_spip.dispatch.pool import Worker, WorkerPool
 
 __all__ = ["Scheduler"]
 
@@ -41,7 +41,7 @@ LOW_COST = 0.1
 """Seconds of work below which a worker is given more: several round trips of 5 to 20 ms."""
 LOW_COUNT = 2
 """Units below which a worker is given more, whatever they cost."""
-MEETING = 0.3
+WARM_UP = 0.3
 """Seconds that a worker needs for its first unit of a group: a worktree and a fork server are made."""
 
 
@@ -62,7 +62,7 @@ class Scheduler:
 
     def __init__(self, *, keeps: int = 0) -> None:
         self._keeps = keeps
-        self._crew = Crew(keeps)
+        self._pool = WorkerPool(keeps)
         self._units: Mapping[int, Unit] = {}
         self._states: dict[int, _State] = {}
         self._backlog = Backlog({})
@@ -70,7 +70,7 @@ class Scheduler:
         self._deaths: dict[int, int] = {}
         self._open: int | None = None
         self._waiting = 0
-        self._admitted = math.inf
+        self._limit = math.inf
         self._commands: list[Command] = []
 
     @property
@@ -81,7 +81,7 @@ class Scheduler:
     @property
     def busy(self) -> int:
         """The number of workers that hold work which they can begin."""
-        return self._crew.active
+        return self._pool.active
 
     @property
     def ready(self) -> int:
@@ -95,7 +95,7 @@ class Scheduler:
 
     def pending(self, worker: str) -> tuple[int, ...]:
         """Return what a worker was given and has neither finished nor given back, in order."""
-        known = self._crew.get(worker)
+        known = self._pool.get(worker)
         return tuple(known.held) if known else ()
 
     def handle(self, event: Event) -> list[Command]:
@@ -105,20 +105,20 @@ class Scheduler:
                 self._finish(event)
             case Ready():
                 self._release(event.units)
-            case Returned():
+            case Stolen():
                 self._take_in(event)
             case WorkerJoined():
                 self._take_back(WorkerLeft(event.worker))  # who comes anew holds nothing
-                self._crew.join(event.worker)
+                self._pool.join(event.worker)
             case WorkerLeft():
                 self._take_back(event)
-            case Admitted():
-                self._admitted = math.inf if event.workers is None else event.workers
+            case WorkerLimit():
+                self._limit = math.inf if event.workers is None else event.workers
             case Listed():
                 self._list(event)
             case _:
                 assert_never(event)
-        if self._crew.idlers:
+        if self._pool.idle_count:
             self._employ()
         commands, self._commands = self._commands, []
         return commands
@@ -158,11 +158,11 @@ class Scheduler:
     # units go
 
     def _finish(self, event: Finished) -> None:
-        worker = self._crew.get(event.worker)
+        worker = self._pool.get(event.worker)
         if worker and event.unit in worker.held:
             self._let_go(worker, [event.unit])
-            worker.refused = False
-            self._crew.offer(worker)
+            worker.declined = False
+            self._pool.offer(worker)
         self._close(event.unit)
         if worker and worker.active and self._is_low(worker):
             self._hand_out(worker)
@@ -177,18 +177,18 @@ class Scheduler:
         self._settle(0 if state is _State.QUARANTINED else -1)
         self._states[unit] = _State.FINISHED
 
-    def _take_in(self, event: Returned) -> None:
-        worker = self._crew.get(event.worker)
+    def _take_in(self, event: Stolen) -> None:
+        worker = self._pool.get(event.worker)
         if worker is None:
             return
-        self._crew.answered(worker)
+        self._pool.answered(worker)
         back = self._let_go(worker, event.units)
-        worker.refused = not back  # until it finishes something, or it would be asked for ever
-        self._crew.offer(worker)
+        worker.declined = not back  # until it finishes something, or it would be asked for ever
+        self._pool.offer(worker)
         self._give_up(back)
 
     def _take_back(self, event: WorkerLeft) -> None:
-        worker = self._crew.leave(event.worker)
+        worker = self._pool.leave(event.worker)
         if worker is None:
             return
         self._backlog.disown(worker.name)
@@ -216,7 +216,7 @@ class Scheduler:
             worker.suspects -= unit in self._deaths
         if not worker.held:
             worker.load = 0.0  # however the sum was rounded
-        self._crew.settle(worker)
+        self._pool.settle(worker)
         return gone
 
     def _give_up(self, units: Sequence[int]) -> None:
@@ -229,26 +229,26 @@ class Scheduler:
 
     def _employ(self) -> None:
         """Give idle workers what is ready, else ask busy ones for some of theirs, else stop them."""
-        crew = self._crew
-        while self.ready and crew.idlers and crew.active < self._admitted and (worker := self._idler()):
+        pool = self._pool
+        while self.ready and pool.idle_count and pool.active < self._limit and (worker := self._idle_worker()):
             self._hand_out(worker)
         if self.ready > self._backlog.owned:
             return
-        while crew.asked < min(crew.idlers, self._admitted - crew.active) and self._ask():
+        while pool.steals < min(pool.idle_count, self._limit - pool.active) and self._ask():
             pass
         if self.done or (self._keeps and self._exhausted):
-            for worker in crew.idle:
-                crew.stop(worker)
+            for worker in pool.idle:
+                pool.stop(worker)
                 self._commands.append(Stop(worker.name))
 
-    def _idler(self) -> Worker | None:
+    def _idle_worker(self) -> Worker | None:
         """Choose the idle worker that is given something next; none if none of them would be a help."""
         queues = self._backlog.open
         for queue in queues:
-            if queue.owner and self._crew.is_idle(queue.owner):
-                return self._crew.get(queue.owner)
+            if queue.owner and self._pool.is_idle(queue.owner):
+                return self._pool.get(queue.owner)
         free = [queue for queue in queues if not queue.owner]
-        worker = self._crew.idler(queue.group for queue in free)
+        worker = self._pool.idle_worker(queue.group for queue in free)
         return worker if self._suspects or any(self._helps(worker, queue) for queue in free) else None
 
     @staticmethod
@@ -256,7 +256,9 @@ class Scheduler:
         """Whether a worker is a help at a queue: not if it is another's, or if those at it are done before it has met the group."""
         if queue.owner:
             return queue.owner == worker.name
-        return not worker.met or queue.group in worker.met or queue.cost >= MEETING * queue.crowd
+        return (
+            not worker.warm_groups or queue.group in worker.warm_groups or queue.cost >= WARM_UP * queue.active_workers
+        )
 
     @property
     def _exhausted(self) -> bool:
@@ -265,13 +267,13 @@ class Scheduler:
         A worker that keeps a unit back must be stopped then, to run it; any other is left to wait for the dead one's work.
         """
         listed = self._open is not None
-        return listed and not (self._waiting or self.ready or self._crew.asked or self._crew.richest())
+        return listed and not (self._waiting or self.ready or self._pool.steals or self._pool.steal_victim())
 
     def _is_low(self, worker: Worker) -> bool:
         """Whether a busy worker is to be given more before it runs dry. With a suspect it is left alone."""
         count = len(worker.held)
         low = count < LOW_COUNT + self._keeps or (worker.load < LOW_COST and count <= LARGEST_CHUNK // 2)
-        return low and not worker.suspects and not worker.stopped and self._crew.active <= self._admitted
+        return low and not worker.suspects and not worker.stopped and self._pool.active <= self._limit
 
     def _hand_out(self, worker: Worker) -> None:
         chunk = self._suspect(worker) if self._suspects else self._chunk(worker)
@@ -281,8 +283,8 @@ class Scheduler:
             self._states[unit] = _State.HELD
             worker.load += self._units[unit].cost
         worker.held.extend(chunk)
-        self._crew.settle(worker)
-        self._crew.offer(worker)
+        self._pool.settle(worker)
+        self._pool.offer(worker)
         self._commands.append(Run(worker.name, tuple(chunk)))
 
     def _suspect(self, worker: Worker) -> list[int]:
@@ -291,7 +293,7 @@ class Scheduler:
             return []
         worker.suspects += 1
         suspect = self._suspects.popleft()
-        self._crew.go_to(worker, self._backlog.queue(suspect))
+        self._pool.go_to(worker, self._backlog.queue(suspect))
         return [suspect]
 
     def _chunk(self, worker: Worker) -> list[int]:
@@ -315,17 +317,17 @@ class Scheduler:
                 break
             chunk.append(self._backlog.take(queue))
             queue.owner = worker.name if queue.tied else ""
-            self._crew.go_to(worker, queue)
+            self._pool.go_to(worker, queue)
             room -= cost
         return chunk
 
     def _fair(self) -> float:
         """Half of what is ready for each worker, in seconds: what one gets too much of, the other half can even out."""
-        return self._backlog.cost / (2 * max(1, min(self._crew.hands, self._admitted)))
+        return self._backlog.cost / (2 * max(1, min(self._pool.hands, self._limit)))
 
     def _room(self, fair: float) -> float:
         """How much work a worker may hold, in seconds: a fair part; but cheap units stream, if there are enough for all."""
-        stream = min(LOW_COST, self._backlog.cost / max(1, self._crew.idlers))
+        stream = min(LOW_COST, self._backlog.cost / max(1, self._pool.idle_count))
         return max(stream, min(LARGEST_COST, fair))
 
     def _queue_for(self, worker: Worker, fair: float, *, tied: bool) -> Queue | None:
@@ -336,13 +338,13 @@ class Scheduler:
         """
 
         def appeal(queue: Queue) -> tuple[float, float]:
-            meeting = 0.0 if queue.group in worker.met else MEETING
-            length = self._backlog.longest(queue) - meeting
+            warm_up = 0.0 if queue.group in worker.warm_groups else WARM_UP
+            length = self._backlog.longest(queue) - warm_up
             if queue is worker.queue:
-                others = queue.crowd - 1
+                others = queue.active_workers - 1
                 left = queue.cost / others if others else math.inf
             else:
-                left = (queue.cost - meeting) / (queue.crowd + 1)
+                left = (queue.cost - warm_up) / (queue.active_workers + 1)
             return length if length > fair else 0.0, left
 
         fit = (queue for queue in self._backlog.open if (tied or not queue.tied) and self._helps(worker, queue))
@@ -350,15 +352,15 @@ class Scheduler:
 
     def _ask(self) -> bool:
         """Ask the worker that has most to do for about half of what it does not run; tell whether there is one."""
-        victim = self._crew.richest()
+        victim = self._pool.steal_victim()
         # Who comes new to a group needs longer for its first unit than a victim with little to do for all.
-        if victim is None or not (victim.load >= MEETING or self._crew.awaits(self._units[victim.held[-1]].group)):
+        if victim is None or not (victim.load >= WARM_UP or self._pool.awaits(self._units[victim.held[-1]].group)):
             return False
         costs = [self._units[unit].cost for unit in islice(victim.held, self._keeps + 1, None)]
         count, taken, half = 0, 0.0, sum(costs) / 2
         while count < len(costs) and (not count or taken < half):
             count += 1
             taken += costs[-count]
-        self._crew.ask(victim)
-        self._commands.append(Take(victim.name, tuple(islice(victim.held, len(victim.held) - count, None))))
+        self._pool.ask(victim)
+        self._commands.append(Steal(victim.name, tuple(islice(victim.held, len(victim.held) - count, None))))
         return True

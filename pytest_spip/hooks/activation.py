@@ -19,7 +19,7 @@ from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.hooks.worker import WorkerMatrix
 from pytest_spip.model import NO_CHECK
 from pytest_spip.options import OPTIONS, Option, Settings, make_settings
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["activate"]
 
@@ -32,7 +32,7 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
     workerinput = getattr(config, "workerinput", None)
     try:
         settings = None if workerinput is not None else _settings(config, named)
-        check = settings.check if settings else BenchSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
+        check = settings.check if settings else WorkerSpec.from_plain(vars(config)["workerinput"]["spip"]).check.kind
     except SpipError as error:
         raise pytest.UsageError(str(error)) from error
     if named:
@@ -41,7 +41,7 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
     matrix: Matrix
     if workerinput is not None:
-        matrix = WorkerMatrix(config, BenchSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
+        matrix = WorkerMatrix(config, WorkerSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
     else:
         from pytest_spip.hooks.controller import ControllerMatrix  # workers have no use for what planning imports
 

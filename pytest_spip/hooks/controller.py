@@ -20,25 +20,25 @@ from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.hooks.debugger import Debugger
 from pytest_spip.hooks.extensions import Extensions
+from pytest_spip.hooks.failure_texts import FailureTexts
 from pytest_spip.hooks.functions import Functions
 from pytest_spip.hooks.header import matrix_line
 from pytest_spip.hooks.items import Matrix, MatrixItem
 from pytest_spip.hooks.listing import only_lists
-from pytest_spip.hooks.progress import StatsTicker, Ticker
+from pytest_spip.hooks.progress import ProgressLine, StatsReporter
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.reports import location_file
 from pytest_spip.hooks.signals import Interrupts
-from pytest_spip.hooks.stories import Stories
 from pytest_spip.hooks.undone import SUMMARISED, honest_status
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result, Summary
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import DatabaseError
-from pytest_spip.session.executor import MAIN, Workbench
+from pytest_spip.session.executor import MAIN, Executor
 from pytest_spip.session.installs import Additions
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.run import Run
-from pytest_spip.session.slots import Need
+from pytest_spip.session.slots import DeviceRequest
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.umask import SessionUmask
 
@@ -56,18 +56,18 @@ class ControllerMatrix(Matrix):
         self._plan: Plan | None = None
         self._earlier: Interrupted | None = None
         self.active: Run | None = None
-        self._bench: Workbench | None = None
+        self._executor: Executor | None = None
         self._interpreters: dict[str, Interpreter] = {}
         self._summary: Summary | None = None
-        self._stories = Stories(config)
+        self._failure_texts = FailureTexts(config)
         self._umask = SessionUmask()
         self._extensions = Extensions(config)
         self._targets = ReportTargets(config, settings, self._extensions, self._umask.close_to_others)
         config.pluginmanager.register(self._targets, "spip-reports")
         self._lost_attempts: Counter[int] = Counter()
-        self._ticker = Ticker(config)
+        self._progress_line = ProgressLine(config)
         self._why_pytest = ""
-        self._stats: StatsTicker | None = None
+        self._stats: StatsReporter | None = None
         self._workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
         self._interrupts = Interrupts(self._rescue)
         self._interrupts.install()
@@ -121,7 +121,7 @@ class ControllerMatrix(Matrix):
             self._workers = distribution.workers
         self._umask.close_to_others(self.config.rootpath / ".spip")
         self.active.prepare()
-        self._ticker.start(self.active)
+        self._progress_line.start(self.active)
         if self._stats:
             self._stats.start()
 
@@ -129,7 +129,7 @@ class ControllerMatrix(Matrix):
         seconds, path = self._settings.stats
         if seconds:
             place = self.config.invocation_params.dir / path if path else None
-            self._stats = StatsTicker(
+            self._stats = StatsReporter(
                 self.config,
                 seconds,
                 place,
@@ -173,7 +173,7 @@ class ControllerMatrix(Matrix):
         """Return what finds further wheels, made when it is needed first."""
         assert self._plan is not None, "asked for by tests"
         if self._additions is None:
-            self._additions = Additions(self._run.bench_spec(), MAIN, self.config.rootpath, self._plan.interpreters)
+            self._additions = Additions(self._run.worker_spec(), MAIN, self.config.rootpath, self._plan.interpreters)
         return self._additions
 
     def pytest_report_header(self) -> list[str]:
@@ -209,17 +209,17 @@ class ControllerMatrix(Matrix):
             except UsageProblem as error:
                 raise pytest.UsageError(str(error)) from error
 
-    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
+    def result(self, combo: Combo, need: DeviceRequest, timeout: float) -> Result:
         """Run a combination in this process."""
-        return self.bench(combo).result(combo, need, timeout=timeout)
+        return self.executor(combo).result(combo, need, timeout=timeout)
 
-    def bench(self, combo: Combo) -> Workbench:
+    def executor(self, combo: Combo) -> Executor:
         """Return this process's workbench, when the combination is provisioned."""
-        if self._bench is None:
-            self._bench = Workbench(self._run.bench_spec(), MAIN)
-        with self._bench.waiting():
+        if self._executor is None:
+            self._executor = Executor(self._run.worker_spec(), MAIN)
+        with self._executor.waiting():
             self._run.wait_for(combo.ordinal)
-        return self._bench
+        return self._executor
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -235,7 +235,7 @@ class ControllerMatrix(Matrix):
         self.active.record(result, failing=report.failed)  # before anybody else sees it
         self._extensions.verdict(combo, result)
         if report.failed:
-            report.longrepr = self._stories.text(report.nodeid, result)
+            report.longrepr = self._failure_texts.text(report.nodeid, result)
 
     def _result_of(self, report: pytest.TestReport) -> Result | None:
         plain = vars(report).get("spip")
@@ -263,7 +263,7 @@ class ControllerMatrix(Matrix):
             category = "error" if report.failed and report.when == "setup" else report.outcome
             letter = {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[category]
             word = outcome.upper() + (f" ({reason})" if reason else "")
-        return category, "" if self._ticker.live else letter, word
+        return category, "" if self._progress_line.live else letter, word
 
     # ending
 
@@ -274,11 +274,11 @@ class ControllerMatrix(Matrix):
             self.active.stop()
         if self._stats:
             self._stats.stop()
-        self._ticker.stop()
+        self._progress_line.stop()
         yield
         self.close()
-        if self._bench:
-            self._bench.close()
+        if self._executor:
+            self._executor.close()
         if self.active:
             self._summary = self.active.finish()
             self._targets.problems += [why for why in [self.active.unrecorded] if why]

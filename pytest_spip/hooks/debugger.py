@@ -38,7 +38,7 @@ class Debugger:
             return
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
-            again = f"; see it again: {result.reproduce}" if result.reproduce else ""
+            again = f"; reproduce: {result.reproduce}" if result.reproduce else ""
             reporter.ensure_newline()
             reporter.write_line(f"spip: --pdb: {node.name} failed in a process of its own, which has ended{again}")
 

@@ -144,7 +144,7 @@ def _faults_of(combos: Sequence[object], offered: Sequence[Combo]) -> Iterator[s
         if not isinstance(one, Combo):
             yield f"adds {_short(one)}, which is no combination"
             continue
-        if id(one) not in same and (_plain(one) not in known or not isinstance(one.prejudged, Verdict | None)):
+        if id(one) not in same and (_plain(one) not in known or not isinstance(one.plan_verdict, Verdict | None)):
             yield f"adds {one.id}, which is not in the matrix"
         if one.id in seen:
             yield f"adds {one.id} a second time"
@@ -152,7 +152,7 @@ def _faults_of(combos: Sequence[object], offered: Sequence[Combo]) -> Iterator[s
 
 
 def _plain(combo: Combo) -> Combo:
-    return dataclasses.replace(combo, ordinal=0, prejudged=None)
+    return dataclasses.replace(combo, ordinal=0, plan_verdict=None)
 
 
 def _short(value: object) -> str:

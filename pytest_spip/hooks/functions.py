@@ -20,15 +20,15 @@ from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.items import Matrix, MatrixItem
 from pytest_spip.hooks.listing import only_lists
-from pytest_spip.hooks.reports import TAIL, one_line, story
+from pytest_spip.hooks.reports import TAIL, failure_text, one_line
 from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.model import Combo, Environment, Interpreter, Outcome, Result
-from pytest_spip.session.slots import MARKER, Need, read_need
+from pytest_spip.session.slots import MARKER, DeviceRequest, read_device_request
 
 if TYPE_CHECKING:
     from pytest_spip.session.spip_env import SpipEnvironment
 
-__all__ = ["FIXTURE", "Functions", "Wish", "param_id", "read_wish"]
+__all__ = ["FIXTURE", "Functions", "MarkerValues", "param_id", "read_marker"]
 
 FIXTURE = "spip_env"
 RERUNS = 2
@@ -38,14 +38,14 @@ SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class MarkerValues:
     """What ``@pytest.mark.spip`` says of a test function: which combinations, and how they are run. ``timeout`` 0 is the run's."""
 
     versions: Condition
     python: SpecifierSet
     timeout: float
     network: bool
-    need: Need
+    need: DeviceRequest
 
     def wants(self, combo: Combo, interpreter: Interpreter) -> bool:
         """Tell whether the function is to be tried in a combination."""
@@ -53,13 +53,13 @@ class Wish:
         return fits and self.versions.holds(combo, interpreter)
 
 
-def read_wish(told: Mapping[str, object]) -> Wish:
+def read_marker(told: Mapping[str, object]) -> MarkerValues:
     """Return what the marker's keywords say. Raises ``UsageProblem``."""
     own = {name: told[name] for name in ("versions", "python", "timeout", "network") if name in told}
     unknown = told.keys() - own.keys() - {"slots", "without"}
     if unknown:
-        mend = "it takes versions, python, timeout, network, slots and without"
-        raise UsageProblem(MARKER, f"it has no {min(unknown)}", mend)
+        fix = "it takes versions, python, timeout, network, slots and without"
+        raise UsageProblem(MARKER, f"it has no {min(unknown)}", fix)
     for name in ("versions", "python"):
         if not isinstance(own.get(name, ""), str):
             raise UsageProblem(MARKER, f"{name}={own[name]!r} is no text", f'write it like {name}=">=3"')
@@ -70,9 +70,11 @@ def read_wish(told: Mapping[str, object]) -> Wish:
         raise UsageProblem(MARKER, f"timeout={timeout!r} is no time limit", "give a positive number of seconds")
     if not isinstance(network, bool):
         raise UsageProblem(MARKER, f"network={network!r} is no choice", "there are True and False")
-    need = read_need({name: told[name] for name in ("slots", "without") if name in told})
+    need = read_device_request({name: told[name] for name in ("slots", "without") if name in told})
     python = allowed_pythons(MARKER, str(own.get("python", "")))
-    return Wish(Condition.parse(MARKER, str(own.get("versions", ""))), python, float(str(timeout)), network, need)
+    return MarkerValues(
+        Condition.parse(MARKER, str(own.get("versions", ""))), python, float(str(timeout)), network, need
+    )
 
 
 def param_id(combo: Combo) -> str:
@@ -96,8 +98,8 @@ class Functions:
         """Make one item of a function for each combination that its marker leaves."""
         if FIXTURE not in metafunc.fixturenames:
             return
-        wish = _wish(metafunc.definition)
-        combos = [one for one in self._matrix.plan() if wish.wants(one, self._matrix.interpreter(one))]
+        marker = _marker_values(metafunc.definition)
+        combos = [one for one in self._matrix.plan() if marker.wants(one, self._matrix.interpreter(one))]
         metafunc.parametrize(FIXTURE, combos, indirect=True, ids=[param_id(combo) for combo in combos])
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -150,24 +152,24 @@ class Functions:
         from pytest_spip.session.spip_env import SpipEnvironment  # nobody else has use for it
 
         combo: Combo = request.param
-        wish, suspended = _wish(request.node), functools.partial(self._timeouts.suspended, request.node)
+        marker, suspended = _marker_values(request.node), functools.partial(self._timeouts.suspended, request.node)
         with contextlib.ExitStack() as stack:
             with suspended():  # it may have to be built first
-                bench = self._matrix.bench(combo)
-                lacking = bench.unavailable(combo, wish.need)
+                executor = self._matrix.executor(combo)
+                lacking = executor.unavailable(combo, marker.need)
                 if lacking:
                     _give_up(lacking)
-                visited = stack.enter_context(bench.visited(combo, wish.need, network=wish.network))
+                opened = stack.enter_context(executor.opened(combo, marker.need, network=marker.network))
 
             def extended(texts: Sequence[str]) -> Environment:
                 with suspended():
-                    return self._matrix.additions().extended(combo, visited.environment, texts)
+                    return self._matrix.additions().extended(combo, opened.environment, texts)
 
             def compare(operator: str, left: object, right: object) -> Sequence[str]:
                 return self._compared(request.node, operator, left, right)
 
             interpreter, timed = self._matrix.interpreter(combo), functools.partial(suspended, counts=True)
-            yield SpipEnvironment(combo, interpreter, visited, extended, compare, timed, wish.timeout)
+            yield SpipEnvironment(combo, interpreter, opened, extended, compare, timed, marker.timeout)
 
     def _compared(self, item: pytest.Item, operator: str, left: object, right: object) -> Sequence[str]:
         """Return how pytest, or a plugin of its, tells of a comparison."""
@@ -187,11 +189,11 @@ class Functions:
         return report
 
     def _told(self, item: pytest.Item, combo: Combo) -> str:
-        bench = self._matrix.bench(combo)
-        locked = bench.locked(combo)
+        executor = self._matrix.executor(combo)
+        locked = executor.locked(combo)
         lines = [f"{combo.id} on {self._matrix.interpreter(combo).path}"]
         lines += ["with " + ", ".join(f"{name} {version}" for name, version in locked.items())] if locked else []
-        return "\n".join([*lines, f"see it again: {bench.reproduction_of_test(combo, item.nodeid)}"])
+        return "\n".join([*lines, f"reproduce: {executor.reproduction_of_test(combo, item.nodeid)}"])
 
 
 def combo_of(item: pytest.Item) -> Combo | None:
@@ -203,10 +205,10 @@ def combo_of(item: pytest.Item) -> Combo | None:
     return combo if isinstance(combo, Combo) else None
 
 
-def _wish(node: pytest.Item) -> Wish:
+def _marker_values(node: pytest.Item) -> MarkerValues:
     """Return what the markers around a function say, the nearest one first. A bad one ends the session, as a bad option does."""
     try:
-        return read_wish(ChainMap(*map(_keywords, node.iter_markers("spip"))))
+        return read_marker(ChainMap(*map(_keywords, node.iter_markers("spip"))))
     except UsageProblem as error:
         raise pytest.UsageError(f"{node.nodeid}: {error}") from error
 
@@ -221,7 +223,7 @@ def _give_up(result: Result) -> None:
     """End a test whose combination has no environment: skipped as the combination is, or with an error."""
     if result.verdict.outcome is Outcome.SKIPPED:
         pytest.skip(one_line(result))
-    pytest.fail(story(result, lines=TAIL), pytrace=False)
+    pytest.fail(failure_text(result, lines=TAIL), pytrace=False)
 
 
 def _marks(config: pytest.Config) -> Iterator[tuple[Condition, pytest.MarkDecorator]]:

@@ -12,11 +12,11 @@ import pytest
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.hooks.reports import PROPERTY, TAIL, location_file, one_line, properties, skip_place, story
+from pytest_spip.hooks.reports import PROPERTY, TAIL, failure_text, location_file, one_line, properties, skip_place
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.session.executor import Workbench
-from pytest_spip.session.slots import MARKER, NOTHING, Need, read_need
+from pytest_spip.session.executor import Executor
+from pytest_spip.session.slots import MARKER, NOTHING, DeviceRequest, read_device_request
 
 if TYPE_CHECKING:
     from pytest_spip.session.installs import Additions
@@ -95,17 +95,17 @@ class MatrixItem(FunctionAttributes, pytest.Item):
         """Take what we said of the item off it; what others said stays."""
         self.user_properties[:] = [pair for pair in self.user_properties if not pair[0].startswith(PROPERTY)]
 
-    def need(self) -> Need:
+    def need(self) -> DeviceRequest:
         """Return the devices that markers ask for, the nearest one first. Raises ``UsageProblem``."""
         marks = list(self.iter_markers("spip"))
         if any(mark.args for mark in marks):
             raise UsageProblem(MARKER, "its arguments have names", 'write it like spip(slots={"gpu": 1})')
-        return read_need(ChainMap(*(dict(mark.kwargs) for mark in marks)))
+        return read_device_request(ChainMap(*(dict(mark.kwargs) for mark in marks)))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the story of a failed combination, never a traceback of ours."""
         if isinstance(excinfo.value, CombinationFailed):
-            return story(excinfo.value.result, lines=TAIL)
+            return failure_text(excinfo.value.result, lines=TAIL)
         if isinstance(excinfo.value, UsageProblem):
             return str(excinfo.value)
         return super().repr_failure(excinfo)
@@ -134,7 +134,7 @@ class Matrix:
         """Return a combination's interpreter."""
         raise NotImplementedError
 
-    def bench(self, combo: Combo) -> Workbench:
+    def executor(self, combo: Combo) -> Executor:
         """Return this process's workbench, when the combination is provisioned."""
         raise NotImplementedError
 
@@ -152,7 +152,7 @@ class Matrix:
         """Return the plan's combinations."""
         raise NotImplementedError
 
-    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
+    def result(self, combo: Combo, need: DeviceRequest, timeout: float) -> Result:
         """Run a combination in this process's workbench, with the devices that it needs; 0 seconds leave it to the run's limit."""
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.dispatch.autoscale import PROFILES
-from pytest_spip.dispatch.machine import Machine, crew_size
+from pytest_spip.dispatch.machine import Machine, worker_count
 from pytest_spip.errors import UsageProblem
 from pytest_spip.options import make_settings
 
@@ -29,7 +29,7 @@ def auto_workers(config: pytest.Config) -> int | None:
     profile = PROFILES[_profile(config) or "balanced"]
     logical = profile.threads or config.getoption("numprocesses") == "logical"
     pinned = config.getoption("spip_pin") or config.getini("spip_pin")  # a spare one would share a core, and slow it
-    return crew_size(Machine(), logical=logical, share=profile.share, spares=profile.share == 1 and not pinned)
+    return worker_count(Machine(), logical=logical, share=profile.share, spares=profile.share == 1 and not pinned)
 
 
 def _profile(config: pytest.Config) -> str:

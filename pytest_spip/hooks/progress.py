@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import pytest
 
 from pytest_spip.common.waits import ENDING
-from pytest_spip.dispatch.governor import Looker
+from pytest_spip.dispatch.concurrency import Sampler
 from pytest_spip.errors import UsageProblem
 from pytest_spip.report.progress import Progress
 from pytest_spip.report.stats import StatsLine, stats_line
@@ -24,14 +24,14 @@ from pytest_spip.report.stats import StatsLine, stats_line
 if TYPE_CHECKING:
     from pytest_spip.session.run import Run
 
-__all__ = ["StatsTicker", "Ticker"]
+__all__ = ["ProgressLine", "StatsReporter"]
 
 LIVE_PERIOD = 0.2
 PLAIN_PERIOD = 10.0
 """Seconds between two tellings, on a terminal and elsewhere."""
 
 
-class Ticker:
+class ProgressLine:
     """Tells how far the run is: on a terminal one line, rewritten in place of pytest's dots; elsewhere a line at times.
 
     Elsewhere it speaks only while provisioning goes on, for then the dots stand still.
@@ -50,7 +50,9 @@ class Ticker:
             if self.live:
                 # Without dots there is nothing to put a percentage behind.
                 vars(self._reporter)["_show_progress_info"] = False
-            self._thread = threading.Thread(target=self._tick, args=(run,), name="ticker", daemon=True)
+            self._thread = threading.Thread(
+                target=self._report_regularly, args=(run,), name="progress_line", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -67,7 +69,7 @@ class Ticker:
         reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
         return reporter
 
-    def _tick(self, run: Run) -> None:
+    def _report_regularly(self, run: Run) -> None:
         while not self._ended.wait(LIVE_PERIOD if self.live else PLAIN_PERIOD):
             self._tell(run.progress)
         if self.live:
@@ -85,7 +87,7 @@ class Ticker:
             _write_below(reporter, line)
 
 
-class StatsTicker:
+class StatsReporter:
     """Tells the state of the run every so many seconds: on the terminal unless that is to be quiet, and in a file if one is named.
 
     The file gets a JSON object a line, and a last one at the end. ``progress`` and ``workers``, those busy and idle, are
@@ -99,7 +101,7 @@ class StatsTicker:
         path: Path | None,
         progress: Callable[[], Progress],
         workers: Callable[[], tuple[int, int]],
-        machine: Looker,
+        machine: Sampler,
     ) -> None:
         self._config = config
         self._seconds = seconds
@@ -109,7 +111,7 @@ class StatsTicker:
         self._machine = machine
         self._before = (time.monotonic(), 0)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tick, name="stats", daemon=True)
+        self._thread = threading.Thread(target=self._report_regularly, name="stats", daemon=True)
         self._held = contextlib.ExitStack()
 
     def start(self) -> None:
@@ -133,7 +135,7 @@ class StatsTicker:
         reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
         return reporter if self._config.get_verbosity() >= 0 else None
 
-    def _tick(self) -> None:
+    def _report_regularly(self) -> None:
         while not self._ended.wait(self._seconds):
             if self._progress().planned:
                 line = self._line()

@@ -93,7 +93,7 @@ def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary, *, why:
     reporter.section("spip: versions x Pythons")
     _write_lines(reporter, terminal.grid_lines(summary))
     if summary.groups and why:
-        reporter.section("spip: why")
+        reporter.section("spip: failures")
         _write_lines(reporter, terminal.group_lines(summary.groups))
     reporter.write_line("")
     _write_lines(reporter, terminal.warning_lines(summary))

@@ -15,14 +15,14 @@ from pytest_spip.names import MODULE_PREFIX
 __all__ = [
     "PROPERTY",
     "TAIL",
-    "brother",
+    "failure_text",
     "location_file",
     "make_report",
     "one_line",
+    "phase_report",
     "properties",
     "skip_place",
-    "slim",
-    "story",
+    "trim",
 ]
 
 PROPERTY = "spip_"
@@ -41,7 +41,7 @@ def one_line(result: Result) -> str:
     return f"{reason}: {result.verdict.detail}" if result.verdict.detail else reason
 
 
-def story(result: Result, *, lines: int) -> str:
+def failure_text(result: Result, *, lines: int) -> str:
     """Return reason, phase, what was said, and how to see it again.
 
     What was said are the failing tests' reports, or the last lines of output where no test failed, or something else ended
@@ -54,7 +54,7 @@ def story(result: Result, *, lines: int) -> str:
     if not failing or verdict.outcome is not Outcome.FAILED:
         words += _indented(result.output, lines)
     words += [f"warning: {text}" for text in result.warnings]
-    words += [f"see it again: {result.reproduce}"] if result.reproduce else []
+    words += [f"reproduce: {result.reproduce}"] if result.reproduce else []
     return "\n".join(words)
 
 
@@ -130,7 +130,7 @@ def make_report(combo: Combo, plain: Mapping[str, Any], seconds: float, file: st
     return report
 
 
-def brother(report: pytest.TestReport, when: Literal["setup", "teardown"]) -> pytest.TestReport:
+def phase_report(report: pytest.TestReport, when: Literal["setup", "teardown"]) -> pytest.TestReport:
     """Return the report that an item would have had before or after this one."""
     made = pytest.TestReport(
         nodeid=report.nodeid,
@@ -146,7 +146,7 @@ def brother(report: pytest.TestReport, when: Literal["setup", "teardown"]) -> py
     return made
 
 
-def slim(report: pytest.TestReport) -> None:
+def trim(report: pytest.TestReport) -> None:
     """Let go of what nobody reads any more: pytest keeps all reports of a session."""
     vars(report)["spip"] = {"verdict": vars(report)["spip"]["verdict"]}
     report.user_properties = []
@@ -159,4 +159,4 @@ def _told(result: Result) -> tuple[Literal["passed", "failed", "skipped"], Any]:
         case Outcome.SKIPPED:
             return "skipped", skip_place(result)
         case _:
-            return "failed", story(result, lines=TAIL)
+            return "failed", failure_text(result, lines=TAIL)

@@ -12,9 +12,9 @@ import pytest
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.model import NEEDS, Combo, Interpreter, Result
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.session.executor import Workbench
-from pytest_spip.session.slots import Need
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.executor import Executor
+from pytest_spip.session.slots import DeviceRequest
+from pytest_spip.session.worker_spec import WorkerSpec
 
 if TYPE_CHECKING:
     from pytest_spip.session.installs import Additions
@@ -25,40 +25,40 @@ __all__ = ["WorkerMatrix"]
 class WorkerMatrix(Matrix):
     """In an xdist worker: reads the plan, runs what it is told."""
 
-    def __init__(self, config: pytest.Config, spec: BenchSpec, worker: str) -> None:
+    def __init__(self, config: pytest.Config, spec: WorkerSpec, worker: str) -> None:
         super().__init__(config, spec.check.kind)
         self._spec = spec
         self._worker = worker
-        self._bench = Workbench(spec, worker)
+        self._executor = Executor(spec, worker)
         self.needs = f"{spec.room}/{NEEDS}"
 
     def plan(self) -> Sequence[Combo]:
         """Return the plan, as the run database has it."""
-        return self._bench.plan()
+        return self._executor.plan()
 
     def interpreter(self, combo: Combo) -> Interpreter:
         """Return a combination's interpreter."""
-        return self._bench.interpreter(combo)
+        return self._executor.interpreter(combo)
 
-    def bench(self, combo: Combo) -> Workbench:
+    def executor(self, combo: Combo) -> Executor:
         """Return the workbench: nothing is handed out before it is provisioned."""
-        return self._bench
+        return self._executor
 
     def additions(self) -> Additions:
         """Return what finds further wheels, made when it is needed first."""
         if self._additions is None:
             from pytest_spip.session.installs import Additions  # most workers have no use for what it imports
 
-            self._additions = Additions(self._spec, self._worker, self.config.rootpath, self._bench.interpreters)
+            self._additions = Additions(self._spec, self._worker, self.config.rootpath, self._executor.interpreters)
         return self._additions
 
     def combos(self) -> Sequence[Combo]:
         """Return the plan, as the run database has it, or what was left of it."""
-        return self._bench.combos()
+        return self._executor.combos()
 
-    def result(self, combo: Combo, need: Need, timeout: float) -> Result:
+    def result(self, combo: Combo, need: DeviceRequest, timeout: float) -> Result:
         """Run a combination here."""
-        return self._bench.result(combo, need, timeout=timeout)
+        return self._executor.result(combo, need, timeout=timeout)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
@@ -66,7 +66,7 @@ class WorkerMatrix(Matrix):
         start = time.perf_counter()
         yield
         if hasattr(report, "spip"):
-            self._bench.report_took(report.spip["ordinal"], time.perf_counter() - start)
+            self._executor.report_took(report.spip["ordinal"], time.perf_counter() - start)
         if report.nodeid.startswith(f"{MODULE_PREFIX}::"):
             self._forget(report)
 
@@ -84,4 +84,4 @@ class WorkerMatrix(Matrix):
     def pytest_unconfigure(self) -> None:
         """Close the workbench."""
         self.close()
-        self._bench.close()
+        self._executor.close()

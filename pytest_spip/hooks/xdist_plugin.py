@@ -14,10 +14,10 @@ from xdist.remote import Producer
 from xdist.workermanage import parse_tx_spec_config
 
 from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
-from pytest_spip.dispatch.governor import Governor
+from pytest_spip.dispatch.concurrency import ConcurrencyController
 from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
-from pytest_spip.hooks.reports import brother, location_file, make_report, slim
+from pytest_spip.hooks.reports import location_file, make_report, phase_report, trim
 from pytest_spip.hooks.undone import item_lines
 from pytest_spip.hooks.worker_mode import reason_for_phases, reason_for_pytest
 from pytest_spip.hooks.xdist_scheduling import SpipScheduling, send_signal
@@ -50,10 +50,10 @@ class Distribution:
             _limit_workers(config, len(run.missing))
         count = len(parse_tx_spec_config(config))
         self._pins = Pins(pin_plan(count, Machine().topology()) if run.settings.pin else (frozenset(),))
-        self._governor: Governor | None = None
+        self._concurrency: ConcurrencyController | None = None
         if run.settings.adapts:
             policy = Policy(PROFILES[run.settings.profile or "balanced"], 1, count)
-            self._governor = Governor(policy, Machine(), self._scheduling.admit, self._load)
+            self._concurrency = ConcurrencyController(policy, Machine(), self._scheduling.set_limit, self._load)
 
     def workers(self) -> tuple[int, int]:
         """Return how many workers are busy and idle."""
@@ -84,8 +84,8 @@ class Distribution:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> SpipScheduling:
         """Offer our scheduler."""
-        if self._governor:
-            self._governor.start()
+        if self._concurrency:
+            self._concurrency.start()
         return self._scheduling
 
     @pytest.hookimpl(optionalhook=True)
@@ -97,7 +97,7 @@ class Distribution:
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
         cpus = tuple(sorted(self._pins.take(node.gateway.id)))
-        node.workerinput["spip"] = dataclasses.replace(self._run.bench_spec(), cpus=cpus).to_plain()
+        node.workerinput["spip"] = dataclasses.replace(self._run.worker_spec(), cpus=cpus).to_plain()
         self._nodes.append(node)
 
     @pytest.hookimpl(tryfirst=True)
@@ -117,14 +117,14 @@ class Distribution:
         if self._phases:
             self._config.hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
             if report.when == "call":
-                self._config.hook.pytest_runtest_logreport(report=brother(report, "setup"))
+                self._config.hook.pytest_runtest_logreport(report=phase_report(report, "setup"))
         yield
         self._scheduling.mark_test_complete(node, vars(report)["spip"]["ordinal"])
         if self._phases:
-            self._config.hook.pytest_runtest_logreport(report=brother(report, "teardown"))
+            self._config.hook.pytest_runtest_logreport(report=phase_report(report, "teardown"))
             self._config.hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
         else:
-            slim(report)
+            trim(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -136,8 +136,8 @@ class Distribution:
         self._undone = self._scheduling.undone()
         if self._undone and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
-        if self._governor:
-            self._governor.stop()
+        if self._concurrency:
+            self._concurrency.stop()
         for node in self._nodes if exitstatus == pytest.ExitCode.INTERRUPTED else ():
             send_signal(node, signal.SIGINT)
 

@@ -15,23 +15,23 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_spip.dispatch.heartbeat import PERIOD, Heartbeat
 from pytest_spip.dispatch.messages import (
-    Admitted,
     Command,
     Event,
     Finished,
     Listed,
     Quarantine,
     Ready,
-    Returned,
+    Steal,
+    Stolen,
     Stop,
-    Take,
     Unit,
     WorkerJoined,
     WorkerLeft,
+    WorkerLimit,
 )
 from pytest_spip.dispatch.messages import Run as RunUnits
-from pytest_spip.dispatch.pulse import PERIOD, Pulse
 from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
@@ -90,7 +90,7 @@ class SpipScheduling:
         self._nodeids: Mapping[int, str] = {}
         self._units: Mapping[int, Sequence[int]] = {}
         self._lock = threading.RLock()
-        self._pulse = Pulse()
+        self._heartbeat = Heartbeat()
         self._asked: dict[str, deque[bool]] = {}
         self._ended = threading.Event()
         self._futile = 0
@@ -174,7 +174,7 @@ class SpipScheduling:
             return
         with self._lock:
             self._asked[node.gateway.id] = deque()
-            self._pulse.heard(node.gateway.id, time.monotonic())
+            self._heartbeat.heard(node.gateway.id, time.monotonic())
             self._handle(WorkerJoined(node.gateway.id))
 
     def schedule(self) -> None:
@@ -193,9 +193,9 @@ class SpipScheduling:
         """A worker gives back what it was asked for, or some of it; asked for nothing, it shows that it is there."""
         worker = node.gateway.id
         with self._lock:
-            self._pulse.heard(worker, time.monotonic())
+            self._heartbeat.heard(worker, time.monotonic())
             if self._asked[worker].popleft():
-                self._handle(Returned(worker, indices))
+                self._handle(Stolen(worker, indices))
 
     def remove_node(self, node: Node) -> str | None:
         """A worker is gone; return the node id of the item that is given up, if it killed another worker before."""
@@ -204,7 +204,7 @@ class SpipScheduling:
         crashed = not hasattr(node, "workeroutput")
         with self._lock:
             del self._nodes[worker]
-            self._pulse.forget(worker)
+            self._heartbeat.forget(worker)
             self._futile += crashed and not self._scheduler.pending(worker)
             commands = self._handle(WorkerLeft(worker, crashed=crashed))
         self._give_up_in_time("")
@@ -226,9 +226,9 @@ class SpipScheduling:
         """Tell whether a worker that ends was not told to, while there is work."""
         return node.gateway.id not in self._dismissed and bool(self.undone())
 
-    def admit(self, workers: int) -> None:
+    def set_limit(self, workers: int) -> None:
         """Give work to so many workers at most."""
-        self._handle(Admitted(workers))
+        self._handle(WorkerLimit(workers))
 
     def workers(self) -> tuple[int, int]:
         """Return how many workers are busy and idle."""
@@ -270,7 +270,7 @@ class SpipScheduling:
         except UsageProblem as error:
             self._give_up(str(error))
             return
-        threading.Thread(target=self._watch, name="pulse", daemon=True).start()
+        threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
     def _needed(self) -> dict[int, list[int]]:
         """Return the units of test functions by the combination that they need."""
@@ -320,7 +320,7 @@ class SpipScheduling:
             match command:
                 case RunUnits(units=units):
                     node.send_runtest_some(list(units))
-                case Take(units=units):
+                case Steal(units=units):
                     self._ask(node, units)
                 case Stop() if self._collects:
                     self._dismiss(node)  # it runs what it holds; our own loop holds nothing back, and would drop it
@@ -339,7 +339,7 @@ class SpipScheduling:
                 for worker in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
                     with contextlib.suppress(OSError):
                         self._ask(worker)
-                silent = [self._nodes[name] for name in self._pulse.silent(time.monotonic()) if name in self._nodes]
+                silent = [self._nodes[name] for name in self._heartbeat.silent(time.monotonic()) if name in self._nodes]
             if self._has_heard_all():
                 for node in silent:
                     send_signal(node, signal.SIGKILL)

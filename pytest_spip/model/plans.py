@@ -168,7 +168,7 @@ class Check:
 class Combo:
     """One package version x one interpreter, in a cross with one version of each of the ``others`` too.
 
-    ``prejudged`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter). ``others``
+    ``plan_verdict`` is the verdict of a combination that the plan already decides (Requires-Python, no interpreter). ``others``
     are pairs of package and version, ``others_extras`` the extras of each of them. ``resolution`` says which versions of all
     else are taken: ``lowest-direct``, ``lowest``, or nothing for the highest. ``exact`` are the packages of which local versions
     are listed beside the one that is meant, such as ``1.0+cpu`` beside ``1.0``, so that ``==`` would admit both.
@@ -180,7 +180,7 @@ class Combo:
     interpreter: str
     label: str
     extras: tuple[str, ...] = ()
-    prejudged: Verdict | None = None
+    plan_verdict: Verdict | None = None
     others: tuple[tuple[str, str], ...] = ()
     others_extras: tuple[tuple[str, ...], ...] = ()
     resolution: str = ""

@@ -319,7 +319,7 @@ def _understand_wheel(filename: str, name: str) -> tuple[str, str]:
         return "wheel", filename  # which is no version, and best says what is left out
 
 
-def _after_name(stem: str, name: str) -> str:
+def _after_name(zygote: str, name: str) -> str:
     """Return what follows the name; names and versions both may hold dashes, in any spelling (pip ``package_finder.py``)."""
-    dashes = (place for place, letter in enumerate(stem) if letter == "-")
-    return next((stem[place + 1 :] for place in dashes if canonicalize_name(stem[:place]) == name), "")
+    dashes = (place for place, letter in enumerate(zygote) if letter == "-")
+    return next((zygote[place + 1 :] for place in dashes if canonicalize_name(zygote[:place]) == name), "")

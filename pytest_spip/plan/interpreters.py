@@ -70,8 +70,8 @@ def _parse_word(word: str) -> Iterator[Wanted]:
         return
     found = _SPEC.match(word)
     if found is None:
-        mend = "write 3.12, 3.9-3.13, pypy3.10, 3.14t or the path of an interpreter"
-        raise UsageProblem("--spip-python", f"{word!r} names no interpreter", mend)
+        fix = "write 3.12, 3.9-3.13, pypy3.10, 3.14t or the path of an interpreter"
+        raise UsageProblem("--spip-python", f"{word!r} names no interpreter", fix)
     pypy = (found["kind"] or "").lower() in {"pypy", "pp"}
     wanted = Wanted(word, "", "pypy" if pypy else "cpython", found["version"], found["flags"].lower())
     if _numbers(wanted) < OLDEST_NAMED:
@@ -110,9 +110,9 @@ def select(found: Sequence[Interpreter], wanted: Sequence[Wanted]) -> tuple[Inte
         return tuple(chosen)
     picked: dict[str, Interpreter] = {}
     # Versions first: a plain label is the one that a version alone finds again.
-    for wish in sorted(wanted, key=lambda wish: bool(wish.path)):
-        fit = [one for one in found if wish.matches(one)]
-        interpreter = _newest(fit) if fit else _missing(wish)
+    for wanted_one in sorted(wanted, key=lambda wanted_one: bool(wanted_one.path)):
+        fit = [one for one in found if wanted_one.matches(one)]
+        interpreter = _newest(fit) if fit else _missing(wanted_one)
         picked.setdefault(interpreter.path or interpreter.id, interpreter)
     return _unambiguous(sorted(picked.values(), key=_order))
 
@@ -153,11 +153,11 @@ def id_apart(interpreter: Interpreter) -> str:
     return f"{interpreter.id}-{digest(interpreter.path)[:8]}"
 
 
-def _missing(wish: Wanted) -> Interpreter:
-    version = wish.version or "0.0"
-    label = _label(wish.implementation, version, wish.flags)
-    problem = _explain(wish.path) if wish.path else f"no interpreter {wish.text} on this machine"
-    return Interpreter(f"missing-{wish.text}", label, version, wish.implementation, "", problem=problem)
+def _missing(wanted_one: Wanted) -> Interpreter:
+    version = wanted_one.version or "0.0"
+    label = _label(wanted_one.implementation, version, wanted_one.flags)
+    problem = _explain(wanted_one.path) if wanted_one.path else f"no interpreter {wanted_one.text} on this machine"
+    return Interpreter(f"missing-{wanted_one.text}", label, version, wanted_one.implementation, "", problem=problem)
 
 
 def _explain(path: str) -> str:

@@ -42,8 +42,8 @@ def check_cross(requirements: Sequence[Requirement], policy: str, *, cross: bool
     if cross and len({canonicalize_name(one.name) for one in requirements}) < 2:
         raise UsageProblem("--spip-cross", f"{requirements[0].name} meets no other", "add a second --spip-matrix=REQ")
     if policy == "pairwise" and not cross:
-        mend = "add --spip-cross and a second --spip-matrix=REQ, or use minor or a number"
-        raise UsageProblem("--spip-versions", "'pairwise' chooses what meets in a cross", mend)
+        fix = "add --spip-cross and a second --spip-matrix=REQ, or use minor or a number"
+        raise UsageProblem("--spip-versions", "'pairwise' chooses what meets in a cross", fix)
 
 
 def make_plan(
@@ -98,7 +98,7 @@ def _unique(combos: Iterable[Combo]) -> Iterable[Combo]:
             )
             names = " and ".join(text.partition("==")[0] for text in clash)
             raise UsageProblem("--spip-matrix", f"{names} would share their node ids", "name one of them in a run")
-        if known.prejudged and not combo.prejudged:
+        if known.plan_verdict and not combo.plan_verdict:
             seen[combo.id] = combo
     return seen.values()
 
@@ -116,7 +116,9 @@ def without_old_pythons(
     refused = {one.id for one in interpreters if not one.problem and not accepts_python(requires_python, one.version)}
     verdict = _skip(Reason.REQUIRES_PYTHON, f"{project}: Requires-Python {requires_python}")
     return [
-        dataclasses.replace(combo, prejudged=verdict) if combo.interpreter in refused and not combo.prejudged else combo
+        dataclasses.replace(combo, plan_verdict=verdict)
+        if combo.interpreter in refused and not combo.plan_verdict
+        else combo
         for combo in combos
     ]
 
@@ -139,7 +141,7 @@ def _listed(
             continue
         for release in group:
             for interpreter in interpreters:
-                verdict = _prejudge(requirement, release, interpreter, wheels_only=wheels_only)
+                verdict = _verdict_of_plan(requirement, release, interpreter, wheels_only=wheels_only)
                 for resolution in resolutions:
                     yield Combo(
                         ordinal=next(ordinals),
@@ -148,7 +150,7 @@ def _listed(
                         interpreter=interpreter.id,
                         label=interpreter.label,
                         extras=extras,
-                        prejudged=verdict,
+                        plan_verdict=verdict,
                         resolution=resolution,
                         exact=(package,) if release.ambiguous else (),
                     )
@@ -181,7 +183,9 @@ def _crossed(
 
     @functools.cache
     def verdict(axis: int, place: int, python: int) -> Verdict | None:
-        return _prejudge(*axes[axis][place], interpreters[python], whose=axes[axis][place][1], wheels_only=wheels_only)
+        return _verdict_of_plan(
+            *axes[axis][place], interpreters[python], whose=axes[axis][place][1], wheels_only=wheels_only
+        )
 
     def fits(axis: int, place: int, python: int) -> bool:
         return verdict(axis, place, python) is None
@@ -191,14 +195,14 @@ def _crossed(
     )
     ordinals = itertools.count()
     for *places, python in rows:
-        prejudged = next(filter(None, itertools.starmap(verdict, ((*at, python) for at in enumerate(places)))), None)
+        plan_verdict = next(filter(None, itertools.starmap(verdict, ((*at, python) for at in enumerate(places)))), None)
         chosen = [axes[axis][place] for axis, place in enumerate(places)]
         for resolution in resolutions:
-            yield _together(next(ordinals), chosen, interpreters[python], prejudged, resolution)
+            yield _together(next(ordinals), chosen, interpreters[python], plan_verdict, resolution)
 
 
 def _together(
-    ordinal: int, chosen: Sequence[Choice], interpreter: Interpreter, prejudged: Verdict | None, resolution: str
+    ordinal: int, chosen: Sequence[Choice], interpreter: Interpreter, plan_verdict: Verdict | None, resolution: str
 ) -> Combo:
     """Return the combination of several releases, of which the first one is the own."""
     (package, version), *others = ((canonicalize_name(one.name), release.version) for one, release in chosen)
@@ -210,7 +214,7 @@ def _together(
         interpreter=interpreter.id,
         label=interpreter.label,
         extras=extras,
-        prejudged=prejudged,
+        plan_verdict=plan_verdict,
         others=tuple(others),
         others_extras=tuple(others_extras),
         resolution=resolution,
@@ -231,7 +235,7 @@ def _refuse_too_many(
     raise UsageProblem("--spip-cross", what, f"use {narrower}narrower requirements")
 
 
-def _prejudge(
+def _verdict_of_plan(
     requirement: Requirement,
     release: Release,
     interpreter: Interpreter,

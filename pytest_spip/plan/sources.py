@@ -77,7 +77,7 @@ def _index(text: str, base: Path) -> str:
     try:
         urlsplit(text).port  # noqa: B018  # raises for what is no URL
     except ValueError as error:
-        raise UsageProblem("index settings", f"{_redacted(text)} is no URL ({error})", "mend the setting") from None
+        raise UsageProblem("index settings", f"{_redacted(text)} is no URL ({error})", "fix the setting") from None
     return text.rstrip("/")
 
 
@@ -206,7 +206,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, why: str) -> UsageProblem:
-    return UsageProblem("index settings", f"cannot read {path} ({why})", "mend the file, or set UV_NO_CONFIG=1")
+    return UsageProblem("index settings", f"cannot read {path} ({why})", "fix the file, or set UV_NO_CONFIG=1")
 
 
 def _table(table: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def _pip_file(path: Path) -> dict[str, dict[str, str]]:
     except (configparser.Error, UnicodeDecodeError) as error:
         why = " ".join(str(error).split())
         raise UsageProblem(
-            "index settings", f"cannot read {path} ({why})", "mend the file, or set PIP_CONFIG_FILE"
+            "index settings", f"cannot read {path} ({why})", "fix the file, or set PIP_CONFIG_FILE"
         ) from error
     return {name: {key.replace("_", "-"): value for key, value in parser.items(name)} for name in parser.sections()}
 

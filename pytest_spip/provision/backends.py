@@ -22,7 +22,7 @@ from pytest_spip.common.processes import run_program
 from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import Interpreter, digest, verdict_from_plain, verdict_to_plain
-from pytest_spip.provision.chain import RING
+from pytest_spip.provision.build_cycles import RING
 from pytest_spip.provision.locks import selected
 from pytest_spip.provision.resolver import Resolver, Work
 from pytest_spip.provision.sdists import BuildSystem, build_failed
@@ -89,7 +89,7 @@ class Backends:
             raise Failure(failure.verdict, failure.output)
         key = digest("copied", interpreter.id, interpreter.path, requirements.identity)[:40]
         place = self._cache.builds / "environments" / key
-        self._cache.file(place, lambda aside: self._make(interpreter, requirements.lock, aside))
+        self._cache.file(place, lambda staging: self._make(interpreter, requirements.lock, staging))
         return place
 
     def _place(self, key: str) -> Path:

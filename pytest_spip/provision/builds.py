@@ -37,9 +37,9 @@ from pytest_spip.model import (
     verdict_to_plain,
 )
 from pytest_spip.provision.backends import Backends, Requirements, asks_for_more
-from pytest_spip.provision.chain import Chain
+from pytest_spip.provision.build_cycles import Chain
 from pytest_spip.provision.confined import Confine
-from pytest_spip.provision.hooks import KEEPS, LIMITS, Hooks, Yard
+from pytest_spip.provision.hooks import KEEPS, LIMITS, BuildDirectories, Hooks
 from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
@@ -129,7 +129,7 @@ class Builder:
         """Return the file where we keep it; one that nobody gave a hash is known by what it holds."""
         sdist = self.hasher.hashed(sdist)
         place = self._cache.builds / "sdists" / sdist.sha256 / sdist.filename
-        self._cache.file(place, lambda aside: self._web.download(sdist.url, aside, sdist.sha256))
+        self._cache.file(place, lambda staging: self._web.download(sdist.url, staging, sdist.sha256))
         return sdist, place
 
     def _place(self, project: str, sdist: DistFile, interpreter: Interpreter) -> Path:
@@ -140,7 +140,7 @@ class Builder:
         place = self._place(project, sdist, interpreter)
         fresh = self._cache.file(
             place,
-            lambda aside: self._make(project, archive, sdist, interpreter, aside),
+            lambda staging: self._make(project, archive, sdist, interpreter, staging),
             stale=lambda place: self._is_stale(place, interpreter),
         )
         plain = self._cache.read(place, _outcome)
@@ -203,30 +203,41 @@ class Builder:
             used.append((requires, found.identity))
             return self._backends.environment(found, interpreter)
 
-        yard = Yard(target.parent / "yard")
-        source = unpack_sdist(archive, yard.tree / "source")
+        directories = BuildDirectories(target.parent / "directories")
+        source = unpack_sdist(archive, directories.tree / "source")
         system = build_system(source)
         environment = environment_of(*system.requires)
         if asks_for_more(source, system, environment):
-            with self._hooks(source, system, yard, environment, interpreter) as hooks:
+            with self._hooks(source, system, directories, environment, interpreter) as hooks:
                 more = hooks.requires()
                 if not more:
                     return hooks.wheel(target)
             environment = environment_of(*system.requires, *more)
-        with self._hooks(source, system, yard, environment, interpreter) as hooks:
+        with self._hooks(source, system, directories, environment, interpreter) as hooks:
             return hooks.wheel(target)
 
     @contextlib.contextmanager
     def _hooks(
-        self, source: Path, system: BuildSystem, yard: Yard, environment: Path, interpreter: Interpreter
+        self,
+        source: Path,
+        system: BuildSystem,
+        directories: BuildDirectories,
+        environment: Path,
+        interpreter: Interpreter,
     ) -> Iterator[Hooks]:
         """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
         place = environment.resolve()
         if self._confine.level < PRIVATE_BELOW:
-            place = yard.own(place)
-        with self._slots, self._confine(interpreter.path, environment=str(place), write=yard.writable) as run:
+            place = directories.own(place)
+        with self._slots, self._confine(interpreter.path, environment=str(place), write=directories.writable) as run:
             yield Hooks(
-                source, system, yard, str(place / "bin" / "python"), run, environ=self._environ, limits=self._limits
+                source,
+                system,
+                directories,
+                str(place / "bin" / "python"),
+                run,
+                environ=self._environ,
+                limits=self._limits,
             )
 
 

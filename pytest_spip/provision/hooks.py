@@ -21,7 +21,7 @@ from pytest_spip.provision.confined import Confined, End
 from pytest_spip.provision.sdists import BuildSystem, build_failed, open_plain, read_plain
 from pytest_spip.provision.uv import Failure, build_error, is_without_room, last_words
 
-__all__ = ["LIMITS", "Hooks", "Yard"]
+__all__ = ["LIMITS", "BuildDirectories", "Hooks"]
 
 LIMITS = Limits(timeout=1800.0, memory=8 << 30, file_size=4 << 30, output=1 << 60, head=64 << 10)
 """Bounds of one hook's program. Compilers may say as much as they like: of that the beginning and the end are kept."""
@@ -36,7 +36,7 @@ HEAD, TAIL = 20, 200
 """Lines of a failed build's output that are kept, of its beginning and of its end."""
 
 
-class Yard:
+class BuildDirectories:
     """The directories of one build. Its programs own what lies in ``tree``, ``out`` and ``control``, but not these."""
 
     def __init__(self, root: Path) -> None:
@@ -68,17 +68,17 @@ class Hooks:
         self,
         source: Path,
         system: BuildSystem,
-        yard: Yard,
+        directories: BuildDirectories,
         python: str,
         run: Confined,
         *,
         environ: Mapping[str, str],
         limits: Limits,
     ) -> None:
-        self._yard = yard
+        self._directories = directories
         self._run = run
         self._limits = limits
-        self._environment = _environment(environ, yard, Path(python).parent)
+        self._environment = _environment(environ, directories, Path(python).parent)
         self._output = ""
         try:
             self._caller = BuildBackendHookCaller(
@@ -96,11 +96,11 @@ class Hooks:
     def wheel(self, target: Path) -> Path:
         """Build the wheel, copy it into a directory and return its path."""
         with self._explained():
-            name: object = self._caller.build_wheel(str(self._yard.out))
+            name: object = self._caller.build_wheel(str(self._directories.out))
         if not isinstance(name, str) or os.path.basename(name) != name or not name.endswith(".whl"):
             raise build_failed(f"build_wheel returns {name!r}, which is no wheel's name", self._output)
         try:
-            made = open_plain(self._yard.out / name)
+            made = open_plain(self._directories.out / name)
         except ValueError as error:
             raise build_failed(f"build_wheel returns {name!r}, which it has not made", self._output) from error
         with made, (target / name).open("xb") as copy:
@@ -112,7 +112,7 @@ class Hooks:
     ) -> None:
         """Run the library's script for a hook: ``PYTHON SCRIPT HOOK DIRECTORY``, question and answer in the directory."""
         python, script, hook, directory = cmd
-        control = self._yard.control
+        control = self._directories.control
         for left in control.iterdir():  # an earlier hook may have laid a link where we write
             remove_tree(left)
         for path in (Path(script), Path(directory, "input.json")):
@@ -154,12 +154,12 @@ def _texts(told: object, output: str) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _environment(environ: Mapping[str, str], yard: Yard, programs: Path) -> dict[str, str]:
+def _environment(environ: Mapping[str, str], directories: BuildDirectories, programs: Path) -> dict[str, str]:
     kept = {name: environ[name] for name in KEEPS if name in environ}
     return kept | {
         "PATH": f"{programs}:{environ.get('PATH') or os.defpath}",
-        "HOME": str(yard.home),
-        "TMPDIR": str(yard.tmp),
+        "HOME": str(directories.home),
+        "TMPDIR": str(directories.tmp),
         "VIRTUAL_ENV": str(programs.parent),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
     }

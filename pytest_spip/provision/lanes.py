@@ -48,7 +48,7 @@ class Lanes:
         self._taking = threading.Lock()
         self._changed = threading.Condition()
         self._again: deque[Combo] = deque()
-        self._aside: dict[str, deque[Combo]] = {}
+        self._staging: dict[str, deque[Combo]] = {}
         self._turns: list[_Turn] = []
         self._numbers = itertools.count()
         self._exhausted = False
@@ -57,7 +57,7 @@ class Lanes:
     def waiting(self) -> int:
         """How many combinations wait for a build."""
         with self._changed:
-            return sum(map(len, self._aside.values()))
+            return sum(map(len, self._staging.values()))
 
     def next_quick(self) -> Work | None:
         """Return what comes next in the quick lane, or None at the end."""
@@ -92,21 +92,21 @@ class Lanes:
             if not self._left:
                 return None
             key = heapq.heappop(self._turns).key
-            return key, self._aside[key].popleft()
+            return key, self._staging[key].popleft()
 
-    def put_aside(self, combo: Combo, needed: BuildNeeded) -> None:
+    def defer(self, combo: Combo, needed: BuildNeeded) -> None:
         """Have a combination wait for the build that it needs."""
         with self._changed:
-            if needed.key not in self._aside:
-                self._aside[needed.key] = deque()
+            if needed.key not in self._staging:
+                self._staging[needed.key] = deque()
                 heapq.heappush(self._turns, _Turn(needed.size, next(self._numbers), needed.key))
-            self._aside[needed.key].append(combo)
+            self._staging[needed.key].append(combo)
             self._changed.notify_all()
 
     def built(self, key: str) -> None:
         """Have all come back that wait for a build which has ended."""
         with self._changed:
-            self._again += self._aside.pop(key, ())
+            self._again += self._staging.pop(key, ())
             self._changed.notify_all()
 
     def done(self, count: int) -> None:

@@ -29,7 +29,7 @@ from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_fr
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
 from pytest_spip.provision.uv import Failure, Uv
 
-__all__ = ["Lock", "Locked", "Locker", "selected"]
+__all__ = ["Lock", "LockResolver", "Locked", "selected"]
 
 FORM = 2
 """Raise it when requirements could resolve otherwise than they did."""
@@ -61,7 +61,7 @@ class Locked:
     file: DistFile
 
 
-class Locker:
+class LockResolver:
     """Asks uv at most once for equal requirements, interpreters, indexes and dates.
 
     ``level`` is the sandboxes' of builds; with ``wheels_only`` there are none.
@@ -100,9 +100,9 @@ class Locker:
         work = Work()
         place = self._cache.locks / (key := self._key(requirements, interpreter, own, resolution))[:2] / key
 
-        def make(aside: Path) -> None:
-            aside.mkdir()
-            self._resolve(requirements, interpreter, own, resolution, aside, work)
+        def make(staging: Path) -> None:
+            staging.mkdir()
+            self._resolve(requirements, interpreter, own, resolution, staging, work)
 
         try:
             fresh = self._cache.file(place, make, stale=self._is_stale)

@@ -56,14 +56,14 @@ class Wanted:
     """
 
     suite: bool = False
-    beside: tuple[str, ...] = ()
+    extra_requirements: tuple[str, ...] = ()
     extras: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
 
     def always(self, resolution: str) -> tuple[str, ...]:
         """Return the requirements of every environment, whatever its project says."""
         pytest = BOUNDED_PYTEST if resolution.startswith("lowest") else PYTEST
-        return (*self.beside, *(pytest if self.suite else ()))
+        return (*self.extra_requirements, *(pytest if self.suite else ()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ def open_project(
     try:
         needs = Offer(metadata, pyproject).strictly(wanted, _declared(directory, neighbours.varied))
     except Lacking as lacking:
-        mend = "name those that are there" if lacking.option else "mend it"
-        raise UsageProblem(lacking.option or OPTION, lacking.what, mend) from lacking
+        fix = "name those that are there" if lacking.option else "fix it"
+        raise UsageProblem(lacking.option or OPTION, lacking.what, fix) from lacking
     neighbours.add(directory, name, metadata, needs.extras, needs.requirements)
     source, place = Trees(cache).snapshot(directory)
     paths = python_path(directory) if file.kind == "wheel" else ""
@@ -209,7 +209,7 @@ class _Neighbours:
             what = f"[tool.uv.sources] {source.name}: {source.place} cannot be used ({error})"
             raise UsageProblem(OPTION, what, "name a directory, a wheel or an sdist") from error
         place = self._cache.builds / "projects" / sha256[:40] / source.place.name
-        self._cache.file(place, lambda aside: share_file(str(source.place), str(aside)))
+        self._cache.file(place, lambda staging: share_file(str(source.place), str(staging)))
         return str(name), _file(place, kind, str(version))
 
 
@@ -243,7 +243,7 @@ def _built(directory: Path, interpreter: Interpreter, cache: Cache, uv: Uv) -> t
             raise UsageProblem(OPTION, what, f"see 'uv build --sdist {directory}'") from failure
         texts = top_files(made, ("PKG-INFO", "pyproject.toml"))
         place = cache.builds / "projects" / content_of(made, DEBRIS)[:40] / made.name
-        cache.file(place, lambda aside: share_file(str(made), str(aside)))
+        cache.file(place, lambda staging: share_file(str(made), str(staging)))
     return place, texts.get("PKG-INFO", ""), texts.get("pyproject.toml", "")
 
 

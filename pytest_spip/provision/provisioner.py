@@ -39,15 +39,15 @@ from pytest_spip.model import (
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.demands import absent_extras, metadata_of, refuse_python
+from pytest_spip.provision.environment_specs import EnvironmentSpec, EnvironmentSpecs
 from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.job import Job
 from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
-from pytest_spip.provision.locks import Lock, Locked, Locker, selected
-from pytest_spip.provision.memory import Memory, Remembered
+from pytest_spip.provision.locks import Lock, Locked, LockResolver, selected
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.overlaps import installation
 from pytest_spip.provision.project import Project
-from pytest_spip.provision.recipes import Recipe, Recipes
+from pytest_spip.provision.provision_cache import Memory, Remembered
 from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
@@ -117,7 +117,7 @@ class Provisioner:
             wheels_only=policy.never,
             limits=limits,
         )
-        self._locker = Locker(
+        self._lock_resolver = LockResolver(
             cache,
             self._uv,
             self._builder.resolver,
@@ -127,8 +127,8 @@ class Provisioner:
             wheels_only=policy.never,
         )
         self._project = project
-        self._recipes = Recipes(wanted, project, self._builder, Trees(cache))
-        circumstances = self._uv.places, plan.exclude_newer, confine.level, self._recipes.circumstances, policy.never
+        self._specs = EnvironmentSpecs(wanted, project, self._builder, Trees(cache))
+        circumstances = self._uv.places, plan.exclude_newer, confine.level, self._specs.circumstances, policy.never
         ages = not (plan.exclude_newer or indexes.offline)
         self._memory = Memory(cache, self._store, circumstances, ages=ages)
         self._threads = min(32, 8 + 2 * cores)
@@ -190,7 +190,7 @@ class Provisioner:
                 with self._builder.without_building():
                     done = self._provision(job)
             except BuildNeeded as needed:
-                self._lanes.put_aside(job, needed)
+                self._lanes.defer(job, needed)
             else:
                 self._finish([done])
 
@@ -216,7 +216,7 @@ class Provisioner:
         batch: list[Provisioned] = []
         size = FIRST
         for combo in self._urgent_first(combos):
-            known = None if combo.prejudged else self._recalled_if_possible(combo)
+            known = None if combo.plan_verdict else self._recalled_if_possible(combo)
             if known:
                 batch.append(known)
             if batch and (len(batch) == size or not known):
@@ -230,7 +230,7 @@ class Provisioner:
     def _urgent_first(self, combos: Iterable[Combo]) -> Iterator[Combo]:
         groups: dict[tuple[int, int], list[Combo]] = {}
         for combo in combos:
-            if combo.prejudged:
+            if combo.plan_verdict:
                 yield combo
             else:
                 groups.setdefault(self._interpreters[combo.interpreter].minor, []).append(combo)
@@ -294,8 +294,8 @@ class Provisioner:
     def _provision(self, combo: Combo) -> Provisioned:
         job = Job(combo)
         try:
-            environment = None if combo.prejudged else self._environment(job)
-            return job.done(environment=environment, verdict=combo.prejudged)
+            environment = None if combo.plan_verdict else self._environment(job)
+            return job.done(environment=environment, verdict=combo.plan_verdict)
         except BuildNeeded:
             raise
         except Failure as failure:
@@ -311,29 +311,29 @@ class Provisioner:
 
     def _environment(self, job: Job) -> Environment:
         combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
-        recipe = self._recipe(job, interpreter)
+        spec = self._spec_of(job, interpreter)
         with job.timed(Phase.RESOLVE):
-            lock = self._lock(job, recipe, interpreter)
+            lock = self._lock(job, spec, interpreter)
             job.resolved(lock)
             self._keep(combo, str(lock.path))
-            chosen = [item for item in selected(lock.text, interpreter) if item.name not in self._recipes.hidden]
+            chosen = [item for item in selected(lock.text, interpreter) if item.name not in self._specs.hidden]
         wheels = tuple(self._wheel(job, item, interpreter) for item in chosen)
         own = {package for package, _ in combo.releases}
         for wheel in wheels:
             if wheel.name in own:
                 refuse_python(metadata_of(wheel), interpreter, _blamed(combo, wheel.name, wheel.version))
-        installed = installation(wheels, recipe.asked, interpreter)
-        warnings = (*absent_extras(recipe.asked, wheels), *installed.warnings, *job.warnings)
-        tree = self._tree(job, recipe, wheels)
+        installed = installation(wheels, spec.asked, interpreter)
+        warnings = (*absent_extras(spec.asked, wheels), *installed.warnings, *job.warnings)
+        tree = self._tree(job, spec, wheels)
         it = Remembered(str(lock.path), installed.wheels, *tree, warnings, installed.replaces)
         if not job.warnings:  # else a file may be another one next time
             self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
-    def _lock(self, job: Job, recipe: Recipe, interpreter: Interpreter) -> Lock:
+    def _lock(self, job: Job, spec: EnvironmentSpec, interpreter: Interpreter) -> Lock:
         """Resolve; what cannot be resolved for want of a Python that its own release admits fails for that."""
         try:
-            return self._locker.lock(recipe.asked, interpreter, recipe.own, job.combo.resolution)
+            return self._lock_resolver.lock(spec.asked, interpreter, spec.own, job.combo.resolution)
         except Failure:
             for release in self._chosen(job.combo):
                 file = best_wheel(self._files(release, interpreter), interpreter)
@@ -351,7 +351,7 @@ class Provisioner:
         """
         job, interpreter = Job(combo), self._interpreters[combo.interpreter]
         pins = [f"{wheel.name}=={wheel.version}" for wheel in environment.wheels]
-        lock = self._locker.lock((*requirements, *pins), interpreter)
+        lock = self._lock_resolver.lock((*requirements, *pins), interpreter)
         known = {wheel.name for wheel in environment.wheels}
         chosen = [item for item in selected(lock.text, interpreter) if item.name not in known]
         more = [self._wheel(job, item, interpreter) for item in chosen]
@@ -360,33 +360,33 @@ class Provisioner:
             environment, wheels=(*environment.wheels, *installed.wheels), replaces=installed.replaces
         )
 
-    def _tree(self, job: Job, recipe: Recipe, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
+    def _tree(self, job: Job, spec: EnvironmentSpec, wheels: Sequence[StoredWheel]) -> tuple[str, tuple[str, ...], str]:
         """Return the tree that a suite sees, the words for one that is installed, and where it is run."""
-        if recipe.source is None:
+        if spec.source is None:
             return "", (), ""
         with job.timed(Phase.INSTALL):
-            self._recipes.check(recipe, wheels)
-            tree, suite = self._recipes.tree(recipe, wheels)
-            return str(tree), suite, recipe.source.place
+            self._specs.check(spec, wheels)
+            tree, suite = self._specs.tree(spec, wheels)
+            return str(tree), suite, spec.source.place
 
-    def _recipe(self, job: Job, interpreter: Interpreter) -> Recipe:
+    def _spec_of(self, job: Job, interpreter: Interpreter) -> EnvironmentSpec:
         """Return what the environment is to be made of; its project, where it has one, is built."""
         combo, releases = job.combo, self._chosen(job.combo)
         own = {release.package: self._own_wheel(job, release, interpreter) for release in releases}
         wheels = tuple(wheel for wheel in own.values() if wheel)
-        phase = self._recipes.phase
+        phase = self._specs.phase
         with job.timed(phase) if phase else contextlib.nullcontext():
-            recipe = self._recipes.recipe(combo, releases[0], interpreter, wheels)
-            job.work["built"] += sum(built.fresh for built in recipe.own if built not in wheels)
+            spec = self._specs.spec(combo, releases[0], interpreter, wheels)
+            job.work["built"] += sum(built.fresh for built in spec.own if built not in wheels)
         if combo.resolution != "lowest-direct":
-            return recipe
+            return spec
         if self._project:
-            subjects = [(self._built_wheel(job, recipe.own[-1].path, recipe.own[-1].sha256), recipe.extras)]
+            subjects = [(self._built_wheel(job, spec.own[-1].path, spec.own[-1].sha256), spec.extras)]
         else:
-            extras = (recipe.extras, *(combo.others_extras or ((),) * len(combo.others)))
+            extras = (spec.extras, *(combo.others_extras or ((),) * len(combo.others)))
             filed = (self._subject(job, release, own[release.package], interpreter) for release in releases)
             subjects = list(zip(filed, extras, strict=True))
-        return self._recipes.lowered(recipe, interpreter, subjects)
+        return self._specs.lowered(spec, interpreter, subjects)
 
     def _subject(self, job: Job, release: Release, own: BuiltWheel | None, interpreter: Interpreter) -> StoredWheel:
         """File a release before it is resolved, for what it requires."""

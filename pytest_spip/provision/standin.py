@@ -35,7 +35,7 @@ class StandIns:
         """Return the path and hash of a wheel of version 0 that holds nothing but metadata."""
         stem = f"{name.replace('-', '_')}-0"
         place = self._cache.builds / "stand-ins" / digest(metadata)[:40] / f"{stem}-py3-none-any.whl"
-        self._cache.file(place, lambda aside: _write(aside, f"{stem}.dist-info", metadata))
+        self._cache.file(place, lambda staging: _write(staging, f"{stem}.dist-info", metadata))
         return place, hashlib.sha256(place.read_bytes()).hexdigest()
 
 

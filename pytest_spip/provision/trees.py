@@ -47,7 +47,7 @@ class Trees:
         try:
             top, below, files = checkout_of(project)
             name = _content(top, files)
-            self._cache.file(tree := self._cache.trees / name, lambda aside: _copy(top, files, aside, name))
+            self._cache.file(tree := self._cache.trees / name, lambda staging: _copy(top, files, staging, name))
         except OSError as error:
             what = f"cannot read {error.filename or project} ({error.strerror})"
             raise UsageProblem("--spip-project", what, "see to its permissions") from error
@@ -56,7 +56,7 @@ class Trees:
     def unpacked(self, archive: Path, sha256: str) -> Path:
         """Return the content of an sdist's top directory; raises ``Failure``."""
         place = self._cache.trees / digest(LAYOUT, sha256)[:40]
-        self._cache.file(place, lambda aside: _unpack(archive, aside))
+        self._cache.file(place, lambda staging: _unpack(archive, staging))
         return place
 
     def overlaid(self, source: Path, below: str, wheel: StoredWheel) -> Path:
@@ -70,7 +70,7 @@ class Trees:
             self._cache.trees
             / digest(LAYOUT, source.name, [(path, *_state(file)) for path, file in sorted(laid.items())])[:40]
         )
-        self._cache.file(place, lambda aside: _link(source, laid, aside))
+        self._cache.file(place, lambda staging: _link(source, laid, staging))
         return place
 
 

@@ -41,10 +41,10 @@ class Hasher:
 
     def _downloaded(self, file: DistFile) -> DistFile:
         with self._cache.workshop() as workshop:
-            aside = workshop / "file"
-            sha256 = self._web.download(file.url, aside, "")
+            staging = workshop / "file"
+            sha256 = self._web.download(file.url, staging, "")
             place = self._cache.builds / "sdists" / sha256 / file.filename
-            self._cache.file(place, lambda target: os.replace(aside, target))
+            self._cache.file(place, lambda target: os.replace(staging, target))
         return dataclasses.replace(file, sha256=sha256, url=place.as_uri())
 
 

@@ -347,8 +347,8 @@ def uv_cache(environ: Mapping[str, str]) -> Path:
 def _kill_tree(pid: int) -> None:
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-        for process in family:
+        process_tree = [root, *root.children(recursive=True)]
+        for process in process_tree:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 

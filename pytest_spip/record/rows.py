@@ -57,7 +57,7 @@ def combo_row(combo: Combo) -> tuple[Any, ...]:
         combo.interpreter,
         combo.label,
         _tuples_text(combo.extras),
-        _verdict_text(combo.prejudged) if combo.prejudged else None,
+        _verdict_text(combo.plan_verdict) if combo.plan_verdict else None,
         _tuples_text((combo.others, combo.others_extras)) if combo.others else "",
         combo.resolution,
         " ".join(combo.exact),
@@ -90,10 +90,19 @@ def combo(
     exact: str,
 ) -> Combo:
     """Rebuild a combination."""
-    prejudged = verdict_from_plain(json.loads(verdict)) if verdict else None
+    plan_verdict = verdict_from_plain(json.loads(verdict)) if verdict else None
     own = tuple(json.loads(extras))
     return Combo(
-        ordinal, package, version, interpreter, label, own, prejudged, *others(told), resolution, tuple(exact.split())
+        ordinal,
+        package,
+        version,
+        interpreter,
+        label,
+        own,
+        plan_verdict,
+        *others(told),
+        resolution,
+        tuple(exact.split()),
     )
 
 

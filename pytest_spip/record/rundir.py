@@ -56,9 +56,9 @@ class RunDirectory:
             run.workers.mkdir()
             run.locks.mkdir()
             (home / ".gitignore").write_text("*\n")
-            aside = run.path / "latest"
-            aside.symlink_to(Path("runs") / uuid)
-            os.replace(aside, home / "latest")
+            staging = run.path / "latest"
+            staging.symlink_to(Path("runs") / uuid)
+            os.replace(staging, home / "latest")
         except OSError as error:
             run.discard()
             raise unwritable(home, error.strerror) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from pytest_spip.model import Combo, Group, Outcome, Reason, Result, Summary, Test
 
-__all__ = ["Likeness", "groups", "likeness", "signature", "unusual_counts"]
+__all__ = ["FailureKey", "failure_key", "groups", "signature", "unusual_counts"]
 
 
 def unusual_counts(summary: Summary) -> dict[int, int]:
@@ -50,7 +50,7 @@ _NORMAL: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...
 
 SIGNATURE = 160
 """Characters of a signature's text."""
-Likeness = Hashable
+FailureKey = Hashable
 """Equal for failures of one kind."""
 
 
@@ -67,7 +67,7 @@ def signature(result: Result) -> str:
     return f"{reason}: {text}" if text else reason
 
 
-def likeness(result: Result) -> Likeness:
+def failure_key(result: Result) -> FailureKey:
     """Return what failures of one kind have in common: the signature, and of a suite all failing tests with their headlines."""
     return signature(result), frozenset((test.id, _normal(test.headline)) for test in _failed_tests(result))
 
@@ -92,10 +92,10 @@ def _printable(text: str) -> str:
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:
     """Group what went wrong by likeness, the largest group first."""
     ids = {combo.ordinal: combo.id for combo in combos}
-    gathered: dict[Likeness, list[Result]] = {}
+    gathered: dict[FailureKey, list[Result]] = {}
     for ordinal in sorted(results):
         if results[ordinal].verdict.outcome.is_bad:
-            gathered.setdefault(likeness(results[ordinal]), []).append(results[ordinal])
+            gathered.setdefault(failure_key(results[ordinal]), []).append(results[ordinal])
     made = (_group(members, [ids[one.ordinal] for one in members]) for members in gathered.values())
     return tuple(sorted(made, key=lambda group: (-group.count, group.signature)))
 

@@ -152,12 +152,12 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """``name`` limited a run where what it ``cost``, a share of time, is ``least`` or more; ``mend`` is to be done then."""
+    """``name`` limited a run where what it ``cost``, a share of time, is ``least`` or more; ``fix`` is to be done then."""
 
     name: str
     cost: Callable[[Figures], float]
     least: float
-    mend: str
+    fix: str
 
 
 RULES = (
@@ -219,4 +219,4 @@ def limits(figures: Figures) -> tuple[str, ...]:
         return ()
     applying = [rule for rule in RULES if rule.cost(figures) >= rule.least]
     told = sorted(applying, key=lambda rule: -rule.cost(figures))[:MOST]
-    return tuple(f"limited by: {rule.name} - {rule.mend.format(f=figures)}" for rule in told)
+    return tuple(f"limited by: {rule.name} - {rule.fix.format(f=figures)}" for rule in told)

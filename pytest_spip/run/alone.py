@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
 from pytest_spip.run import process
+from pytest_spip.run.check_runners import CheckRunner, child_environment, tried
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import NONCE, RESULT
-from pytest_spip.run.trials import Trial, child_environment, tried
 
-__all__ = ["AloneRunner", "AloneVisit"]
+__all__ = ["AloneRunner", "AloneSession"]
 
 ALONE = str(Path(__file__).parent / "child" / "alone.py")
 
@@ -22,8 +22,8 @@ ALONE = str(Path(__file__).parent / "child" / "alone.py")
 class AloneRunner:
     """Runs a trial's program in a new process, which the environment's interpreter bounds first."""
 
-    def __init__(self, trial: Trial, sandbox: Sandbox) -> None:
-        self._trial = trial
+    def __init__(self, check_runner: CheckRunner, sandbox: Sandbox) -> None:
+        self._check_runner = check_runner
         self._sandbox = sandbox
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
@@ -41,22 +41,22 @@ class AloneRunner:
         variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the check. Raises ``OSError`` when the interpreter cannot be started."""
-        program = self._trial.program(combo, environment, composed)
-        visit = AloneVisit(composed, self._sandbox)
+        program = self._check_runner.program(combo, environment, composed)
+        session = AloneSession(composed, self._sandbox)
 
         def attempt() -> Ended:
-            return visit.run(program, limits, variables)
+            return session.run(program, limits, variables)
 
-        return dataclasses.replace(tried(self._trial, combo, environment, limits, attempt), runner="cold")
+        return dataclasses.replace(tried(self._check_runner, combo, environment, limits, attempt), runner="cold")
 
     def showing(self, files: Sequence[str]) -> contextlib.AbstractContextManager[None]:
         """Nothing is hidden here."""
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[AloneVisit]:
+    def session(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[AloneSession]:
         """Open an environment, which lies on the disk; nothing keeps its programs from the network here."""
-        yield AloneVisit(composed, self._sandbox)
+        yield AloneSession(composed, self._sandbox)
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Nothing is compiled beforehand here."""
@@ -75,7 +75,7 @@ class AloneRunner:
         """Nothing is held."""
 
 
-class AloneVisit:
+class AloneSession:
     """An environment on the disk, and its programs."""
 
     def __init__(self, composed: Composed, sandbox: Sandbox) -> None:

@@ -94,8 +94,8 @@ class Question:
         return json.dumps(dataclasses.asdict(self))
 
 
-def _refuse(what: str, mend: str) -> NoReturn:
-    raise UsageProblem(OPTION, what, mend)
+def _refuse(what: str, fix: str) -> NoReturn:
+    raise UsageProblem(OPTION, what, fix)
 
 
 def _globals(code: CodeType) -> set[str]:

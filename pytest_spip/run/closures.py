@@ -85,9 +85,9 @@ def find_closures(
 ) -> None:
     """See that an interpreter's closures are known; takes seconds the first time. Raises ``HarnessProblem``."""
 
-    def ask(aside: Path) -> None:
+    def ask(staging: Path) -> None:
         command = [interpreter.path, "-I", "-S", "-B", str(SCRIPT), *KNOWN]
-        with aside.open("wb") as stream, start(command, stream) as process:
+        with staging.open("wb") as stream, start(command, stream) as process:
             try:
                 _, said = process.communicate(timeout=FINDING)
             except BaseException:

@@ -10,10 +10,10 @@ from pathlib import Path
 from pytest_spip.common.trees import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
+from pytest_spip.run.check_runners import SYSTEM_PATH
 from pytest_spip.run.process import Ended
 from pytest_spip.run.program import Program
 from pytest_spip.run.server import ForkServer, Request, Setup, has_fork_servers
-from pytest_spip.run.trials import SYSTEM_PATH
 
 __all__ = ["BuildSandboxes"]
 
@@ -57,10 +57,10 @@ class BuildSandboxes:
             write=tuple(write),
             pycache=self._pycache,
         )
-        if setup.stranger:
+        if setup.sandbox_uid:
             for directory in map(Path, filter(None, (*write, prefix))):
-                if directory.stat().st_uid != setup.stranger:  # a tree's top is given last
-                    give_tree(directory, setup.stranger)
+                if directory.stat().st_uid != setup.sandbox_uid:  # a tree's top is given last
+                    give_tree(directory, setup.sandbox_uid)
         with self._kept(ForkServer(python, setup) if has_fork_servers() else Program()) as server:
             yield _Confined(server)
 

@@ -11,19 +11,19 @@ from typing import Self
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
+from pytest_spip.run.check_runners import CheckRunner, child_environment, tried
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import ForkServer, Request, Setup
-from pytest_spip.run.trials import Trial, child_environment, tried
 
-__all__ = ["ForkRunner", "ForkVisit"]
+__all__ = ["ForkRunner", "ForkedSession"]
 
 _Key = tuple[str, bool, tuple[str, ...]]
 """Whose server it is: the environment's prefix, whether it may use the network, and the files of devices that it sees."""
 
 
 class ForkRunner:
-    """Keeps a fork server for every environment it met. What children do is the ``trial``'s.
+    """Keeps a fork server for every environment it met. What children do is the ``check_runner``'s.
 
     ``view`` is an empty directory that servers build their views over, ``layers`` where environments' layers lie, if they
     are composed of any; ``closures`` names, by interpreter, the file that warm children need; ``pycache`` is as in ``Setup``.
@@ -31,7 +31,7 @@ class ForkRunner:
 
     def __init__(
         self,
-        trial: Trial,
+        check_runner: CheckRunner,
         sandbox: Sandbox,
         view: Path,
         layers: str,
@@ -39,7 +39,7 @@ class ForkRunner:
         limits: Limits,
         pycache: Path,
     ) -> None:
-        self._trial = trial
+        self._check_runner = check_runner
         self._sandbox = sandbox
         self._view = view
         self._layers = layers
@@ -56,11 +56,11 @@ class ForkRunner:
 
         Of a pytest that is loaded already, one may be forked wherever wheels have layers of their own.
         """
-        if self._trial.streams:
+        if self._check_runner.streams:
             return bool(composed.layer_of)
         # Variables of Python's change how an interpreter starts, which a server has done already.
         changed = any(name.startswith("PYTHON") for name, _ in self._sandbox.passed)
-        return self._trial.warm and not changed and self._server(combo, composed).warm
+        return self._check_runner.warm and not changed and self._server(combo, composed).warm
 
     def run(
         self,
@@ -73,30 +73,30 @@ class ForkRunner:
         variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
-        forks = warm and self._trial.warm
-        program = () if forks else self._trial.program(combo, environment, composed)
+        forks = warm and self._check_runner.warm
+        program = () if forks else self._check_runner.program(combo, environment, composed)
         own = {**child_environment(composed, self._sandbox.passed), **variables}
         request = Request(
             cwd=composed.cwd,
             limits=limits,
             site=composed.site,
-            modules=self._trial.modules(combo, environment),
+            modules=self._check_runner.modules(combo, environment),
             trace=composed.traced,
             layers=composed.layers,
             trees=composed.trees,
             scripts=composed.scripts,
             command=program,
-            stems=self._trial.stems(combo, environment, composed, limits, own) if warm else (),
-            streams=self._trial.streams,
+            zygotes=self._check_runner.zygotes(combo, environment, composed, limits, own) if warm else (),
+            streams=self._check_runner.streams,
             environment=variables if forks else own,
         )
         self._was_warm = warm
-        result = tried(self._trial, combo, environment, limits, lambda: self._ended(combo, composed, request))
+        result = tried(self._check_runner, combo, environment, limits, lambda: self._ended(combo, composed, request))
         return dataclasses.replace(result, runner="warm" if self._was_warm else "cold")
 
     def _ended(self, combo: Combo, composed: Composed, request: Request) -> Ended:
         ended = self._asked(combo, composed, request)
-        self._imported = self._trial.sources(ended, request.trace) if request.trace else ()
+        self._imported = self._check_runner.sources(ended, request.trace) if request.trace else ()
         self._was_warm = ended.warm
         return ended
 
@@ -121,7 +121,7 @@ class ForkRunner:
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
     ) -> Mapping[str, bytes]:
         """Have a child compile what the last run imported of its suite's tree. Raises ``HarnessProblem``."""
-        layers = self._trial.rewriting(combo, environment, composed, limits)
+        layers = self._check_runner.rewriting(combo, environment, composed, limits)
         sources = tuple(path for path in self._imported if path.startswith(f"{composed.sources}/"))
         if not layers or not sources:
             return {}
@@ -131,13 +131,13 @@ class ForkRunner:
         return dict(read_bytecode(self._asked(combo, composed, request).result, f"{composed.sources}/"))
 
     @contextlib.contextmanager
-    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[ForkVisit]:
+    def session(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[ForkedSession]:
         """Open an environment; on level 3 it is composed for as long as this lasts, elsewhere it lies on the disk already."""
         network = network or self._sandbox.network
         server = self._server(combo, composed, network=network)
         try:
-            with ForkVisit(server, composed, self._sandbox) as visit:
-                yield visit
+            with ForkedSession(server, composed, self._sandbox) as session:
+                yield session
         except HarnessProblem:
             self._servers.pop((composed.prefix, network, self._shown), server).close()
             raise
@@ -191,7 +191,7 @@ class ForkRunner:
         self.forget()
 
 
-class ForkVisit:
+class ForkedSession:
     """An environment in a fork server that stays until the context's end."""
 
     def __init__(self, server: ForkServer, composed: Composed, sandbox: Sandbox) -> None:

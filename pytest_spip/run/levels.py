@@ -15,12 +15,12 @@ from pytest_spip.errors import HarnessProblem, SandboxProblem, UsageProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.server import CHILD, ForkServer, Request, Setup, has_fork_servers
 
-__all__ = ["FORCE", "MENDS", "OUTSIDE", "choose_sandbox", "probe_prefix", "try_interpreter", "try_level"]
+__all__ = ["FIXES", "FORCE", "OUTSIDE", "choose_sandbox", "probe_prefix", "try_interpreter", "try_level"]
 
 FORCE = "SPIP_SANDBOX_LEVEL"
 """Variable that forces a level, for measurements and tests."""
 ATTACK = str(CHILD / "attack.py")
-MENDS: Mapping[int, str] = {
+FIXES: Mapping[int, str] = {
     3: "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0; in a "
     "container a seccomp and AppArmor profile that lets unshare and mount through), with Linux 5.12 or newer",
     2: "use Linux 5.13 or newer with Landlock among its security modules (lsm=landlock,...)",
@@ -55,7 +55,7 @@ def choose_sandbox(
         if wish == "strict":
             break
     if wish == "strict" or forced:
-        raise UsageProblem("--spip-sandbox", whys[0], f"{MENDS.get(levels[0], MENDS[1])}, or use --spip-sandbox=auto")
+        raise UsageProblem("--spip-sandbox", whys[0], f"{FIXES.get(levels[0], FIXES[1])}, or use --spip-sandbox=auto")
     return Sandbox(1, "; ".join(whys), network=network, passed=passed)
 
 
@@ -130,7 +130,7 @@ def _prepared(directory: Path, level: int, *, network: bool) -> Setup:
     prefix = directory / "prefix"
     layers = str(directory / "layers") if level >= 3 else ""
     setup = Setup(level, str(directory / "view"), _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network)
-    for path in (directory, *directory.rglob("*")) if setup.stranger else ():
+    for path in (directory, *directory.rglob("*")) if setup.sandbox_uid else ():
         path.chmod(0o755)
     return setup
 

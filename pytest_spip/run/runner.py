@@ -10,13 +10,13 @@ from typing import Protocol
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result
 from pytest_spip.run.process import Ended
 
-__all__ = ["NONE", "Runner", "Visit"]
+__all__ = ["NONE", "EnvironmentSession", "Runner"]
 
 NONE: Mapping[str, str] = MappingProxyType({})
 """No variables."""
 
 
-class Visit(Protocol):
+class EnvironmentSession(Protocol):
     """An environment in which one program after another runs: what one writes the next one finds, of what it starts nothing."""
 
     def run(
@@ -55,7 +55,7 @@ class Runner(Protocol):
     def showing(self, files: Sequence[str]) -> AbstractContextManager[None]:
         """Let children see device files, and directories that describe devices, until the context's end."""
 
-    def visit(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[Visit]:
+    def session(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[EnvironmentSession]:
         """Open an environment for several programs, which may use the ``network`` where the run may not."""
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:

@@ -17,15 +17,15 @@ from typing import Any
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Composed, Limits
 from pytest_spip.run.process import Ended
-from pytest_spip.run.stems import Stem
 from pytest_spip.run.text import harmless
+from pytest_spip.run.zygotes import Zygote
 
-__all__ = ["CHILD", "NONCE", "RESULT", "STRANGER", "ForkServer", "Request", "Setup", "has_fork_servers"]
+__all__ = ["CHILD", "NONCE", "RESULT", "SANDBOX_UID", "ForkServer", "Request", "Setup", "has_fork_servers"]
 
 CHILD = Path(__file__).parent / "child"
 RESULT, NONCE = "<result>", "<nonce>"
 """Words of a command that stand for descriptors."""
-STRANGER = 64321
+SANDBOX_UID = 64321
 """The uid that package code gets where we are root: nobody's, and below what containers map."""
 START_TIMEOUT = 60.0
 ENDING = 5.0
@@ -62,22 +62,22 @@ class Setup:
     pycache: str = ""
 
     @property
-    def stranger(self) -> int:
+    def sandbox_uid(self) -> int:
         """The uid that package code gets, 0 for our own."""
-        return STRANGER if self.level >= 3 and os.getuid() == 0 else 0
+        return SANDBOX_UID if self.level >= 3 and os.getuid() == 0 else 0
 
     def to_plain(self) -> dict[str, Any]:
         """Return the protocol's fields."""
         plain = dataclasses.asdict(self)
         del plain["environment"], plain["pycache"]
-        return plain | {"stranger": self.stranger, "read": [*self.read, str(CHILD)]}
+        return plain | {"sandbox_uid": self.sandbox_uid, "read": [*self.read, str(CHILD)]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
     """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``, with ``rewrites`` also as tests.
 
-    The first of ``stems`` that can be had is forked for the command instead of starting it. ``streams`` keeps the result also of
+    The first of ``zygotes`` that can be had is forked for the command instead of starting it. ``streams`` keeps the result also of
     a child that does not come to its end. ``environment`` are the command's variables, or what a warm child has beside those of
     ``Setup``. With ``apart`` its stderr is the result, and both streams come complete, as they are; ``stdin`` is what it reads.
     What ``stays`` works in the environment that :meth:`ForkServer.stay` composed.
@@ -94,7 +94,7 @@ class Request:
     trees: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
-    stems: tuple[Stem, ...] = ()
+    zygotes: tuple[Zygote, ...] = ()
     streams: bool = False
     apart: bool = False
     stdin: str = ""
@@ -115,7 +115,7 @@ class Request:
             "trees": self.trees,
             "scripts": self.scripts,
             "command": self.command,
-            "stems": [stem.to_plain() for stem in self.stems],
+            "zygotes": [zygote.to_plain() for zygote in self.zygotes],
             "streams": self.streams,
             "apart": self.apart,
             "stdin": self.stdin,

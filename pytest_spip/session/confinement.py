@@ -15,7 +15,7 @@ from pytest_spip.run.server import CHILD
 
 __all__ = ["find_unconfined", "without_unconfined"]
 
-_CODE = ("sandbox.py", "serving.py", "newborn.py")
+_CODE = ("sandbox.py", "serving.py", "child_main.py")
 """What decides on the places that an interpreter sees."""
 
 
@@ -48,9 +48,9 @@ def without_unconfined(combos: Sequence[Combo], refused: Mapping[str, str]) -> l
     """Return the combinations with a verdict for those of interpreters that are ``refused``, as far as they have none."""
     return [
         dataclasses.replace(
-            combo, prejudged=Verdict(Outcome.ERROR, Phase.PLAN, Reason.SANDBOX, refused[combo.interpreter])
+            combo, plan_verdict=Verdict(Outcome.ERROR, Phase.PLAN, Reason.SANDBOX, refused[combo.interpreter])
         )
-        if combo.interpreter in refused and not combo.prejudged
+        if combo.interpreter in refused and not combo.plan_verdict
         else combo
         for combo in combos
     ]

@@ -41,19 +41,19 @@ from pytest_spip.model import (
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.alone import AloneRunner
+from pytest_spip.run.check_runners import check_runner_of
 from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import Ended, adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
-from pytest_spip.run.runner import Runner, Visit
-from pytest_spip.run.server import STRANGER, has_fork_servers
+from pytest_spip.run.runner import EnvironmentSession, Runner
+from pytest_spip.run.server import SANDBOX_UID, has_fork_servers
 from pytest_spip.run.text import harmless
-from pytest_spip.run.trials import trial_of
 from pytest_spip.session.bounds import is_bound
 from pytest_spip.session.reproduction import reproduction, reproduction_of_test
-from pytest_spip.session.slots import NOTHING, Need, Slots, files, variables
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.slots import NOTHING, DeviceRequest, Slots, files, variables
+from pytest_spip.session.worker_spec import WorkerSpec
 
-__all__ = ["MAIN", "Visited", "Workbench"]
+__all__ = ["MAIN", "Executor", "OpenEnvironment"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
@@ -65,10 +65,10 @@ MAIN = "main"
 """Name of the worker that is the controller itself; all others are its children."""
 
 
-class Workbench:
+class Executor:
     """One worker's place: a replica of the base repository, a worktree per interpreter it met, and a runner."""
 
-    def __init__(self, spec: BenchSpec, worker: str) -> None:
+    def __init__(self, spec: WorkerSpec, worker: str) -> None:
         adopt_orphans()
         if worker != MAIN:
             end_with_parent()
@@ -83,7 +83,7 @@ class Workbench:
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
         self._copy = find_copy(Path(spec.cache), Path(spec.room))
-        self._owner = STRANGER if os.getuid() == 0 else 0
+        self._owner = SANDBOX_UID if os.getuid() == 0 else 0
         self._cache = Cache(Path(spec.cache))
         self._layers = Layers(self._cache, self._owner)
         self._replica: Replica | None = None
@@ -119,7 +119,7 @@ class Workbench:
         """Return a combination of the plan."""
         return self._reader.combo(ordinal)
 
-    def result(self, combo: Combo, need: Need = NOTHING, *, timeout: float = 0.0) -> Result:
+    def result(self, combo: Combo, need: DeviceRequest = NOTHING, *, timeout: float = 0.0) -> Result:
         """Run a provisioned combination, with the devices that it needs. An error of ours is tried again first.
 
         ``timeout`` are seconds that bound it beside the run's own limit, if they are not 0.
@@ -150,7 +150,7 @@ class Workbench:
         return self._signed(combo, result, provisioned, spans)
 
     @contextlib.contextmanager
-    def _devices(self, need: Need) -> Iterator[Mapping[str, str]]:
+    def _devices(self, need: DeviceRequest) -> Iterator[Mapping[str, str]]:
         """Hold the devices that are needed, show children their files, and record the wait; yield the variables that name them."""
         if not need.slots:
             yield {}
@@ -161,7 +161,7 @@ class Workbench:
             held.enter_context(self._runner.showing(files(devices)))
             yield variables(devices)
 
-    def unavailable(self, combo: Combo, need: Need) -> Result | None:
+    def unavailable(self, combo: Combo, need: DeviceRequest) -> Result | None:
         """Return why there can be no visit to a provisioned combination, or None where there can."""
         provisioned = self._provision(combo)
         if provisioned.environment is None:
@@ -174,7 +174,7 @@ class Workbench:
         return self._signed(combo, result, provisioned, [])
 
     @contextlib.contextmanager
-    def visited(self, combo: Combo, need: Need, *, network: bool = False) -> Iterator[Visited]:
+    def opened(self, combo: Combo, need: DeviceRequest, *, network: bool = False) -> Iterator[OpenEnvironment]:
         """Open a combination's environment, with the devices that are needed, for programs; afterwards it is gone.
 
         Raises ``HarnessProblem``.
@@ -187,9 +187,9 @@ class Workbench:
                 place = self._worktree(self._interpreters[combo.interpreter])
                 with (
                     place.composed(environment) as composed,
-                    self._runner.visit(combo, composed, network=network) as visit,
+                    self._runner.session(combo, composed, network=network) as session,
                 ):
-                    yield Visited(environment, composed, visit, place, self._limits, named)
+                    yield OpenEnvironment(environment, composed, session, place, self._limits, named)
             except (HarnessProblem, OSError):
                 self._start_afresh()
                 raise
@@ -201,8 +201,8 @@ class Workbench:
         return self._interpreters[combo.interpreter]
 
     def _provision(self, combo: Combo) -> Provisioned:
-        if combo.prejudged:
-            return Provisioned(combo.ordinal, verdict=combo.prejudged)
+        if combo.plan_verdict:
+            return Provisioned(combo.ordinal, verdict=combo.plan_verdict)
         try:
             found = self._reader.provision(combo.ordinal)
         except Exception as error:
@@ -343,7 +343,7 @@ class Workbench:
         return reproduction_of_test(
             combo,
             nodeid,
-            beside=spec.beside,
+            extra_requirements=spec.extra_requirements,
             project=spec.project,
             exclude_newer=spec.exclude_newer,
             ours=spec.ours,
@@ -356,7 +356,7 @@ class Workbench:
             provisioned.environment,
             spec.check,
             python,
-            beside=spec.beside,
+            extra_requirements=spec.extra_requirements,
             project=spec.project,
             exclude_newer=spec.exclude_newer,
             index_options=spec.index_options,
@@ -371,14 +371,14 @@ def _is_free(environment: Environment | None, limited: Sequence[str]) -> bool:
     return not limited or (environment is not None and not environment.locked.keys() & set(limited))
 
 
-class Visited:
+class OpenEnvironment:
     """A combination's environment while programs run in it. ``variables`` name its devices."""
 
     def __init__(
         self,
         environment: Environment,
         composed: Composed,
-        visit: Visit,
+        session: EnvironmentSession,
         place: Worktree | Overlay,
         limits: Limits,
         variables: Mapping[str, str],
@@ -386,20 +386,20 @@ class Visited:
         self.environment = environment
         self.composed = composed
         self.limits = limits
-        self._visit = visit
+        self._session = session
         self._place = place
         self._variables = variables
 
     def run(self, command: Sequence[str], limits: Limits, *, stdin: str = "", apart: bool = False) -> Ended:
         """Run a program, as ``run.runner.Visit`` says. Raises ``HarnessProblem``."""
-        return self._visit.run(command, limits, self._variables, stdin=stdin, apart=apart)
+        return self._session.run(command, limits, self._variables, stdin=stdin, apart=apart)
 
     def extend(self, environment: Environment) -> None:
         """Make it an environment that has further wheels behind its own. Raises ``HarnessProblem``."""
         more = environment.wheels[len(self.environment.wheels) :]
         self.composed = self._place.extended(environment, more)
         self.environment = environment
-        self._visit.extend(self.composed)
+        self._session.extend(self.composed)
 
 
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
@@ -410,13 +410,13 @@ def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
     return Verdict(Outcome.ERROR, phase, reason, harmless(f"{type(error).__name__}: {error}"))
 
 
-def _runner(spec: BenchSpec, worker: str) -> Runner:
+def _runner(spec: WorkerSpec, worker: str) -> Runner:
     """Return the runner that this system, and the sandbox that was chosen, allow."""
-    trial = trial_of(spec.check, network=spec.sandbox.network, shared=bool(spec.project))
+    check_runner = check_runner_of(spec.check, network=spec.sandbox.network, shared=bool(spec.project))
     if not has_fork_servers():
-        return AloneRunner(trial, spec.sandbox)
+        return AloneRunner(check_runner, spec.sandbox)
     closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
     cache = Cache(Path(spec.cache))
     layers = str(cache.layers) if spec.sandbox.level >= 3 else ""
     view = Path(spec.room) / f"view-{worker}"
-    return ForkRunner(trial, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)
+    return ForkRunner(check_runner, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)

@@ -20,7 +20,7 @@ from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.provision.uv import Failure
 from pytest_spip.run.confine import BuildSandboxes
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["Additions"]
 
@@ -28,7 +28,7 @@ __all__ = ["Additions"]
 class Additions:
     """Resolves and files further requirements as the run's provisioning does: same indexes, date, cache and sandboxes."""
 
-    def __init__(self, spec: BenchSpec, worker: str, rootdir: Path, interpreters: Sequence[Interpreter]) -> None:
+    def __init__(self, spec: WorkerSpec, worker: str, rootdir: Path, interpreters: Sequence[Interpreter]) -> None:
         self._cache = Cache(Path(spec.cache))
         self._date = spec.exclude_newer
         self._indexes = user_indexes(os.environ, rootdir)

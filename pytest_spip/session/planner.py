@@ -143,7 +143,7 @@ class Planner:
         return f"none are declared; add {' or '.join(options)}"
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def extra_requirements(self) -> tuple[str, ...]:
         """What a person installs beside the releases, the user's project with its tests' requirements among it."""
         if self.project is None:
             return _required(self.settings)
@@ -169,9 +169,9 @@ class Planner:
         found = [one for one in chosen if not one.problem]
         if not found:
             wanted = self.settings.python or "CPython >= 3.8"
-            mend = "name one that is installed; 'uv python install' brings more"
+            fix = "name one that is installed; 'uv python install' brings more"
             problems = "; ".join(one.problem for one in chosen) or f"no interpreter fits {wanted!r}"
-            raise UsageProblem("--spip-python", problems, mend)
+            raise UsageProblem("--spip-python", problems, fix)
         self._notes += [f"{one.problem}: its combinations are skipped" for one in chosen if one.problem]
         self._notes += [f"{one.label} is {one.path}" for one in found if NTH in one.label]
         return chosen

@@ -19,7 +19,7 @@ def reproduction(
     check: Check,
     python: str,
     *,
-    beside: Sequence[str] = (),
+    extra_requirements: Sequence[str] = (),
     project: str = "",
     exclude_newer: str = "",
     index_options: str = "",
@@ -29,7 +29,7 @@ def reproduction(
 ) -> str:
     """Return a command of uv's, which needs nothing of ours; or one of pytest's, for what uv cannot do as it was done.
 
-    ``beside`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
+    ``extra_requirements`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
     interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` tells whether uv knows all that
     the run resolved with, ``bound`` whether limits or the sandbox made it fail.
     Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names: both are for us to repeat.
@@ -37,7 +37,7 @@ def reproduction(
     if check.kind == "suite" or project or not outside or bound or combo.resolution == "lowest-direct":
         return _our_line(combo, check, ours)
     words = ["uv", "run", "--isolated", "--no-project", "--python", python]
-    words += [word for requirement in (*combo.requirements, *beside) for word in ("--with", requirement)]
+    words += [word for requirement in (*combo.requirements, *extra_requirements) for word in ("--with", requirement)]
     words += ["--resolution", combo.resolution] if combo.resolution else []
     words += ["--exclude-newer", exclude_newer] if exclude_newer else []
     options = f" {index_options}" if index_options else ""
@@ -45,13 +45,19 @@ def reproduction(
 
 
 def reproduction_of_test(
-    combo: Combo, nodeid: str, *, beside: Sequence[str], project: str, exclude_newer: str, ours: Sequence[str] = ()
+    combo: Combo,
+    nodeid: str,
+    *,
+    extra_requirements: Sequence[str],
+    project: str,
+    exclude_newer: str,
+    ours: Sequence[str] = (),
 ) -> str:
     """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
     paths = [word for word in ours if word.startswith(_PYTHON)]
     words = ["pytest", *(word for word in _matrix(combo) if not (paths and word.startswith(_PYTHON))), *paths]
     words += [f"--spip-project={project}"] if project else []
-    words += [f"--spip-with={requirement}" for requirement in (() if project else beside)]
+    words += [f"--spip-with={requirement}" for requirement in (() if project else extra_requirements)]
     words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
     return shlex.join([*words, "--spip-check=none", nodeid])
 

@@ -90,18 +90,18 @@ def _told(value: object) -> str:
 @contextlib.contextmanager
 def _reading(directory: RunDirectory) -> Iterator[RunReader]:
     """Open a run's database; raises ``UsageProblem`` where it is not one of ours, or of another version."""
-    name, mend = directory.path.name, "start a new run"
+    name, fix = directory.path.name, "start a new run"
     try:
         with contextlib.closing(RunReader(directory.database)) as reader:
             version = reader.version()
             if version is None:
-                raise UsageProblem("--spip-resume", f"run {name} ended before it was planned", mend)
+                raise UsageProblem("--spip-resume", f"run {name} ended before it was planned", fix)
             if version != VERSION:
                 what = f"run {name} has schema {version}, and this pytest-spip goes on with schema {VERSION}"
-                raise UsageProblem("--spip-resume", what, mend)
+                raise UsageProblem("--spip-resume", what, fix)
             yield reader
     except (DatabaseError, json.JSONDecodeError, KeyError) as error:
-        raise UsageProblem("--spip-resume", f"run {name} cannot be read ({error})", mend) from error
+        raise UsageProblem("--spip-resume", f"run {name} cannot be read ({error})", fix) from error
 
 
 def index_names(indexes: Indexes) -> list[str]:
@@ -182,7 +182,7 @@ class Interrupted:
 
     def _gone(self, cache: Cache) -> dict[str, str]:
         """Return the interpreters that work is left for and that are not what they were, with the reason."""
-        used = {combo.interpreter for combo in self.missing if not combo.prejudged}
+        used = {combo.interpreter for combo in self.missing if not combo.plan_verdict}
         found = {one.id: (one, probe(Path(one.path), cache)) for one in self.interpreters if one.id in used}
         return {
             name: f"{one.path} is gone since the run was planned" if now is None else f"{one.path} is now {now.version}"
@@ -191,10 +191,10 @@ class Interrupted:
         }
 
     def _judged(self, combo: Combo, gone: Mapping[str, str]) -> Combo:
-        if combo.prejudged or combo.interpreter not in gone:
+        if combo.plan_verdict or combo.interpreter not in gone:
             return combo
         verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.NO_INTERPRETER, gone[combo.interpreter])
-        return dataclasses.replace(combo, prejudged=verdict)
+        return dataclasses.replace(combo, plan_verdict=verdict)
 
     def open(self, writer: RunWriter) -> list[str]:
         """Open the new session, and take in what earlier workers left; return the names of files that are damaged."""
@@ -240,7 +240,7 @@ def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:
     """Yield the releases of combinations that are to be provisioned; one that is listed no more has no files."""
     wanted: dict[str, dict[str, None]] = {}
     for combo in combos:
-        if not combo.prejudged:
+        if not combo.plan_verdict:
             for package, version in combo.releases:
                 wanted.setdefault(package, {})[version] = None
     for package, versions in wanted.items():

@@ -57,11 +57,11 @@ from pytest_spip.session.planner import Planner
 from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
 from pytest_spip.session.resume import Interrupted, index_names, settings_to_plain
 from pytest_spip.session.summary import sum_up
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["Run"]
 
-PREJUDGED = 0.0005
+PLAN_VERDICT = 0.0005
 """Seconds that a combination takes in a worker which the plan decided."""
 
 
@@ -86,7 +86,7 @@ class Run:
         self._planner = planner
         self._uuid = self.settings.run or str(uuid.uuid4())
         # What the plan decides needs no provisioning. What resuming decides is not in the frozen plan, and is provisioned.
-        self._ready = set(earlier.kept) if earlier else {combo.ordinal for combo in plan.combos if combo.prejudged}
+        self._ready = set(earlier.kept) if earlier else {combo.ordinal for combo in plan.combos if combo.plan_verdict}
         self._changed = threading.Condition()
         self._judged: frozenset[int] = frozenset()
         self._provisioner: Provisioner | None = None
@@ -129,7 +129,7 @@ class Run:
     def prepare(self) -> None:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
         sweep(self.root)
-        used = {combo.interpreter for combo in self.missing if not combo.prejudged}
+        used = {combo.interpreter for combo in self.missing if not combo.plan_verdict}
         interpreters = [one for one in self.plan.interpreters if one.id in used]
         base = BaseRepository(self._planner.cache)
         base.ensure(interpreters)
@@ -165,9 +165,9 @@ class Run:
         """Return the combination that a node id means; ``@group`` may stand behind it, from xdist's ``--dist=loadgroup``."""
         return self._by_nodeid.get(nodeid) or self._by_nodeid.get(nodeid.rpartition("@")[0])
 
-    def bench_spec(self) -> BenchSpec:
+    def worker_spec(self) -> WorkerSpec:
         """Return what workers need."""
-        return BenchSpec(
+        return WorkerSpec(
             database=str(self.directory.database),
             workers=str(self.directory.workers),
             replica=str(self.root.path / "base.git"),
@@ -176,7 +176,7 @@ class Run:
             session=self.writer.session,
             cache=str(self._planner.cache.root),
             check=Check(self.settings.check, self.settings.command),
-            beside=self._planner.beside,
+            extra_requirements=self._planner.extra_requirements,
             project=self.settings.project,
             limits=Limits(
                 timeout=self.settings.timeout, memory=self.settings.memory, inactivity=self.settings.inactivity
@@ -257,7 +257,7 @@ class Run:
                 if name in releases  # what an earlier session provisioned is not listed again
             )
             for combo in self.missing
-            if not combo.prejudged
+            if not combo.plan_verdict
         )
         if not needed:
             return []
@@ -328,7 +328,7 @@ class Run:
 
     def cost(self, combo: Combo) -> float:
         """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""
-        return PREJUDGED if combo.prejudged else estimate(combo, self._costs).seconds
+        return PLAN_VERDICT if combo.plan_verdict else estimate(combo, self._costs).seconds
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""

@@ -11,20 +11,20 @@ from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
 from pytest_spip.options import GPU, SLOT_NAME
 
-__all__ = ["MARKER", "NOTHING", "Device", "Need", "Slots", "files", "read_need", "variables"]
+__all__ = ["MARKER", "NOTHING", "Device", "DeviceRequest", "Slots", "files", "read_device_request", "variables"]
 
 MARKER = "@pytest.mark.spip"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Need:
+class DeviceRequest:
     """How many devices of each slot an item needs. Where there are too few it runs without any, unless it ``skips``."""
 
     slots: tuple[tuple[str, int], ...] = ()
     skips: bool = False
 
 
-NOTHING = Need()
+NOTHING = DeviceRequest()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Device:
     files: tuple[str, ...] = ()
 
 
-def read_need(told: Mapping[str, object]) -> Need:
+def read_device_request(told: Mapping[str, object]) -> DeviceRequest:
     """Return what the marker's keywords ask for, the slots in the order of their names. Raises ``UsageProblem``."""
     unknown = told.keys() - {"slots", "without"}
     if unknown:
@@ -50,7 +50,7 @@ def read_need(told: Mapping[str, object]) -> Need:
     slots = told.get("slots", {})
     if not isinstance(slots, Mapping) or not all(_is_count(name, count) for name, count in slots.items()):
         raise UsageProblem(MARKER, f"slots={slots!r} are no numbers of devices", 'write it like slots={"gpu": 1}')
-    return Need(tuple(sorted(slots.items())), skips=without == "skip")
+    return DeviceRequest(tuple(sorted(slots.items())), skips=without == "skip")
 
 
 def _is_count(name: object, count: object) -> bool:
@@ -64,7 +64,7 @@ class Slots:
         self._directory = directory
         self._devices = devices
 
-    def lack(self, need: Need) -> str:
+    def lack(self, need: DeviceRequest) -> str:
         """Return what there is too little of, as ``it needs 2 of gpu, and there is 1``; empty where there is enough."""
         for name, count in need.slots:
             there = len(self._devices.get(name, ()))
@@ -73,7 +73,7 @@ class Slots:
         return ""
 
     @contextlib.contextmanager
-    def held(self, need: Need) -> Iterator[Mapping[str, Sequence[Device]]]:
+    def held(self, need: DeviceRequest) -> Iterator[Mapping[str, Sequence[Device]]]:
         """Wait for the devices, hold them, and yield them by slot; no device of any where there are too few.
 
         Everybody gathers in the order of the slots' names, so nobody waits for one who waits for him.

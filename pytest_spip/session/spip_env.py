@@ -19,10 +19,10 @@ from pytest_spip.common.conditions import Condition
 from pytest_spip.errors import CallFailed, ProgramFailed, UsageProblem
 from pytest_spip.model import Combo, Environment, Interpreter, Limits, Phase
 from pytest_spip.run import calls
+from pytest_spip.run.check_runners import ENV, found_program
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
-from pytest_spip.run.trials import ENV, found_program
-from pytest_spip.session.executor import Visited
+from pytest_spip.session.executor import OpenEnvironment
 
 __all__ = ["Compare", "Ran", "SpipEnvironment"]
 
@@ -59,7 +59,7 @@ class SpipEnvironment:
         self,
         combo: Combo,
         interpreter: Interpreter,
-        visited: Visited,
+        opened: OpenEnvironment,
         extended: Extended,
         compare: Compare,
         timed: Timed,
@@ -67,11 +67,11 @@ class SpipEnvironment:
     ) -> None:
         self._combo = combo
         self._interpreter = interpreter
-        self._visited = visited
+        self._opened = opened
         self._extended = extended
         self._compare = compare
         self._timed = timed
-        limits = visited.limits
+        limits = opened.limits
         self._limits = dataclasses.replace(limits, timeout=timeout) if timeout else limits
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class SpipEnvironment:
     @property
     def path(self) -> Path:
         """The environment's prefix, as programs inside see it."""
-        return Path(self._visited.composed.prefix)
+        return Path(self._opened.composed.prefix)
 
     @property
     def python_version(self) -> str:
@@ -95,7 +95,7 @@ class SpipEnvironment:
     @property
     def locked(self) -> dict[str, str]:
         """The version of each project that is installed, by name."""
-        return self._visited.environment.locked
+        return self._opened.environment.locked
 
     def matches(self, condition: str) -> bool:
         """Tell whether ``colorama<0.3 ; python_version >= "3.12"`` holds for the combination. Raises ``UsageProblem``."""
@@ -115,7 +115,7 @@ class SpipEnvironment:
             raise UsageProblem("spip_env.run", "no program is named", "write it like run('python', '--version')")
         _check_arguments("run", argv, stdin, timeout)
         words = tuple(os.fspath(word) for word in argv)
-        program = found_program(self._visited.composed.prefix, words[0])
+        program = found_program(self._opened.composed.prefix, words[0])
         return self._ran(words, (ENV, program), check=check, stdin=stdin, timeout=timeout)
 
     def python(self, code: str, *argv: str, check: bool = True, stdin: str = "", timeout: float | None = None) -> Ran:
@@ -127,7 +127,7 @@ class SpipEnvironment:
             what = f"python() takes code, and {code!r} is an option of python's"
             raise UsageProblem("spip_env.python", what, f"write python('print(1)'), or run('python', {code!r}, ...)")
         source = textwrap.dedent(code)
-        words = (self._visited.composed.python, "-c", source, *map(os.fspath, argv))
+        words = (self._opened.composed.python, "-c", source, *map(os.fspath, argv))
         return self._ran(words, words[:1], check=check, stdin=stdin, timeout=timeout, source=source)
 
     def _ran(
@@ -143,7 +143,7 @@ class SpipEnvironment:
         __tracebackhide__ = True
         with self._timed() as left:
             limits = self._within(timeout, left)
-            ended = self._visited.run((*before, *argv[1:]), limits, stdin=stdin, apart=True)
+            ended = self._opened.run((*before, *argv[1:]), limits, stdin=stdin, apart=True)
         stderr = ended.result.decode("utf-8", "replace")
         ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
         killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
@@ -162,10 +162,10 @@ class SpipEnvironment:
         """
         __tracebackhide__ = True
         question = calls.Question.of(function, args, kwargs)
-        program = calls.program(self._visited.composed)
+        program = calls.program(self._opened.composed)
         with self._timed() as left:
             limits = self._within(None, left)
-            ended = self._visited.run(program, limits, stdin=question.to_json())
+            ended = self._opened.run(program, limits, stdin=question.to_json())
         sys.stdout.write(ended.output)
         answer = calls.answer(ended, question, limits)
         if isinstance(answer, calls.Failure):
@@ -179,8 +179,8 @@ class SpipEnvironment:
         """
         __tracebackhide__ = True
         _check_texts("install", "requirements, each as a text", requirements, "install('pygments>=2', 'docutils')")
-        if requirements and (environment := self._extended(requirements)) != self._visited.environment:
-            self._visited.extend(environment)
+        if requirements and (environment := self._extended(requirements)) != self._opened.environment:
+            self._opened.extend(environment)
 
     def _within(self, timeout: float | None, left: float) -> Limits:
         timeout = self._limits.timeout if timeout is None else timeout

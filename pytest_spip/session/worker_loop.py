@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from pytest_spip.session.executor import Workbench
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.executor import Executor
+from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["PLAN", "Worker"]
 
@@ -45,7 +45,7 @@ class Worker:
     def __init__(self, channel: Channel, told: Mapping[str, Any]) -> None:
         self._channel = channel
         self._name: str = told["workerid"]
-        self._bench = Workbench(BenchSpec.from_plain(told["spip"]), self._name)
+        self._executor = Executor(WorkerSpec.from_plain(told["spip"]), self._name)
         self._queue: deque[int] = deque()
         self._changed = threading.Condition()
         self._ended = False
@@ -62,21 +62,21 @@ class Worker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal and the controller both send one
             status = INTERRUPTED
         finally:
-            self._bench.close()
+            self._executor.close()
         self._tell("workerfinished", workeroutput={"exitstatus": status, "shouldfail": False, "shouldstop": False})
 
     def _run(self, ordinal: int) -> None:
         start = time.perf_counter()
-        result = self._bench.result(self._bench.combo(ordinal))
+        result = self._executor.result(self._executor.combo(ordinal))
         ran = time.perf_counter()
         self._tell("testreport", data={"spip": json.dumps(result.to_plain()), "seconds": ran - start})
-        self._bench.report_took(ordinal, time.perf_counter() - ran)
+        self._executor.report_took(ordinal, time.perf_counter() - ran)
 
     def _next(self) -> int | None:
         """Return what is to be run next, when there is something; None at the end."""
         with self._changed:
             if not self._queue and not self._ended:
-                with self._bench.waiting():  # nobody waits without it being counted
+                with self._executor.waiting():  # nobody waits without it being counted
                     self._changed.wait_for(lambda: self._queue or self._ended)
             return None if self._ended else self._queue.popleft()
 
@@ -110,5 +110,5 @@ class Worker:
             "platform": sys.platform,
             "executable": sys.executable,
             "cwd": os.getcwd(),
-            PLAN: self._bench.plan_hash,
+            PLAN: self._executor.plan_hash,
         }

@@ -9,15 +9,15 @@ from typing import Any
 from pytest_spip.model import BuildPolicy, Check, Limits, Sandbox
 from pytest_spip.session.slots import Device
 
-__all__ = ["BenchSpec"]
+__all__ = ["WorkerSpec"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BenchSpec:
+class WorkerSpec:
     """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
 
-    ``beside`` are the requirements of every environment and ``project`` the directory whose suite is run, for lines that show a
-    failure again; so are ``ours``, the run's options that decide on verdicts, and ``outside``, whether uv could resolve as the
+    ``extra_requirements`` are those of every environment and ``project`` the directory whose suite is run, for lines that show
+    a failure again; so are ``ours``, the run's options that decide on verdicts, and ``outside``, whether uv could resolve as the
     run does, but for projects that are ``limited`` by the user's constraints. ``slots`` are the devices that the run's workers
     share, by slot. ``own`` is a directory with a short path
     for what combinations have to themselves, where no view of their own shows it at one.
@@ -36,7 +36,7 @@ class BenchSpec:
     exclude_newer: str
     index_options: str
     check: Check = dataclasses.field(default_factory=Check)
-    beside: tuple[str, ...] = ()
+    extra_requirements: tuple[str, ...] = ()
     project: str = ""
     cpus: tuple[int, ...] = ()
     session: int = 1
@@ -52,7 +52,7 @@ class BenchSpec:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> BenchSpec:
+    def from_plain(cls, plain: Mapping[str, Any]) -> WorkerSpec:
         """Rebuild a spec from :meth:`to_plain`'s data."""
         sandbox = plain["sandbox"]
         passed = tuple((name, value) for name, value in sandbox["passed"])
@@ -66,7 +66,7 @@ class BenchSpec:
                 "check": Check(plain["check"]["kind"], tuple(plain["check"]["words"])),
                 "limits": Limits(**plain["limits"]),
                 "builds": BuildPolicy(**plain["builds"]),
-                "beside": tuple(plain["beside"]),
+                "extra_requirements": tuple(plain["extra_requirements"]),
                 "slots": slots,
                 "ours": tuple(plain["ours"]),
                 "limited": tuple(plain["limited"]),

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import pytest_spip
-from pytest_spip.run.server import STRANGER
+from pytest_spip.run.server import SANDBOX_UID
 from tests.hostile.attack import Attack, Off, build, everything_of
 from tests.hostile.bombs import BOMBS, INACTIVITY, MEMORY, TIMEOUT
 from tests.hostile.broken import BROKEN
@@ -40,7 +40,7 @@ __all__ = ["CORPUS", "MODES", "OFF", "SOMEBODY", "Aftermath", "Site", "attacks_o
 CORPUS = everything_of(BOMBS, THEFT, REACH, FORGERY, BROKEN)
 OFF = "off"
 MODES = ("root-warm", "root-cold", "user-warm", "user-cold")
-SOMEBODY = STRANGER - 1
+SOMEBODY = SANDBOX_UID - 1
 """An ordinary user's uid, where we are root: nobody has it."""
 LAST = "innocent"
 """A package that attacks nobody, the last one of each session."""

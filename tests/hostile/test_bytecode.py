@@ -11,8 +11,8 @@ import pytest
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
 from pytest_spip.model import Check
+from pytest_spip.run.check_runners import check_runner_of
 from pytest_spip.run.process import Ended
-from pytest_spip.run.trials import trial_of
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine
 from tests.support.ways import must_work
@@ -66,7 +66,7 @@ def test_bytecode_stays_in_its_layer(layers: Layers, tmp_path: Path, place: str)
 def test_only_sources_of_the_environment_are_compiled(kind: str, told: str) -> None:
     """Of what a child says it imported, only sources below the environment count."""
     ended = Ended(0, "", "", told.encode(), 0.0, 0.0, 0)
-    assert trial_of(Check(kind), network=False).sources(ended, ("/env/",)) == ("/env/good.py",)
+    assert check_runner_of(Check(kind), network=False).sources(ended, ("/env/",)) == ("/env/good.py",)
 
 
 def test_bytecode_of_a_hidden_module_does_not_reach_the_next(machine: Machine) -> None:

@@ -85,7 +85,7 @@ def judge(
     """
     with tempfile.TemporaryDirectory(prefix="oracle-", dir=workdir, ignore_cleanup_errors=True) as directory:
         site = _Site(python, Path(directory), cache)
-        if not _admitted(_requires_python(index_url, package, version), site.target.version):
+        if not _limit(_requires_python(index_url, package, version), site.target.version):
             return "skipped"
         refused = _install(site, f"{package}=={version}", index_url, exclude_newer)
         return refused or _try(site, package, version, modules)
@@ -207,7 +207,7 @@ def _try(site: _Site, package: str, version: str, modules: Sequence[str] | None)
     installed = _installed(site.packages, package)
     if installed is None or packaging.version.Version(installed.version) != packaging.version.Version(version):
         return "failed"
-    if not _admitted(installed.metadata.get_all("Requires-Python", [""]), site.target.version):
+    if not _limit(installed.metadata.get_all("Requires-Python", [""]), site.target.version):
         return "skipped"
     names = meant(public_modules(installed, site.target.suffixes), package) if modules is None else modules
     return "passed" if _imports(site, names) else "failed"
@@ -243,15 +243,15 @@ def public_modules(distribution: importlib.metadata.Distribution, suffixes: Sequ
 
 def _top_level(files: Files, suffixes: Sequence[str]) -> Iterator[str]:
     """Yield the names of modules and packages that lie in site-packages itself."""
-    stems = (_stem(path[0], suffixes) for path in files if len(path) == 1)
-    yield from filter(_public, stems)
+    zygotes = (_zygote(path[0], suffixes) for path in files if len(path) == 1)
+    yield from filter(_public, zygotes)
     for name, below in _directories(files).items():
         yield from _packages(name, below, suffixes)
 
 
 def _packages(name: str, files: Files, suffixes: Sequence[str]) -> Iterator[str]:
     """Yield the package's name, or those of its first real subpackages when it has no ``__init__``."""
-    if any(len(path) == 1 and _stem(path[0], suffixes) == "__init__" for path in files):
+    if any(len(path) == 1 and _zygote(path[0], suffixes) == "__init__" for path in files):
         yield name
         return
     for child, below in _directories(files).items():
@@ -267,7 +267,7 @@ def _directories(files: Files) -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
-def _stem(filename: str, suffixes: Sequence[str]) -> str:
+def _zygote(filename: str, suffixes: Sequence[str]) -> str:
     """Return the name of the module that the file holds for this interpreter, empty for none."""
     ending = next((suffix for suffix in sorted(suffixes, key=len, reverse=True) if filename.endswith(suffix)), "")
     return filename.removesuffix(ending) if ending else ""
@@ -278,7 +278,7 @@ def _public(name: str) -> bool:
     return name.isidentifier() and not name.startswith("_") and name not in NOT_PUBLIC
 
 
-def _admitted(specifiers: Iterable[str], python: str) -> bool:
+def _limit(specifiers: Iterable[str], python: str) -> bool:
     """Tell whether one of the Requires-Python admits the Python, or none was given at all.
 
     One that is not a valid specifier set restricts nothing, as with installers.

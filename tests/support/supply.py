@@ -24,7 +24,7 @@ from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import LIMITS
-from pytest_spip.provision.locks import Locker
+from pytest_spip.provision.locks import LockResolver
 from pytest_spip.provision.resolver import Releases
 from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.run.confine import BuildSandboxes
@@ -184,11 +184,11 @@ class Supply:
             limits=limits,
         )
 
-    def locker(
+    def lock_resolver(
         self, indexes: Indexes | None = None, date: str = "", environ: Mapping[str, str] = NONE, level: int = 1
-    ) -> Locker:
+    ) -> LockResolver:
         """Return a locker."""
         indexes = indexes or self.indexes()
         uv = self.uv(indexes, date, environ)
         resolver = self.builder(indexes, date, uv, self.confine(level)).resolver
-        return Locker(self.cache, uv, resolver, indexes, date, level)
+        return LockResolver(self.cache, uv, resolver, indexes, date, level)

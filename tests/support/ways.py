@@ -16,12 +16,12 @@ from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
 from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, digest
 from pytest_spip.run.alone import AloneRunner
+from pytest_spip.run.check_runners import check_runner_of
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.levels import try_level
 from pytest_spip.run.runner import Runner
-from pytest_spip.run.server import STRANGER
-from pytest_spip.run.trials import trial_of
+from pytest_spip.run.server import SANDBOX_UID
 from tests.support.rooms import Bases, shared_bases
 
 __all__ = ["WAYS", "Way", "must_work", "shared_way"]
@@ -30,7 +30,7 @@ WAYS = ("alone", "cold-1", "warm-1", "cold-2", "warm-2", "cold-3", "warm-3")
 """Runner and level; "alone" is the runner of systems without fork servers."""
 PRELOADED = ("json", "logging", "random", "tempfile", "threading", "unittest")
 IMPORT = Check()
-OWNER = STRANGER if os.getuid() == 0 else 0
+OWNER = SANDBOX_UID if os.getuid() == 0 else 0
 
 
 @functools.cache
@@ -52,7 +52,7 @@ class Way:
         self.name = f"{name}-{digest(check, shared)[:8]}"
         self.warm = kind == "warm"
         self.level = int(level or 1)
-        self.trial = trial_of(check, network=False, shared=shared)
+        self.check_runner = check_runner_of(check, network=False, shared=shared)
         self._bases = bases
         self._room = bases.cache.root.parent / self.name
         self._room.mkdir()
@@ -64,10 +64,12 @@ class Way:
     def _runner(self, kind: str) -> Runner:
         sandbox = Sandbox(self.level)
         if kind == "alone":
-            return AloneRunner(self.trial, sandbox)
+            return AloneRunner(self.check_runner, sandbox)
         layers = str(self._layers.root) if self.level >= 3 else ""
         closures = self._closures if self.warm else {}
-        return ForkRunner(self.trial, sandbox, self._room / "view", layers, closures, Limits(), self._room / "pycache")
+        return ForkRunner(
+            self.check_runner, sandbox, self._room / "view", layers, closures, Limits(), self._room / "pycache"
+        )
 
     @contextlib.contextmanager
     def composed(self, python: str, environment: Environment) -> Iterator[Composed]:
@@ -107,7 +109,7 @@ class Way:
 def shared_way(session: Path, name: str, check: Check = IMPORT, *, shared: bool = False) -> Way:
     """Return the only one for a check below a session's directory: its servers are started once.
 
-    ``shared`` is as in ``trial_of``.
+    ``shared`` is as in ``check_runner_of``.
     """
     return _way(session, name, check, shared)
 

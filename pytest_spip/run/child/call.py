@@ -127,21 +127,21 @@ class Assertions(ast.NodeTransformer):
 
     def told(self, number, *message):
         """Return the message of an assertion that failed."""
-        story = Story(self.values[id(sys._getframe(1))], sys._getframe(1).f_locals)
+        failure_text = FailureText(self.values[id(sys._getframe(1))], sys._getframe(1).f_locals)
         test = self.tests[number]
-        text = story.of(test, 0)
+        text = failure_text.of(test, 0)
         before = "%s\n" % shown_text(message[0]) if message else ""
-        behind = "".join("\n" + line for line in story.lines())
+        behind = "".join("\n" + line for line in failure_text.lines())
         told = Told("%sassert %s%s" % (before, text, behind))
-        told.compared = self.compared(story, test, before, behind)
+        told.compared = self.compared(failure_text, test, before, behind)
         return told
 
-    def compared(self, story, test, before, behind):
+    def compared(self, failure_text, test, before, behind):
         """Return the two values of a comparison that are plain data, small enough to be carried."""
         if not isinstance(test, ast.Compare) or len(test.ops) > 1:
             return None
         try:
-            values = [packed(story.value(side)) for side in (test.left, test.comparators[0])]
+            values = [packed(failure_text.value(side)) for side in (test.left, test.comparators[0])]
         except (TypeError, KeyError, ValueError):
             return None
         compared = [OPERATORS[type(test.ops[0])], *values, before, behind]
@@ -184,7 +184,7 @@ class Assertions(ast.NodeTransformer):
         return self.watched(node)
 
 
-class Story:
+class FailureText:
     """Puts an expression that was evaluated into words: its values, and where they come from."""
 
     def __init__(self, values, names):
@@ -299,7 +299,7 @@ def made(question, namespace):
     function = tree.body[0]
     function.decorator_list = []
     bare(function)
-    exec(compile(Assertions(namespace).visit(tree), question["file"], "exec"), namespace)
+    exec(compile(Assertions(namespace).session(tree), question["file"], "exec"), namespace)
     return namespace[question["name"]]
 
 

@@ -2,7 +2,7 @@
 
     python -u check_suite.py RESULT NONCE TRACE ARGUMENT...
 
-or, as a process that is forked for that, as stem.py tells. TRACE are directories, joined by colons.
+or, as a process that is forked for that, as zygote.py tells. TRACE are directories, joined by colons.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
     ["test", ID, OUTCOME, SECONDS, DETAIL, RERUNS]   it is over; also for a module that could not be collected, or skips itself
@@ -294,14 +294,14 @@ def main(result, nonce, trace, *arguments):
     teller, plugins, leave = Teller(), [], sys.exit
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
     sys.path[0] = os.path.dirname(sys.argv[0])
-    if nonce == "stem":
-        defined = loaded("stem.py")
-        stem, leave = defined["Stem"](int(result), bool(trace)), defined["leave"]
-        stem.load(arguments)
+    if nonce == "zygote":
+        defined = loaded("zygote.py")
+        zygote, leave = defined["Zygote"](int(result), bool(trace)), defined["leave"]
+        zygote.load(arguments)
         if trace:
-            plugins = [defined["begun"](stem, teller.begin, trace)]
+            plugins = [defined["begun"](zygote, teller.begin, trace)]
         else:
-            teller.begin(*stem.fork())
+            teller.begin(*zygote.fork())
     else:
         teller.begin(result, nonce, trace)
     pytest = import_pytest(teller)
@@ -309,7 +309,7 @@ def main(result, nonce, trace, *arguments):
     if pytest is not None:
         status = run_session(pytest, list(arguments), [teller, *plugins], teller)
         if teller.descriptor is None:
-            stem.give_up("its session ended before it had begun")
+            zygote.give_up("its session ended before it had begun")
         teller.pytest_sessionfinish()
         if teller.trace:
             teller.tell("sources", *sources_below(teller.trace))

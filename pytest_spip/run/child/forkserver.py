@@ -16,7 +16,7 @@ parts. The first part is JSON, what follows it bytes.
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
-                                    "stems"                to fork for the command, the first that can be had, see stems.py:
+                                    "stems"                to fork for the command, the first that can be had, see zygotes.py:
                                                            "key", "layers", "trees", "command", "environment" of each
                                     "sources"              to compile instead of all that, see bytecode.py; if it
                                                            "rewrites", also as tests, by the pytest in "site"
@@ -73,13 +73,13 @@ def code_of(pycache, name, path):
 
 def main(control, pycache):
     """Put the server together and have it serve."""
-    names = ("kernel", "family", "seccomp", "shelf", "check_import", "bytecode", "sandbox")
-    kernel, family, seccomp, shelf, check, bytecode, sandbox = (load(pycache, name) for name in names)
-    newborn = load(pycache, "newborn", BYTECODE=bytecode, CHECK=check, SANDBOX=sandbox)
-    watching = load(pycache, "watching", FAMILY=family, KERNEL=kernel)
-    stems = load(pycache, "stems", FAMILY=family, KERNEL=kernel, NEWBORN=newborn)
-    given = {"KERNEL": kernel, "SECCOMP": seccomp, "SANDBOX": sandbox, "SHELF": shelf, "STEMS": stems}
-    load(pycache, "serving", NEWBORN=newborn, WATCHING=watching, **given).main(int(control), BASELINE)
+    names = ("kernel", "process_tree", "seccomp", "hidden_modules", "check_import", "bytecode", "sandbox")
+    kernel, process_tree, seccomp, hidden_modules, check, bytecode, sandbox = (load(pycache, name) for name in names)
+    child_main = load(pycache, "child_main", BYTECODE=bytecode, CHECK=check, SANDBOX=sandbox)
+    supervise = load(pycache, "supervise", PROCESS_TREE=process_tree, KERNEL=kernel)
+    zygotes = load(pycache, "zygotes", PROCESS_TREE=process_tree, KERNEL=kernel, CHILD_MAIN=child_main)
+    given = {"KERNEL": kernel, "SECCOMP": seccomp, "SANDBOX": sandbox, "HIDDEN": hidden_modules, "ZYGOTES": zygotes}
+    load(pycache, "serving", CHILD_MAIN=child_main, SUPERVISE=supervise, **given).main(int(control), BASELINE)
 
 
 main(*sys.argv[1:])

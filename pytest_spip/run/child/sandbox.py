@@ -86,14 +86,14 @@ class Sandbox:
     def __init__(self, setup, kernel, seccomp):
         self.setup = setup
         self.level = setup["level"]
-        self.stranger = setup["stranger"]
+        self.sandbox_uid = setup["sandbox_uid"]
         self.kernel = kernel
         self.ruleset = -1
         self.bare = -1
         self.stays = False
         self.added = []
         self.filter = None
-        self.device_groups = groups_of(setup["devices"]) if self.stranger else []
+        self.device_groups = groups_of(setup["devices"]) if self.sandbox_uid else []
         if self.level >= 2:
             self.filter = seccomp.compiled(kernel.MACHINE, self.level >= 3 or setup["network"])
 
@@ -125,7 +125,7 @@ class Sandbox:
         helper = os.fork()
         if helper == 0:
             os.close(writing)  # or it would wait for itself when nobody else has that end any more
-            map_when_asked(reading, me, owner, self.stranger, self.device_groups)
+            map_when_asked(reading, me, owner, self.sandbox_uid, self.device_groups)
         os.close(reading)
         try:
             kernel.unshare(flags | (0 if self.setup["network"] else kernel.CLONE_NEWNET))
@@ -150,7 +150,7 @@ class Sandbox:
             _, status = os.waitpid(first, 0)
             os._exit(0 if status == 0 else 1)
         self.kernel.prctl(self.kernel.PR_SET_PDEATHSIG, 9)
-        if self.stranger:
+        if self.sandbox_uid:
             os.setgroups(self.device_groups)
 
     def build_view(self):
@@ -189,7 +189,7 @@ class Sandbox:
         if os.path.islink(path):
             os.symlink(os.readlink(path), target)
             return
-        if self.stranger and path == HERE and not os.stat(path).st_mode & 0o004:
+        if self.sandbox_uid and path == HERE and not os.stat(path).st_mode & 0o004:
             self.lend(path, target)
             return
         if os.path.isdir(path):
@@ -227,8 +227,8 @@ class Sandbox:
         for name, target in links.items():
             os.symlink(target, view + "/dev/" + name)
         os.symlink("/tmp", view + "/var/tmp")
-        user = self.stranger or os.getuid()
-        group = self.stranger or os.getgid()
+        user = self.sandbox_uid or os.getuid()
+        group = self.sandbox_uid or os.getgid()
         accounts = ["root:x:0:0:root:/root:/bin/sh", "user:x:%d:%d:user:%s:/bin/sh" % (user, group, HOME)]
         accounts += ["%s:x:%d:%d:%s:/nonexistent:/usr/sbin/nologin" % (name, uid, uid, name) for name, uid in ACCOUNTS]
         groups = ["root:x:0:", "user:x:%d:" % group, *("%s:x:%d:" % pair for pair in GROUPS)]
@@ -334,8 +334,8 @@ class Sandbox:
         import shutil
 
         shutil.copy2(source, target, follow_symlinks=False)
-        if self.stranger:
-            os.chown(target, self.stranger, self.stranger, follow_symlinks=False)
+        if self.sandbox_uid:
+            os.chown(target, self.sandbox_uid, self.sandbox_uid, follow_symlinks=False)
 
     @staticmethod
     def places():
@@ -420,15 +420,15 @@ class Sandbox:
 
     def hand_over(self, path):
         """Give a path to the one that package code runs as."""
-        if self.stranger:
-            os.chown(path, self.stranger, self.stranger)
+        if self.sandbox_uid:
+            os.chown(path, self.sandbox_uid, self.sandbox_uid)
 
     def confine(self):
         """Give up every right that package code must not have."""
         kernel = self.kernel
-        if self.level >= 3 and self.stranger:
-            os.setresgid(self.stranger, self.stranger, self.stranger)
-            os.setresuid(self.stranger, self.stranger, self.stranger)
+        if self.level >= 3 and self.sandbox_uid:
+            os.setresgid(self.sandbox_uid, self.sandbox_uid, self.sandbox_uid)
+            os.setresuid(self.sandbox_uid, self.sandbox_uid, self.sandbox_uid)
         if self.level >= 2:
             kernel.drop_capabilities()
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -465,27 +465,27 @@ def groups_of(devices):
     return sorted({state.st_gid for state in states if state.st_gid and state.st_mode & 0o060 == 0o060})
 
 
-def map_when_asked(reading, pid, owner, stranger, groups):
+def map_when_asked(reading, pid, owner, sandbox_uid, groups):
     """Write the maps when a byte comes, and end; end as well when none can come any more."""
     try:
         if os.read(reading, 1):
-            map_ids(pid, owner, stranger, groups)
+            map_ids(pid, owner, sandbox_uid, groups)
         os._exit(0)
     except OSError as error:
         os._exit(error.errno or 1)
 
 
-def map_ids(pid, owner, stranger, groups):
+def map_ids(pid, owner, sandbox_uid, groups):
     """Write the maps of a user namespace: its owner, and beside root the stranger and ``groups`` (user_namespaces(7))."""
-    if not stranger:
+    if not sandbox_uid:
         with open("/proc/%d/setgroups" % pid, "w") as stream:
             stream.write("deny")
     for name, number in zip(("uid_map", "gid_map"), owner):
         lines = ["%d %d 1" % (number, number)]
-        if stranger:
-            lines.append("%d %d 1" % (stranger, stranger))
+        if sandbox_uid:
+            lines.append("%d %d 1" % (sandbox_uid, sandbox_uid))
         if name == "gid_map":
-            lines += ["%d %d 1" % (group, group) for group in groups if group not in (number, stranger)]
+            lines += ["%d %d 1" % (group, group) for group in groups if group not in (number, sandbox_uid)]
         with open("/proc/%d/%s" % (pid, name), "w") as stream:
             stream.write("\n".join(lines) + "\n")
 

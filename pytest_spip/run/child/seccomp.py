@@ -76,8 +76,11 @@ def program(machine, sockets):
     terminal = [instruction(EQUAL, TIOCSTI, 1, 0), instruction(EQUAL, TIOCLINUX, 0, 1), refuse(errno.EPERM)]
     code += when(_IOCTL[column], argument(1), *terminal)
     code += when(_PRLIMIT[column], argument(0), instruction(EQUAL, _FIRST, 0, 1), refuse(errno.EPERM))
-    families = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if sockets else ()
-    allowed = [instruction(EQUAL, family, len(families) - place, 0) for place, family in enumerate(families)]
+    process_trees = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if sockets else ()
+    allowed = [
+        instruction(EQUAL, process_tree, len(process_trees) - place, 0)
+        for place, process_tree in enumerate(process_trees)
+    ]
     code += when(_SOCKET[column], argument(0), *allowed, refuse(errno.EAFNOSUPPORT if sockets else errno.EPERM))
     return [*code, instruction(RETURN, ALLOW)]
 

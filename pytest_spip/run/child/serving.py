@@ -13,7 +13,7 @@ import struct
 import sys
 from importlib.machinery import PathFinder
 
-NEWBORN = KERNEL = SANDBOX = SECCOMP = SHELF = STEMS = WATCHING = None
+CHILD_MAIN = KERNEL = SANDBOX = SECCOMP = HIDDEN = ZYGOTES = SUPERVISE = None
 """The modules beside this one, given by who loads it."""
 
 
@@ -64,7 +64,7 @@ def begin(channel, sandbox, request, child):
     channel.socket.close()
     for descriptor in child.texts:
         os.close(descriptor)
-    NEWBORN.be_child(sandbox, request, child.theirs)
+    CHILD_MAIN.be_child(sandbox, request, child.theirs)
 
 
 FORKING = 60
@@ -78,11 +78,11 @@ class WarmFork:
     PR_SET_PDEATHSIG).
     """
 
-    def __init__(self, channel, sandbox, shelf, request, child):
-        self.given = channel, sandbox, shelf, request, child
+    def __init__(self, channel, sandbox, hidden_modules, request, child):
+        self.given = channel, sandbox, hidden_modules, request, child
         self.forked, self.over = _thread.allocate_lock(), _thread.allocate_lock()
         self.pid = 0
-        self.main = NEWBORN.bare_main()
+        self.main = CHILD_MAIN.bare_main()
 
     def start(self):
         """Return the child's pid; raises ``OSError`` where there can be none."""
@@ -113,9 +113,9 @@ class WarmFork:
             raise SystemExit
         try:
             del vars(self.main)["begin"]
-            channel, sandbox, shelf, request, child = self.given
+            channel, sandbox, hidden_modules, request, child = self.given
             begin(channel, sandbox, request, child)
-            return NEWBORN.warm_check(shelf, request, child.theirs[0], child.theirs[3], self.main)
+            return CHILD_MAIN.warm_check(hidden_modules, request, child.theirs[0], child.theirs[3], self.main)
         except BaseException:
             os._exit(70)
 
@@ -126,16 +126,16 @@ class WarmFork:
             os.sched_yield()
 
 
-def serve(channel, sandbox, shelf, stems, request):
+def serve(channel, sandbox, hidden_modules, zygotes, request):
     """Have a child for a request, see it to its end, answer, and learn from it."""
     if not request["stays"]:
         sandbox.leave()
-    child = WATCHING.Child(request, channel, stems)
+    child = SUPERVISE.Child(request, channel, zygotes)
     result, output, _, nonce = child.theirs
-    pid, warm = stems.bear(request, (result, output, nonce)) if stems else (0, False)
+    pid, warm = zygotes.bear(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
     if not pid and not request["command"] and not request["sources"]:
-        forked, warm = WarmFork(channel, sandbox, shelf, request, child), True
+        forked, warm = WarmFork(channel, sandbox, hidden_modules, request, child), True
     pid = pid or (forked.start() if forked else fork(channel, sandbox, request, child))
     child.watch(pid)
     status, cpu, seconds = child.end(pid)
@@ -149,14 +149,14 @@ def serve(channel, sandbox, shelf, stems, request):
     told["error"] = child.texts[child.fault].decode("utf-8", "replace")
     result, told["proven"] = child.proven_result()
     channel.send(told, result, child.kept_output())
-    learn(shelf, result)
+    learn(hidden_modules, result)
 
 
-def learn(shelf, result):
+def learn(hidden_modules, result):
     """Import for later children what this one had to import by itself; it may say what it likes, and get no more than that."""
     kind, *fields = result.split(b"\0")
     if kind == b"warm" and len(fields) == 4 and fields[2]:
-        shelf.learn(fields[2].decode("ascii", "replace").split("\n"))
+        hidden_modules.learn(fields[2].decode("ascii", "replace").split("\n"))
         gc.collect()
         freeze()
 
@@ -246,15 +246,15 @@ def main(control, baseline):
     os.chdir("/")
     sys.path.insert(0, "")
     sys.dont_write_bytecode = True  # what children write is their own
-    shelf = SHELF.Shelf(closures, baseline)
-    shelf.hide()
-    sys.meta_path.insert(0, shelf)
+    hidden_modules = HIDDEN.HiddenModules(closures, baseline)
+    hidden_modules.hide()
+    sys.meta_path.insert(0, hidden_modules)
     sys.argv[:] = ["-c"]
     look_around(setup["prefix"])
     gc.disable()
     freeze()
     channel.send({"warm": can_fork(closures)})
-    stems = STEMS.Stems(sandbox, channel) if sandbox.level >= 3 else None
+    zygotes = ZYGOTES.Zygotes(sandbox, channel) if sandbox.level >= 3 else None
     while True:
         request = channel.receive()
         if request is None:
@@ -262,4 +262,4 @@ def main(control, baseline):
         if "stay" in request:
             settle(channel, sandbox, request["stay"])
         else:
-            serve(channel, sandbox, shelf, stems, request)
+            serve(channel, sandbox, hidden_modules, zygotes, request)

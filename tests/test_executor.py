@@ -1,4 +1,4 @@
-"""A workbench: composes, runs, clears and signs one combination after another, whatever the last one did to it."""
+"""An executor: composes, runs, clears and signs one combination after another, whatever the last one did to it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from pytest_spip.model import (
 )
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.run.closures import SCRIPT
-from pytest_spip.session.executor import ATTEMPTS, Workbench
-from pytest_spip.session.worker_spec import BenchSpec
+from pytest_spip.session.executor import ATTEMPTS, Executor
+from pytest_spip.session.worker_spec import WorkerSpec
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, adopting, environment, filed, filed_installed, shared_bases, tree_of
 from tests.support.ways import must_work
@@ -71,7 +71,7 @@ class Bench:
         self.writer.create(Plan(self.combos, (self.interpreter,), ()), {})
         for combo, code in zip(self.combos, codes.values(), strict=True):
             self.writer.provisioned(Provisioned(combo.ordinal, self._environment(combo, code)))
-        self.spec = BenchSpec(
+        self.spec = WorkerSpec(
             database=str(self.writer.path),
             workers=str(self.workers),
             replica=str(self.room / "base.git"),
@@ -94,19 +94,19 @@ class Bench:
         return environment(helper, filed(self.cache, combo.package, "1.0", {f"{combo.package}.py": code}))
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[Workbench]:
-        """Set up the workbench, and close the books in the end."""
-        workbench = Workbench(self.spec, "gw0")
+    def worker(self) -> Iterator[Executor]:
+        """Set up the executor, and close the books in the end."""
+        executor = Executor(self.spec, "gw0")
         try:
-            yield workbench
+            yield executor
         finally:
-            workbench.close()
+            executor.close()
             self.writer.close()
 
     def results(self) -> list[Result]:
         """Run all combinations."""
-        with self.worker() as workbench:
-            return [workbench.result(combo) for combo in self.combos]
+        with self.worker() as executor:
+            return [executor.result(combo) for combo in self.combos]
 
 
 class SuiteBench(Bench):
@@ -125,7 +125,7 @@ class SuiteBench(Bench):
 
 @pytest.fixture(autouse=True)
 def adopted() -> Iterator[None]:
-    """Take what a workbench makes of its process back in the end."""
+    """Steal what a executor makes of its process back in the end."""
     yield from adopting()
 
 
@@ -135,7 +135,7 @@ def outcomes(results: list[Result]) -> list[tuple[Outcome, int]]:
 
 
 def test_combinations_are_run_one_after_another(bases: Bases, tmp_path: Path) -> None:
-    """Each combination has its verdict, signed with what only the workbench knows."""
+    """Each combination has its verdict, signed with what only the executor knows."""
     bench = Bench(bases, tmp_path, {"good": GOOD, "bad": BAD})
     good, bad = bench.results()
     assert outcomes([good, bad]) == [(Outcome.PASSED, 1), (Outcome.FAILED, 1)]
@@ -168,8 +168,8 @@ def test_line_is_short_where_nothing_is_special(bases: Bases, tmp_path: Path) ->
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "no compiler")
     unbuilt = dataclasses.replace(bench.combos[0], ordinal=7, extras=("fast",))
     bench.writer.provisioned(Provisioned(7, verdict=verdict, output="the log"))
-    with bench.worker() as workbench:
-        result = workbench.result(unbuilt)
+    with bench.worker() as executor:
+        result = executor.result(unbuilt)
     assert (result.verdict, result.output, result.attempts, result.phases) == (verdict, "the log", 1, {})
     words = shlex.split(result.reproduce)
     assert words[-5:] == ["--with", "bad[fast]==1.0", "python", "-c", "pass"]
@@ -179,9 +179,9 @@ def test_cross_is_tried_as_a_whole(bases: Bases, tmp_path: Path) -> None:
     """Of a cross all releases are imported, all have to be what was asked for, and all are named to see a failure again."""
     bench = Bench(bases, tmp_path, {"bad": BAD})
     one = dataclasses.replace(bench.combos[0], package="demo-helper", version="2.0", others=(("bad", "1.0"),))
-    with bench.worker() as workbench:
-        failed = workbench.result(dataclasses.replace(one, resolution="lowest"))
-        other = workbench.result(dataclasses.replace(one, others=(("bad", "3.0"),)))
+    with bench.worker() as executor:
+        failed = executor.result(dataclasses.replace(one, resolution="lowest"))
+        other = executor.result(dataclasses.replace(one, others=(("bad", "3.0"),)))
     assert (failed.verdict.reason, failed.verdict.detail) == (
         Reason.IMPORT_ERROR,
         "module bad: ModuleNotFoundError: No module named 'nowhere'",
@@ -198,8 +198,8 @@ def test_skipped_combination_is_not_run(bases: Bases, tmp_path: Path, version: s
     bench = Bench(bases, tmp_path, {})
     verdict = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON, "Requires-Python >=4")
     bench.writer.provisioned(Provisioned(0, verdict=verdict))
-    with bench.worker() as workbench:
-        result = workbench.result(Combo(0, "demo", version, "missing", "py400"))
+    with bench.worker() as executor:
+        result = executor.result(Combo(0, "demo", version, "missing", "py400"))
     assert (result.verdict, result.reproduce, result.locked, result.fingerprint) == (verdict, "", {}, "")
     assert os.listdir(bench.room) == ["base.git"]
 
@@ -209,8 +209,8 @@ def test_words_of_a_build_are_harmless(bases: Bases, tmp_path: Path) -> None:
     bench = Bench(bases, tmp_path, {})
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "error: \x1b[2J")
     bench.writer.provisioned(Provisioned(0, verdict=verdict, output="one\n\x1b]0;two\x07\n"))
-    with bench.worker() as workbench:
-        result = workbench.result(Combo(0, "demo", "", bench.interpreter.id, "py312"))
+    with bench.worker() as executor:
+        result = executor.result(Combo(0, "demo", "", bench.interpreter.id, "py312"))
     assert result.verdict.detail == "error: \N{REPLACEMENT CHARACTER}[2J"
     assert result.output == "one\n\N{REPLACEMENT CHARACTER}]0;two\N{REPLACEMENT CHARACTER}\n"
 
@@ -218,8 +218,8 @@ def test_words_of_a_build_are_harmless(bases: Bases, tmp_path: Path) -> None:
 def test_combination_that_was_not_provisioned_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
     """A combination that comes too early has a verdict too, which says nothing about the package."""
     bench = Bench(bases, tmp_path, {})
-    with bench.worker() as workbench:
-        result = workbench.result(Combo(5, "demo", "", bench.interpreter.id, "py312"))
+    with bench.worker() as executor:
+        result = executor.result(Combo(5, "demo", "", bench.interpreter.id, "py312"))
     expected = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
     assert result.verdict == expected
 
@@ -227,10 +227,10 @@ def test_combination_that_was_not_provisioned_is_an_error_of_ours(bases: Bases, 
 def test_database_that_cannot_be_read_is_an_error_of_ours(bases: Bases, tmp_path: Path) -> None:
     """When the plan's database breaks in the middle, combinations still have a verdict."""
     bench = Bench(bases, tmp_path, {"good": GOOD})
-    with bench.worker() as workbench:
+    with bench.worker() as executor:
         with contextlib.closing(sqlite3.connect(bench.writer.path)) as other:
             other.execute("DROP TABLE provision")
-        verdict = workbench.result(dataclasses.replace(bench.combos[0], version="")).verdict
+        verdict = executor.result(dataclasses.replace(bench.combos[0], version="")).verdict
     assert (verdict.outcome, verdict.phase, verdict.reason) == (Outcome.ERROR, Phase.PLAN, Reason.INTERNAL)
     assert "no such table" in verdict.detail
 
@@ -239,11 +239,11 @@ def test_telemetry_has_every_phase(bases: Bases, tmp_path: Path) -> None:
     """Each step of each combination is in the worker's file, one after the other, with reporting and waiting."""
     bench = Bench(bases, tmp_path, {"good": GOOD, "bad": BAD})
     before = time.time()
-    with bench.worker() as workbench:
-        workbench.waited(1e9, 0.25)
+    with bench.worker() as executor:
+        executor.waited(1e9, 0.25)
         for combo in bench.combos:
-            workbench.result(combo)
-            workbench.report_took(combo.ordinal, 0.5)
+            executor.result(combo)
+            executor.report_took(combo.ordinal, 0.5)
     with contextlib.closing(sqlite3.connect(bench.workers / "gw0.sqlite")) as connection:
         found = connection.execute("SELECT ordinal, phase, at, seconds FROM phase ORDER BY rowid").fetchall()
     steps = [(n, phase) for n in (0, 1) for phase in ("compose", "run", "clear", "report")]
@@ -356,7 +356,7 @@ def test_full_disk_is_told_apart(tmp_path: Path) -> None:
 
 # -- warm and cold --------------------------------------------------------------------------------------------------------
 
-ONLY_WARM = "import sys\nassert not any(type(finder).__name__ == 'Shelf' for finder in sys.meta_path), 'warm'\n"
+ONLY_WARM = "import sys\nassert not any(type(finder).__name__ == 'HiddenModules' for finder in sys.meta_path), 'warm'\n"
 """Fails in a warm child, and tells so."""
 
 

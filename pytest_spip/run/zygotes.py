@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
 
-__all__ = ["Stem", "mentions", "stems_of"]
+__all__ = ["Zygote", "mentions", "zygotes_of"]
 
 SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Where a session looks for options."""
@@ -39,7 +39,7 @@ PYARGS = "pyargs"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stem:
+class Zygote:
     """What a fork server is told of a stem: its layers, the uppermost first, its program, and its variables."""
 
     key: str
@@ -53,7 +53,7 @@ class Stem:
         return {name: getattr(self, name) for name in self.__slots__} | {"environment": dict(self.environment)}
 
 
-def stems_of(
+def zygotes_of(
     packages: Collection[str],
     environment: Environment,
     composed: Composed,
@@ -62,7 +62,7 @@ def stems_of(
     variables: Mapping[str, str],
     *,
     begun: bool,
-) -> tuple[Stem, ...]:
+) -> tuple[Zygote, ...]:
     """Return the stems that may be forked for a combination of packages, the best first; none when it must run cold.
 
     That is, too, where pytest is what is tried, or where variables change how an interpreter starts. ``program`` gives the
@@ -78,16 +78,16 @@ def stems_of(
     names = {composed.layer_of[wheel.sha256] for wheel in wheels}
     hashes = sorted(wheel.sha256 for wheel in wheels)
 
-    def stem(hook: str, tree: tuple[str, ...]) -> Stem:
+    def zygote(hook: str, tree: tuple[str, ...]) -> Zygote:
         command, layers = program(hook), tuple(layer for layer in composed.layers if layer in names)
         key = digest(hashes, tree, command, dict(variables), limits.memory, limits.file_size, tree and composed.cwd)
-        return Stem(key, layers, tree, command, variables)
+        return Zygote(key, layers, tree, command, variables)
 
-    plain = stem("", ())
+    plain = zygote("", ())
     if not begun or any(_is_plugin(wheel.root) for wheel in environment.wheels if wheel not in wheels):
         return (plain,)
     code = _has_conftests(environment.tree) or mentions(PYARGS, plain.command, environment)
-    return stem(CONFTESTS if code else COLLECTION, composed.trees[-1:]), plain
+    return zygote(CONFTESTS if code else COLLECTION, composed.trees[-1:]), plain
 
 
 def mentions(option: str, words: Iterable[str], environment: Environment) -> bool:

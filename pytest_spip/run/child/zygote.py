@@ -2,7 +2,7 @@
 
     python -u check_suite.py CONTROL stem SESSION ARGUMENT...
 
-CONTROL is a socket of packets to the fork server, see stems.py, which lays environments over the place where this one lies.
+CONTROL is a socket of packets to the fork server, see zygotes.py, which lays environments over the place where this one lies.
 
     stem:   "ready"                      pytest is loaded; or why it can serve no suite, and the stem ends
     server: "fork"                       then a packet of JSON with the descriptors of result, output and nonce:
@@ -224,9 +224,9 @@ def leave_parent():
     os.close(waiting)
 
 
-def be_child(stem, known):
+def be_child(zygote, known):
     """Become what the server asks for, and return the arguments of the cold program that does the same."""
-    control = stem.control
+    control = zygote.control
     request, (result, output, nonce) = receive(control)
     leave_parent()
     os.setsid()
@@ -237,12 +237,12 @@ def be_child(stem, known):
     os.close(null)
     os.close(output)
     os.chdir(request["cwd"])
-    for name in stem.variables.difference(request["environment"]):
+    for name in zygote.variables.difference(request["environment"]):
         del os.environ[name]
     os.environ.update(request["environment"])
     numbers = {"<result>": str(result), "<nonce>": str(nonce)}
     command = [numbers.get(word, word) for word in request["command"]]
-    why = stale(request["site"], known, stem.session)
+    why = stale(request["site"], known, zygote.session)
     os.write(control, json.dumps({"pid": os.getpid(), "cold": why[:500]}).encode())
     os.close(control)
     if why:
@@ -283,7 +283,7 @@ def run_exit_functions():
     atexit._run_exitfuncs()
 
 
-class Stem:
+class Zygote:
     """This process, until it is forked. ``session`` tells whether its session has begun by then."""
 
     def __init__(self, control, session):
@@ -331,7 +331,7 @@ class Stem:
         os._exit(0)
 
 
-def begun(stem, begin, hook):
+def begun(zygote, begin, hook):
     """Return a plugin of pytest's by which a stem is forked in its session; children ``begin`` what they are to do.
 
     ``hook`` says when: before conftests are loaded, or before collection, for a tree without them. Nobody's wrapper is around
@@ -339,13 +339,13 @@ def begun(stem, begin, hook):
     """
 
     def pytest_load_initial_conftests():
-        begin(*stem.fork())
+        begin(*zygote.fork())
         yield
 
     def pytest_collection(session):
         capture = session.config.pluginmanager.getplugin("capturemanager")
         capture.stop_global_capturing()
-        begin(*stem.fork())
+        begin(*zygote.fork())
         capture.start_global_capturing()
         capture.suspend_global_capture()
         yield

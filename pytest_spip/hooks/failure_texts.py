@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.hooks.reports import TAIL, one_line, story
+from pytest_spip.hooks.reports import TAIL, failure_text, one_line
 from pytest_spip.model import Result
-from pytest_spip.report.analysis import Likeness, likeness
+from pytest_spip.report.analysis import FailureKey, failure_key
 
-__all__ = ["Stories"]
+__all__ = ["FailureTexts"]
 
 WHOLE = 1000
 """Lines that are shown where all are wanted."""
@@ -20,24 +20,24 @@ SHORT = 3
 """Lines of output, or of a test's report, with ``--tb=short``: the exception, and where it was raised."""
 
 
-class Stories:
+class FailureTexts:
     """Chooses the texts of a session's failures."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._style: str = config.getoption("tbstyle", "auto")
         self._whole = config.get_verbosity() > 0 or bool(config.getoption("fulltrace", False))
-        self._told: dict[Likeness, str] = {}
+        self._told: dict[FailureKey, str] = {}
 
     def text(self, nodeid: str, result: Result) -> Any:
         """Return an item's failure, as a report's ``longrepr`` has it."""
         if self._style in ("line", "no"):
             return _Line(nodeid, one_line(result))
-        first = self._told.setdefault(likeness(result), nodeid)
+        first = self._told.setdefault(failure_key(result), nodeid)
         if first != nodeid and not self._whole:
-            return story(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
+            return failure_text(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
         if self._style == "native":
-            return re.sub(r"(?m)^ {4}", "", story(result, lines=WHOLE))
-        return story(result, lines=WHOLE if self._whole else self._lines)
+            return re.sub(r"(?m)^ {4}", "", failure_text(result, lines=WHOLE))
+        return failure_text(result, lines=WHOLE if self._whole else self._lines)
 
     @property
     def _lines(self) -> int:

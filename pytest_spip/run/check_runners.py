@@ -30,10 +30,10 @@ from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.stems import Stem, mentions, stems_of
 from pytest_spip.run.suite import suite_sources, suite_verdict
+from pytest_spip.run.zygotes import Zygote, mentions, zygotes_of
 
-__all__ = ["SHARING", "Trial", "child_environment", "found_program", "trial_of", "tried"]
+__all__ = ["SHARING", "CheckRunner", "check_runner_of", "child_environment", "found_program", "tried"]
 
 CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
 PYARGS = "--pyargs"
@@ -57,12 +57,12 @@ SHARING: Mapping[str, str] = dict.fromkeys(
 """Combinations share the machine: none of them is to start a thread, or a worker, for each processor."""
 REWRITES_OTHERWISE = "enable_assertion_pass_hook"
 """An option with which pytest makes something else of assertions than child/bytecode.py does."""
-STORY = 8192
+FAILURE_TEXT = 8192
 """Characters of output that a result keeps."""
 _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
 
 
-class Trial(Protocol):
+class CheckRunner(Protocol):
     """A check: what a child does for it, and what the child's end means.
 
     ``warm`` tells whether a fork server's warm child can do it by itself, ``streams`` whether what a child said counts also
@@ -78,9 +78,9 @@ class Trial(Protocol):
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         """Return the program of a cold child; ``RESULT`` and ``NONCE`` in it become descriptors."""
 
-    def stems(
+    def zygotes(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> tuple[Stem, ...]:
+    ) -> tuple[Zygote, ...]:
         """Return the processes of which a server may fork one for the program instead of starting it, the best first.
 
         ``variables`` are those of all combinations.
@@ -96,7 +96,7 @@ class Trial(Protocol):
         """Return what the child's end means."""
 
 
-def trial_of(check: Check, *, network: bool, shared: bool = False) -> Trial:
+def check_runner_of(check: Check, *, network: bool, shared: bool = False) -> CheckRunner:
     """Return the trial for a check.
 
     ``network`` tells whether the sandbox is open to it, ``shared`` whether combinations have one suite and not each its own.
@@ -109,12 +109,14 @@ def trial_of(check: Check, *, network: bool, shared: bool = False) -> Trial:
     return _Import()
 
 
-def tried(trial: Trial, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]) -> Result:
+def tried(
+    check_runner: CheckRunner, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]
+) -> Result:
     """Return the result of a trial, which ``attempt()`` makes, unless what was installed is not what was asked for."""
     for wheel, (package, version) in zip(_own_wheels(combo, environment), combo.releases, strict=True):
         if problem := _known_problem(wheel.root, package, version):
             return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))
-    return trial.result(combo, environment, attempt(), limits)
+    return check_runner.result(combo, environment, attempt(), limits)
 
 
 class _Program:
@@ -123,9 +125,9 @@ class _Program:
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
         return ()
 
-    def stems(
+    def zygotes(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> tuple[Stem, ...]:
+    ) -> tuple[Zygote, ...]:
         return ()
 
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
@@ -154,7 +156,7 @@ class _Import(_Program):
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
-        output = "" if verdict.outcome is Outcome.PASSED else _story(ended.output, trace)
+        output = "" if verdict.outcome is Outcome.PASSED else _failure_text(ended.output, trace)
         return _measured(combo, ended, verdict, output, peak_rss=peak_rss)
 
 
@@ -184,7 +186,7 @@ class _Command(_Program):
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict = ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended)
-        return _measured(combo, ended, verdict, ended.output[-STORY:])
+        return _measured(combo, ended, verdict, ended.output[-FAILURE_TEXT:])
 
 
 def _command_verdict(ended: Ended) -> Verdict:
@@ -235,27 +237,27 @@ class _Suite(_Program):
         words = self._words_for(environment)
         return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, ":".join(composed.traced), *words)
 
-    def stems(
+    def zygotes(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> tuple[Stem, ...]:
+    ) -> tuple[Zygote, ...]:
         def program(hook: str) -> tuple[str, ...]:
-            return (composed.python, "-u", CHECK_SUITE, RESULT, "stem", hook, *self._words_for(environment))
+            return (composed.python, "-u", CHECK_SUITE, RESULT, "zygote", hook, *self._words_for(environment))
 
         packages = [package for package, _ in combo.releases]
-        return stems_of(packages, environment, composed, limits, program, variables, begun=self._shared)
+        return zygotes_of(packages, environment, composed, limits, program, variables, begun=self._shared)
 
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
         if mentions(REWRITES_OTHERWISE, self._words, environment):
             return ()
-        stems = self.stems(combo, environment, composed, limits, NONE)
-        return stems[-1].layers if stems else ()
+        zygotes = self.zygotes(combo, environment, composed, limits, NONE)
+        return zygotes[-1].layers if zygotes else ()
 
     def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
         return _below(tops, suite_sources(ended.result))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
         verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
-        output = "" if verdict.outcome is Outcome.PASSED else ended.output[-STORY:]
+        output = "" if verdict.outcome is Outcome.PASSED else ended.output[-FAILURE_TEXT:]
         return _measured(combo, ended, verdict, output, peak_rss=peak_rss, tests=tests)
 
 
@@ -284,10 +286,10 @@ def _below(tops: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith(tops) and name.endswith(".py"))
 
 
-def _story(output: str, trace: str) -> str:
+def _failure_text(output: str, trace: str) -> str:
     """Return the end of what the child wrote, and the traceback on lines of its own."""
     gap = "\n" if output and trace and not output.endswith("\n") else ""
-    return (output + gap + trace)[-STORY:]
+    return (output + gap + trace)[-FAILURE_TEXT:]
 
 
 def child_environment(composed: Composed, passed: Sequence[tuple[str, str]] = ()) -> dict[str, str]:

@@ -4,7 +4,7 @@ import os
 import select
 import time
 
-FAMILY = KERNEL = None
+PROCESS_TREE = KERNEL = None
 """The modules beside this one, given by who loads it."""
 KEPT = 64 << 10
 RESULT_LIMIT, STREAM_LIMIT, BYTECODE_LIMIT = 1 << 20, 32 << 20, 64 << 20
@@ -15,11 +15,11 @@ FIRST_LOOK, LOOK = 0.1, 0.2
 class Child:
     """One forked child, as the server sees it: reads what it says, ends it, and tells what became of it."""
 
-    def __init__(self, request, channel, stems):
+    def __init__(self, request, channel, zygotes):
         self.request = request
         self.channel = channel
-        self.stems = stems
-        self.first = stems is not None
+        self.zygotes = zygotes
+        self.first = zygotes is not None
         self.nonce = os.urandom(16).hex().encode()
         (self.result, self.output, self.fault, nonce), self.theirs = zip(*(os.pipe() for _ in range(4)))
         os.write(self.theirs[3], self.nonce)
@@ -86,18 +86,18 @@ class Child:
 
     def look(self, now):
         """Look at the child's processes: at their number, their memory, and whether they do anything."""
-        family = FAMILY.descendants(os.getpid())
-        if len(family) >= FAMILY.MANY:
-            self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(family)
-        memory = sum(FAMILY.resident_memory(pid) for pid in family)
+        process_tree = PROCESS_TREE.descendants(os.getpid())
+        if len(process_tree) >= PROCESS_TREE.MANY:
+            self.cut, self.evidence = self.cut or "too-many-processes", "%d processes" % len(process_tree)
+        memory = sum(PROCESS_TREE.resident_memory(pid) for pid in process_tree)
         if memory > self.request["memory"]:
-            memory = sum(FAMILY.proportional_memory(pid) for pid in family)
+            memory = sum(PROCESS_TREE.proportional_memory(pid) for pid in process_tree)
         if memory > self.request["memory"]:
             self.cut, self.evidence = (
                 self.cut or "out-of-memory",
-                "%d MiB in %d processes" % (memory >> 20, len(family)),
+                "%d MiB in %d processes" % (memory >> 20, len(process_tree)),
             )
-        spent = sum(FAMILY.cpu_seconds(pid) for pid in family)
+        spent = sum(PROCESS_TREE.cpu_seconds(pid) for pid in process_tree)
         if spent > self.spent:
             self.spent, self.active = spent, now
         if self.request["inactivity"] and now - self.active > self.request["inactivity"]:
@@ -110,28 +110,28 @@ class Child:
         """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
         if self.texts[self.result].split(b"\0", 2)[1:2] not in ([b"passed"], [b"warm"]) and not self.cut:
             self.count_left()
-        if self.first and FAMILY.SPARED:
-            FAMILY.kill(pid)
+        if self.first and PROCESS_TREE.SPARED:
+            PROCESS_TREE.kill(pid)
         elif self.first:
-            FAMILY.kill(-1)  # all that is in our pid namespace, and nothing can fork any more
+            PROCESS_TREE.kill(-1)  # all that is in our pid namespace, and nothing can fork any more
         else:
-            FAMILY.kill(-pid)  # not reaped yet, so the number still means its group
-            FAMILY.kill_below(pid)
+            PROCESS_TREE.kill(-pid)  # not reaped yet, so the number still means its group
+            PROCESS_TREE.kill_below(pid)
         _, status, usage = os.wait4(pid, 0)
         seconds = time.monotonic() - self.start
-        if self.first and FAMILY.SPARED:
-            self.stems.clear()
+        if self.first and PROCESS_TREE.SPARED:
+            self.zygotes.clear()
         elif self.first:
-            FAMILY.reap()
+            PROCESS_TREE.reap()
         else:
-            FAMILY.kill_below()
+            PROCESS_TREE.kill_below()
         status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return status, usage.ru_utime + usage.ru_stime, seconds
 
     def count_left(self):
         """Count what runs beside a child that ended badly: one that could not fork any more dies of that."""
-        left = len(FAMILY.descendants(os.getpid())) if self.first else 0
-        if left >= FAMILY.MANY:
+        left = len(PROCESS_TREE.descendants(os.getpid())) if self.first else 0
+        if left >= PROCESS_TREE.MANY:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
 
     def kept_output(self):

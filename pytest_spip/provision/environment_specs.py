@@ -32,7 +32,7 @@ from pytest_spip.provision.standin import STAND_IN, StandIns
 from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv import Failure
 
-__all__ = ["Recipe", "Recipes"]
+__all__ = ["EnvironmentSpec", "EnvironmentSpecs"]
 
 
 _ABSENT = re.compile(
@@ -42,7 +42,7 @@ _ABSENT = re.compile(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Recipe:
+class EnvironmentSpec:
     """What goes into one environment: requirements, that of the release first, and wheels that were built of what they name.
 
     ``tests`` are requirements of the tests, and of the user's. ``subject`` is the project whose tests lie in ``source``, if
@@ -63,7 +63,7 @@ class Recipe:
         return (*self.requirements, *self.tests)
 
 
-class Recipes:
+class EnvironmentSpecs:
     """Writes recipes for what the user wants; with a project its suite is run beside each release."""
 
     def __init__(self, wanted: Wanted, project: Project | None, builder: Builder, trees: Trees) -> None:
@@ -90,9 +90,9 @@ class Recipes:
             return Phase.BUILD
         return Phase.FETCH if self._wanted.suite else None
 
-    def recipe(
+    def spec(
         self, combo: Combo, release: Release, interpreter: Interpreter, wheels: tuple[BuiltWheel, ...]
-    ) -> Recipe:
+    ) -> EnvironmentSpec:
         """Return the recipe of a combination; ``wheels`` are those of its releases that were built here. Raises ``Failure``."""
         always = self._wanted.always(combo.resolution)
         if self._project:
@@ -103,12 +103,12 @@ class Recipes:
             own = pinned(combo.package, extras, combo.version, exact=combo.package in combo.exact)
             tests = (*needs.requirements, *always)
             asked = (own, *combo.requirements[1:])
-            return Recipe(asked, wheels, combo.package, combo.extras, source, tests=tests)
-        return Recipe(combo.requirements, wheels, combo.package, combo.extras, tests=always)
+            return EnvironmentSpec(asked, wheels, combo.package, combo.extras, source, tests=tests)
+        return EnvironmentSpec(combo.requirements, wheels, combo.package, combo.extras, tests=always)
 
     def lowered(
-        self, recipe: Recipe, interpreter: Interpreter, subjects: Sequence[tuple[StoredWheel, Sequence[str]]]
-    ) -> Recipe:
+        self, spec: EnvironmentSpec, interpreter: Interpreter, subjects: Sequence[tuple[StoredWheel, Sequence[str]]]
+    ) -> EnvironmentSpec:
         """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that.
 
         What the tests require must not be lowered, so it is required by a wheel of ours, which is not installed.
@@ -116,28 +116,28 @@ class Recipes:
         direct: dict[str, None] = {}
         for wheel, extras in subjects:
             direct |= dict.fromkeys(direct_requirements(metadata_of(wheel), extras, dict(interpreter.markers)))
-        requirements = (*recipe.requirements, *direct)
-        if not recipe.tests:
-            return dataclasses.replace(recipe, requirements=requirements)
-        own = (self._stand_ins.wheel(recipe.tests), *recipe.own)
-        return dataclasses.replace(recipe, requirements=(*requirements, STAND_IN), own=own, tests=())
+        requirements = (*spec.requirements, *direct)
+        if not spec.tests:
+            return dataclasses.replace(spec, requirements=requirements)
+        own = (self._stand_ins.wheel(spec.tests), *spec.own)
+        return dataclasses.replace(spec, requirements=(*requirements, STAND_IN), own=own, tests=())
 
-    def tree(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:
+    def tree(self, spec: EnvironmentSpec, wheels: Collection[StoredWheel]) -> tuple[Path, tuple[str, ...]]:
         """Return the tree that a suite sees, and the words by which pytest finds it where it is installed.
 
         Those are for a release's own suite alone: a project's is what pytest finds in its checkout.
         """
-        assert recipe.source is not None, "asked for where there is a suite"
+        assert spec.source is not None, "asked for where there is a suite"
         if self._project and self._project.is_application:
-            return recipe.source.tree, ("-o", f"pythonpath={self._project.paths}")
-        wheel = next(one for one in wheels if one.name == recipe.subject)
-        tree = self._trees.overlaid(recipe.source.tree, recipe.source.below, wheel)
+            return spec.source.tree, ("-o", f"pythonpath={self._project.paths}")
+        wheel = next(one for one in wheels if one.name == spec.subject)
+        tree = self._trees.overlaid(spec.source.tree, spec.source.below, wheel)
         return tree, () if self._project else installed_suite(tree, wheel)
 
-    def check(self, recipe: Recipe, wheels: Collection[StoredWheel]) -> None:
+    def check(self, spec: EnvironmentSpec, wheels: Collection[StoredWheel]) -> None:
         """Raise ``HarnessProblem`` for a resolution that took a project from an index instead of what was built here."""
-        built = {wheel.sha256 for wheel in recipe.own}
-        local = {one.name for one in recipe.local}
+        built = {wheel.sha256 for wheel in spec.own}
+        local = {one.name for one in spec.local}
         for wheel in wheels:
             if wheel.name in local and wheel.sha256 not in built:
                 raise HarnessProblem(f"uv took another {wheel.name} {wheel.version} than that of this machine")
@@ -151,9 +151,9 @@ class Recipes:
         interpreter: Interpreter,
         wheels: tuple[BuiltWheel, ...],
         always: tuple[str, ...],
-    ) -> Recipe:
-        beside = [one for one in project.companions if applies(one.marker, [interpreter])]
-        companions = tuple(self._local(one.name, one.file, interpreter) for one in beside)
+    ) -> EnvironmentSpec:
+        extra_requirements = [one for one in project.companions if applies(one.marker, [interpreter])]
+        companions = tuple(self._local(one.name, one.file, interpreter) for one in extra_requirements)
         built = self._local(project.name, project.sdist, interpreter)
         needs = project.needs
         named = pinned(project.name, needs.extras, project.version)
@@ -161,7 +161,7 @@ class Recipes:
         tests = (*needs.requirements, *always)
         source = Source(project.source, project.place)
         own = (*wheels, *companions, built)
-        return Recipe(asked, own, project.name, (), source, (*beside, project), tests)
+        return EnvironmentSpec(asked, own, project.name, (), source, (*extra_requirements, project), tests)
 
     def _local(self, name: str, file: DistFile, interpreter: Interpreter) -> BuiltWheel:
         """Return the wheel of a project of this machine."""

@@ -1,6 +1,6 @@
 """The fork server's stems: processes that have a pytest loaded, and are forked for suites. Level 3 only.
 
-Loaded by path, see forkserver.py; stem.py is their side, and tells the protocol. A stem is confined as any child is, for
+Loaded by path, see forkserver.py; zygote.py is their side, and tells the protocol. A stem is confined as any child is, for
 pytest is a stranger's code too: it has no right to mount. So the server goes into a stem's mount namespace, lays a
 combination's environment there, and takes it away when the suite is over; a stem has one child at a time.
 Standard library only, syntax of Python 3.7.
@@ -13,7 +13,7 @@ import resource
 import select
 import socket
 
-FAMILY = KERNEL = NEWBORN = None
+PROCESS_TREE = KERNEL = CHILD_MAIN = None
 """The modules beside this one, given by who loads it."""
 MOST = 3
 """Stems that are kept."""
@@ -27,7 +27,7 @@ LIMITS = range(16)
 """Numbers of limits (getrlimit(2))."""
 
 
-class Stem:
+class Zygote:
     """One process that has a pytest loaded."""
 
     def __init__(self, pid, control, sandbox):
@@ -81,8 +81,8 @@ class Stem:
 
     def close(self):
         """Kill it."""
-        FAMILY.SPARED.discard(self.pid)
-        FAMILY.kill(self.pid)
+        PROCESS_TREE.SPARED.discard(self.pid)
+        PROCESS_TREE.kill(self.pid)
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
@@ -91,7 +91,7 @@ class Stem:
         self.control.close()
 
 
-class Stems:
+class Zygotes:
     """The stems of a server, by key; the one that was used last is last."""
 
     def __init__(self, sandbox, channel):
@@ -102,11 +102,11 @@ class Stems:
 
     def bear(self, request, descriptors):
         """Return pid and warmth of a child, or a pid of 0 when no stem can have one."""
-        stem = next(filter(None, (self.found(request, wanted) for wanted in request["stems"])), None)
-        if stem is None:
+        zygote = next(filter(None, (self.found(request, wanted) for wanted in request["zygotes"])), None)
+        if zygote is None:
             return 0, False
         try:
-            return stem.bear(request, descriptors)
+            return zygote.bear(request, descriptors)
         except (OSError, ValueError, KeyError, TypeError):
             self.give_up()
             return 0, False
@@ -116,12 +116,12 @@ class Stems:
         key = wanted["key"]
         if key in self.unfit:
             return None
-        stem = self.known.pop(key, None) or self.plant(request, wanted)
-        if stem is None:
+        zygote = self.known.pop(key, None) or self.plant(request, wanted)
+        if zygote is None:
             self.unfit.add(key)
         else:
-            self.known[key] = stem
-        return stem
+            self.known[key] = zygote
+        return zygote
 
     def plant(self, request, wanted):
         """Return a new stem; None when its pytest cannot be one."""
@@ -136,14 +136,14 @@ class Stems:
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
                 own = {**request, **wanted, "scripts": (), "sources": (), "begins": True}
-                NEWBORN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
+                CHILD_MAIN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
             finally:
                 os._exit(70)
         theirs.close()
         try:
             return self.grown(pid, ours)
         except OSError:
-            FAMILY.SPARED.discard(pid)
+            PROCESS_TREE.SPARED.discard(pid)
             ours.close()
             self.clear()
             return None
@@ -154,36 +154,36 @@ class Stems:
         told = control.recv(1024)
         if told != b"ready":
             raise OSError(told.decode("utf-8", "replace") or "it died")
-        FAMILY.SPARED.add(pid)
+        PROCESS_TREE.SPARED.add(pid)
         self.clear()
-        stem = Stem(pid, control, self.sandbox)
-        stem.lift()
-        stem.within(stem.hide)
-        stem.hide()
-        return stem
+        zygote = Zygote(pid, control, self.sandbox)
+        zygote.lift()
+        zygote.within(zygote.hide)
+        zygote.hide()
+        return zygote
 
     def clear(self):
         """Kill and reap all but the stems; should somebody be too quick for that, the stems as well."""
         for _ in range(ROUNDS):
             reap_dead()
-            rest = FAMILY.strangers()
+            rest = PROCESS_TREE.sandbox_uids()
             if not rest:
                 break
             kill_and_wait(rest)
         else:
             self.give_up()
-        for key, stem in list(self.known.items()):
-            if stem.pid not in FAMILY.SPARED:
+        for key, zygote in list(self.known.items()):
+            if zygote.pid not in PROCESS_TREE.SPARED:
                 del self.known[key]
-                stem.close()
+                zygote.close()
             else:
-                stem.lift()
+                zygote.lift()
 
     def give_up(self):
         """Kill all there is."""
-        FAMILY.SPARED.clear()
-        FAMILY.kill(-1)
-        FAMILY.reap()
+        PROCESS_TREE.SPARED.clear()
+        PROCESS_TREE.kill(-1)
+        PROCESS_TREE.reap()
         while self.known:
             self.known.popitem()[1].close()
 
@@ -208,7 +208,7 @@ def reap_dead():
             return
         if not pid:
             return
-        FAMILY.SPARED.discard(pid)
+        PROCESS_TREE.SPARED.discard(pid)
 
 
 def kill_and_wait(pids):
@@ -219,7 +219,7 @@ def kill_and_wait(pids):
             ends.append(KERNEL.pidfd_open(pid))
         except OSError:
             continue
-        FAMILY.kill(pid)
+        PROCESS_TREE.kill(pid)
     for end in ends:
         select.select([end], [], [], 1.0)
         os.close(end)

@@ -10,7 +10,7 @@ import sys
 from importlib.machinery import ModuleSpec  # by name: attributes of modules come and go here
 
 
-class Shelf:
+class HiddenModules:
     """A finder and loader that hands out what it holds; ``baseline`` are the names that a fresh interpreter has.
 
     It holds what children turned out to need: to import everything would cost a server's start, and every fork.

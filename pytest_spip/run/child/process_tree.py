@@ -8,7 +8,7 @@ MANY = 256
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
 SPARED = set()
-"""Children of the server that outlive its other children and are not counted with them: see stems.py."""
+"""Children of the server that outlive its other children and are not counted with them: see zygotes.py."""
 
 
 def kill(pid):
@@ -65,7 +65,7 @@ def descendants(pid):
     return found
 
 
-def strangers():
+def sandbox_uids():
     """Return all processes of our pid namespace but us and the spared.
 
     The directory lists numbers upwards, and who forks has a child with a higher one: nobody escapes the view by that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["PATIENCE", "PERIOD", "Pulse"]
+__all__ = ["PATIENCE", "PERIOD", "Heartbeat"]
 
 PERIOD = 5.0
 """Seconds between two questions whether a worker is there."""
@@ -12,7 +12,7 @@ PATIENCE = 30.0
 """Seconds of silence after which a worker is taken for lost; it answers from a thread of its own, whatever it runs."""
 
 
-class Pulse:
+class Heartbeat:
     """Remembers when each worker was heard last. A worker is known from its first sign of life until it is forgotten."""
 
     def __init__(self, patience: float = PATIENCE) -> None:

@@ -10,10 +10,10 @@ from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.autoscale import Load, Policy
 from pytest_spip.dispatch.machine import Snapshot
 
-__all__ = ["Governor", "Looker"]
+__all__ = ["ConcurrencyController", "Sampler"]
 
 
-class Looker(Protocol):
+class Sampler(Protocol):
     """Whoever can look at a machine."""
 
     def look(self) -> Snapshot:
@@ -21,30 +21,30 @@ class Looker(Protocol):
         ...
 
 
-class Governor:
-    """Has a policy decide every ``period`` seconds, and calls ``admit`` with the number whenever that changes.
+class ConcurrencyController:
+    """Has a policy decide every ``period`` seconds, and calls ``set_limit`` with the number whenever that changes.
 
-    ``admit`` and ``load`` are called from :meth:`start`, once, and from then on from the governor's thread. A look that
+    ``set_limit`` and ``load`` are called from :meth:`start`, once, and from then on from the governor's thread. A look that
     fails changes nothing.
     """
 
     def __init__(
         self,
         policy: Policy,
-        machine: Looker,
-        admit: Callable[[int], None],
+        machine: Sampler,
+        set_limit: Callable[[int], None],
         load: Callable[[], Load] = Load,
         period: float = 1.0,
     ) -> None:
         self._policy = policy
         self._machine = machine
-        self._admit = admit
+        self._set_limit = set_limit
         self._load = load
         self._period = period
         self._state = policy.begin(machine.look())
-        self._admitted = 0
+        self._limit = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look_regularly, name="governor", daemon=True)
+        self._thread = threading.Thread(target=self._look_regularly, name="concurrency", daemon=True)
 
     def start(self) -> None:
         """Admit a first number, so that nobody begins with too many, and keep looking."""
@@ -52,7 +52,7 @@ class Governor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and return when ``admit`` will not be called any more; a second time does nothing."""
+        """End, and return when ``set_limit`` will not be called any more; a second time does nothing."""
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(ENDING)
@@ -65,8 +65,8 @@ class Governor:
         # Whatever goes wrong here must not end the thread: the number would stand where it was, for good.
         try:
             self._state, allowed = self._policy.decide(self._state, self._machine.look(), self._load())
-            if allowed != self._admitted:
-                self._admit(allowed)
-                self._admitted = allowed
+            if allowed != self._limit:
+                self._set_limit(allowed)
+                self._limit = allowed
         except Exception:  # noqa: S110  # said above
             pass

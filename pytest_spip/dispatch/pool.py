@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pytest_spip.dispatch.backlog import Queue
 
-__all__ = ["Crew", "Worker"]
+__all__ = ["Worker", "WorkerPool"]
 
 NOWHERE = -1.0
 
@@ -19,7 +19,7 @@ NOWHERE = -1.0
 class Worker:
     """A worker: the units that it ``held`` last we knew, in order, and what they cost together (``load``, seconds).
 
-    ``queue`` is the one that it was last given work from, ``met`` are the groups that it was ever given work of.
+    ``queue`` is the one that it was last given work from, ``warm_groups`` are the groups that it was ever given work of.
     ``bound`` is the load by which it stands in the heap of those to take from, if it does.
     """
 
@@ -27,27 +27,27 @@ class Worker:
     held: deque[int] = dataclasses.field(default_factory=deque)
     load: float = 0.0
     queue: Queue | None = None
-    met: set[str] = dataclasses.field(default_factory=set)
+    warm_groups: set[str] = dataclasses.field(default_factory=set)
     suspects: int = 0
-    asked: bool = False
-    refused: bool = False
+    steals: bool = False
+    declined: bool = False
     stopped: bool = False
     active: bool = False
     bound: float = NOWHERE
 
 
-class Crew:
+class WorkerPool:
     """All workers. One is active when it holds a unit that it can begin; else, unless it was stopped, it is idle."""
 
     def __init__(self, keeps: int) -> None:
         self._keeps = keeps
         self._workers: dict[str, Worker] = {}
         self._idle: dict[Worker, None] = {}
-        self._acquainted: dict[str | None, dict[Worker, None]] = {}
+        self._warm_idle: dict[str | None, dict[Worker, None]] = {}
         self._loads: list[tuple[float, int, Worker]] = []
         self._ticket = itertools.count()
         self.active = 0
-        self.asked = 0
+        self.steals = 0
         self.hands = 0
 
     # who is here
@@ -71,7 +71,7 @@ class Crew:
         self._unset_idle(worker)
         self.hands -= not worker.stopped
         self.go_to(worker, None)
-        worker.stopped = worker.refused = True  # nobody takes from it any more
+        worker.stopped = worker.declined = True  # nobody takes from it any more
         return worker
 
     def stop(self, worker: Worker) -> None:
@@ -90,16 +90,16 @@ class Crew:
         return list(self._idle)
 
     @property
-    def idlers(self) -> int:
+    def idle_count(self) -> int:
         """How many are idle."""
         return len(self._idle)
 
-    def idler(self, groups: Iterable[str]) -> Worker:
+    def idle_worker(self, groups: Iterable[str]) -> Worker:
         """Return an idle worker, of which there is one: who has met one of the groups, else who has met none at all.
 
         Of several it is the one that worked last.
         """
-        known = (self._acquainted.get(group) for group in [*groups, None])
+        known = (self._warm_idle.get(group) for group in [*groups, None])
         return next(reversed(next(filter(None, known), self._idle)))
 
     def is_idle(self, name: str) -> bool:
@@ -108,24 +108,24 @@ class Crew:
 
     def awaits(self, group: str) -> bool:
         """Whether somebody who has met the group is idle."""
-        return bool(self._acquainted.get(group))
+        return bool(self._warm_idle.get(group))
 
     def go_to(self, worker: Worker, queue: Queue | None) -> None:
         """Have a worker work at a queue, or at none."""
         if worker.queue is queue:
             return
         if worker.queue is not None:
-            worker.queue.crowd -= 1
+            worker.queue.active_workers -= 1
         worker.queue = queue
         if queue is not None:
-            queue.crowd += 1
-            self._meet(worker, queue.group)
+            queue.active_workers += 1
+            self._warm(worker, queue.group)
 
-    def _meet(self, worker: Worker, group: str) -> None:
-        if group not in worker.met:
+    def _warm(self, worker: Worker, group: str) -> None:
+        if group not in worker.warm_groups:
             idle = worker in self._idle
             self._unset_idle(worker)
-            worker.met.add(group)
+            worker.warm_groups.add(group)
             if idle:  # still, if it keeps a unit back
                 self._set_idle(worker)
 
@@ -142,13 +142,13 @@ class Crew:
 
     def _set_idle(self, worker: Worker) -> None:
         self._idle[worker] = None
-        for group in worker.met or (None,):
-            self._acquainted.setdefault(group, {})[worker] = None
+        for group in worker.warm_groups or (None,):
+            self._warm_idle.setdefault(group, {})[worker] = None
 
     def _unset_idle(self, worker: Worker) -> None:
         self._idle.pop(worker, None)
-        for group in worker.met or (None,):
-            self._acquainted.get(group, {}).pop(worker, None)
+        for group in worker.warm_groups or (None,):
+            self._warm_idle.get(group, {}).pop(worker, None)
 
     # from whom there is something to take
 
@@ -158,7 +158,7 @@ class Crew:
             worker.bound = worker.load
             heapq.heappush(self._loads, (-worker.load, next(self._ticket), worker))
 
-    def richest(self) -> Worker | None:
+    def steal_victim(self) -> Worker | None:
         """Return the worker with the greatest load of those that have something to take."""
         while self._loads:
             bound, _, worker = self._loads[0]
@@ -172,14 +172,14 @@ class Crew:
         return None
 
     def _spares(self, worker: Worker) -> bool:
-        return len(worker.held) > self._keeps + 1 and not (worker.asked or worker.refused)
+        return len(worker.held) > self._keeps + 1 and not (worker.steals or worker.declined)
 
     def ask(self, worker: Worker) -> None:
         """Note that a worker is being asked for units."""
-        worker.asked = True
-        self.asked += 1
+        worker.steals = True
+        self.steals += 1
 
     def answered(self, worker: Worker) -> None:
         """Note that a worker has answered, if it was asked."""
-        self.asked -= worker.asked
-        worker.asked = False
+        self.steals -= worker.steals
+        worker.steals = False

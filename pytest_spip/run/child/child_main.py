@@ -111,7 +111,7 @@ def bare_main():
     return main
 
 
-def warm_check(shelf, request, result, nonce, main):
+def warm_check(hidden_modules, request, result, nonce, main):
     """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
     gc.enable()
     sys.modules["__main__"] = main
@@ -122,7 +122,7 @@ def warm_check(shelf, request, result, nonce, main):
     trace = tuple(request["trace"])
 
     def more():
-        return sources_below(trace), "\n".join(shelf.missed())
+        return sources_below(trace), "\n".join(hidden_modules.missed())
 
     return CHECK.Check(result, nonce, request["modules"], more, leave)
 
