@@ -1,4 +1,4 @@
-"""Bad input, end to end: status 4, one line that names the option and the mend, and nothing left behind."""
+"""Bad input, end to end: status 4, one line that names the option and the fix, and nothing left behind."""
 
 from __future__ import annotations
 

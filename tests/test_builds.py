@@ -204,7 +204,7 @@ def test_newer_backend(supply: Supply, counter: Path, good: bool) -> None:
 
 @pytest.mark.parametrize(("date", "times"), [("", 2), ("2030-01-01T00:00:00Z", 1)])
 def test_failure_is_forgotten(supply: Supply, counter: Path, date: str, times: int) -> None:
-    """After a week a failure is tried again, for a newer backend may mend it, unless a date pins the backends."""
+    """After a week a failure is tried again, for a newer backend may fix it, unless a date pins the backends."""
     file = listed(supply, simple_sdist(supply.root, "demo", "1.0", GOOD, fails="no compiler", counter=counter))
     failure(supply, file, supply.builder(date=date))
     (log,) = supply.cache.builds.glob("*/build.log")

@@ -30,7 +30,7 @@ def test_doctor_names_what_is_there() -> None:
     assert {"sandbox level 3", "sandbox level 2", "sandbox level 1", "warm interpreters"} <= told
     assert {"environments", "cache", "git", "uv", "Pythons"} <= told
     assert done.stdout.count("runs use it") == 1
-    assert sum(line.startswith("  --") for line in lines) == sum("mend: " in line for line in lines)
+    assert sum(line.startswith("  --") for line in lines) == sum("fix: " in line for line in lines)
     assert done.returncode == int("  --" in done.stdout)
     assert done.stderr == ""
 

@@ -209,7 +209,7 @@ def test_cache_closes(cache: Cache) -> None:
 
 @pytest.mark.parametrize("place", ["file/cache", "file"])
 def test_cache_that_cannot_be_written(tmp_path: Path, place: str) -> None:
-    """A cache that cannot be written is refused in words that name the option and the mend."""
+    """A cache that cannot be written is refused in words that name the option and the fix."""
     (tmp_path / "file").touch()
     with pytest.raises(UsageProblem) as problem:
         open_cache(tmp_path / place)

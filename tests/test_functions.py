@@ -87,7 +87,7 @@ def test_condition(text: str, holds: bool) -> None:
 
 
 def test_bad_condition() -> None:
-    """What is no condition is told in one line with the mend."""
+    """What is no condition is told in one line with the fix."""
     with pytest.raises(UsageProblem, match=r"spip_xfail: 'demo<' is no condition \(.*\); write it like colorama<0.3 ;"):
         Condition.parse("spip_xfail", "demo<")
 
@@ -112,7 +112,7 @@ def test_wish() -> None:
     ],
 )
 def test_bad_wish(told: Mapping[str, object], line: str) -> None:
-    """What a marker cannot mean is told in one line that names the marker and the mend."""
+    """What a marker cannot mean is told in one line that names the marker and the fix."""
     with pytest.raises(UsageProblem) as caught:
         read_marker(told)
     assert str(caught.value) == f"@pytest.mark.spip: {line}"
@@ -135,7 +135,7 @@ def outside() -> int:
 
 
 def test_functions_that_cannot_be_called() -> None:
-    """A function that needs what does not go with it is refused, in one line that says what it is and the mend."""
+    """A function that needs what does not go with it is refused, in one line that says what it is and the fix."""
     around = 1
 
     def enclosed() -> int:

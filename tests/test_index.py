@@ -243,7 +243,7 @@ def test_wrong_content_type(supply: Supply, kind: str) -> None:
 
 
 def test_unknown_project(supply: Supply) -> None:
-    """A project that no index knows is a usage error that names the project, the indexes and the mend."""
+    """A project that no index knows is a usage error that names the project, the indexes and the fix."""
     with pytest.raises(UnknownPackage) as problem:
         listed(supply, supply.indexes(supply.index.url.replace("//", "//u:secret@")), "Demo")
     where = supply.index.url.replace("//", "//****@")

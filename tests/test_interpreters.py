@@ -140,7 +140,7 @@ def test_missing(text: str, label: str, python: str) -> None:
     ],
 )
 def test_bad_wish(text: str, told: str) -> None:
-    """A word that names no interpreter is refused in words that name the option and the mend."""
+    """A word that names no interpreter is refused in words that name the option and the fix."""
     with pytest.raises(UsageProblem) as problem:
         parse_wanted(text)
     assert str(problem.value).startswith(f"--spip-python: {told}")

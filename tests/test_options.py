@@ -140,7 +140,7 @@ def test_conversions(option: str, given: object, expected: object) -> None:
     ],
 )
 def test_bad_values(option: str, given: object, problem: str) -> None:
-    """A bad value is refused in one line that names the option, what is wrong, and the mend."""
+    """A bad value is refused in one line that names the option, what is wrong, and the fix."""
     with pytest.raises(UsageProblem) as raised:
         made(**{option: given})
     assert problem == str(raised.value)

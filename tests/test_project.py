@@ -116,7 +116,7 @@ def test_nothing_is_left_in_the_project(supply: Supply) -> None:
     ],
 )
 def test_bad_projects(supply: Supply, options: dict[str, object], wanted: Wanted, told: str) -> None:
-    """What is wrong with a project is one line that names the option and the mend."""
+    """What is wrong with a project is one line that names the option and the fix."""
     directory = written(supply, **options)  # type: ignore[arg-type]  # passed on
     with pytest.raises(UsageProblem, match=told) as caught:
         opened(supply, directory, wanted)

@@ -88,7 +88,7 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_unusable_directory_is_a_usage_problem(tmp_path: Path, wish: str, what: str) -> None:
-    """A directory in which environments cannot live, or not safely, is refused with option, fault and mend."""
+    """A directory in which environments cannot live, or not safely, is refused with option, fault and fix."""
     (tmp_path / "file").touch()
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)

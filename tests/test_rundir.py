@@ -56,7 +56,7 @@ HINDRANCES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", HINDRANCES)
 def test_unwritable_place_is_a_usage_problem(tmp_path: Path, name: str) -> None:
-    """Where the run cannot be made the user is told of the place and the mend, and nothing is left behind."""
+    """Where the run cannot be made the user is told of the place and the fix, and nothing is left behind."""
     home = tmp_path / ".spip"
     if name != "home is a file":
         home.mkdir()

@@ -61,7 +61,7 @@ def test_marker(told: Mapping[str, object], need: DeviceRequest) -> None:
     ],
 )
 def test_bad_marker(told: Mapping[str, object], line: str) -> None:
-    """What a marker cannot mean is told in one line that names the marker and the mend."""
+    """What a marker cannot mean is told in one line that names the marker and the fix."""
     with pytest.raises(UsageProblem) as caught:
         read_device_request(told)
     assert str(caught.value) == f"@pytest.mark.spip: {line}"

@@ -53,7 +53,7 @@ def test_find_uv() -> None:
 
 
 def test_find_uv_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where uv's package is not installed, uv is looked for on PATH, and where it is not there either, the mend is named."""
+    """Where uv's package is not installed, uv is looked for on PATH, and where it is not there either, the fix is named."""
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(

@@ -75,7 +75,7 @@ def test_policy_is_read(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "newest", "0", "-1", "1.5", "all,latest", "\u00b2"])
 def test_bad_policy(text: str) -> None:
-    """What is no policy is refused in words that name the option and the mend."""
+    """What is no policy is refused in words that name the option and the fix."""
     with pytest.raises(UsageProblem) as problem:
         parse_policy(text)
     told = f"--spip-versions: {text!r} is no policy; use all, latest, minor, major, pairwise or a positive number"

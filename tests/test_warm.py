@@ -37,7 +37,7 @@ STATE = """
         "modules": modules,
         "argv": sys.argv,
         "path": sys.path,
-        "finders": [str(finder) for finder in sys.meta_path if type(finder).__name__ != "Shelf"],
+        "finders": [str(finder) for finder in sys.meta_path if type(finder).__name__ != "HiddenModules"],
         "hooks": len(sys.path_hooks),
         "flags": str(sys.flags),
         "known": known,

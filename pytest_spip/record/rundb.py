@@ -41,7 +41,7 @@ CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NOT NULL, facts TEXT NOT NULL);
 CREATE TABLE plan (
     ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
-    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, prejudged TEXT,
+    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, plan_verdict TEXT,
     others TEXT NOT NULL, resolution TEXT NOT NULL, exact TEXT NOT NULL
 );
 CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict TEXT, output TEXT NOT NULL);
@@ -68,7 +68,9 @@ lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM se
 SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT NULL), 0),
     coalesce(sum(lasted * cpu), 0), coalesce(sum(lasted * iowait), 0) FROM lasting
 """
-COMBOS = "SELECT ordinal, package, version, interpreter, label, extras, prejudged, others, resolution, exact FROM plan"
+COMBOS = (
+    "SELECT ordinal, package, version, interpreter, label, extras, plan_verdict, others, resolution, exact FROM plan"
+)
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 

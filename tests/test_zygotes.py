@@ -126,7 +126,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
 
 @pytest.fixture(params=[False, True], ids=["loaded", "begun"])
 def begun(request: pytest.FixtureRequest) -> bool:
-    """Whether stems begin the suites' sessions, or have pytest loaded and no more."""
+    """Whether zygotes begin the suites' sessions, or have pytest loaded and no more."""
     return bool(request.param)
 
 
@@ -188,7 +188,7 @@ PLUGINS = """\
 
 
 def test_sessions_begin_as_far_as_nobody_has_a_say(attempt: Try, bases: Bases, *, begun: bool) -> None:
-    """A stem's session comes to collection, or to conftests where there are any; with plugins, or where it fails, nowhere."""
+    """A zygote's session comes to collection, or to conftests where there are any; with plugins, or where it fails, nowhere."""
 
     def come_to(files: dict[str, str], *more: StoredWheel) -> str:
         return attempt({"test_plugins.py": PLUGINS, **files}, *more).tests[0].detail.partition("]")[0].partition("[")[2]
@@ -385,7 +385,7 @@ def test_the_next_suite_does_not_suffer(attempt: Try, what: str, *, begun: bool)
             assert os.get_blocking(1)
             [os.close(os.open("/dev/null", os.O_RDONLY)) for _ in range(64)]
     """
-    # A stem that has suffered is given up; another suite's session has another one.
+    # A zygote that has suffered is given up; another suite's session has another one.
     suffers = what in ("limits", "stopping") and not begun
     result = attempt({"test_next.py": code}, forked=False if suffers else None)
     assert result.verdict.outcome is Outcome.PASSED, result.tests
@@ -403,7 +403,7 @@ QUEUE = """\
 
 
 def test_message_queues_are_for_cold_suites(attempt: Try) -> None:
-    """A queue would outlive its suite in a stem: there is none, and the cold run counts."""
+    """A queue would outlive its suite in a zygote: there is none, and the cold run counts."""
     files = {"test_it.py": QUEUE}
     assert [attempt(files, warm=warm).verdict.outcome for warm in (False, True, False)] == [
         Outcome.PASSED,
@@ -420,7 +420,7 @@ def test_nobody_reaches_a_stem(attempt: Try, *, warm: bool) -> None:
         import os
         def test_others():
             others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-            assert len(others) >= 2  # server and stems
+            assert len(others) >= 2  # server and zygotes
             for name in others:
                 for file in ("mem", "fd/0", "environ"):
                     try:
