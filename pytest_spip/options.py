@@ -421,8 +421,8 @@ def _slots(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _slot(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, told = text.partition(":")
-    devices = _devices(told)
+    name, _, listed = text.partition(":")
+    devices = _devices(listed)
     if not SLOT_NAME.fullmatch(name) or not devices:
         fix = "write it like gpu:2 for two, gpu:0,3 for those named so, gpu:3, for one"
         raise UsageProblem("--spip-slots", f"{text!r} names no devices", fix)
@@ -433,11 +433,11 @@ def _slot(text: str) -> tuple[str, tuple[str, ...]]:
     return name, devices
 
 
-def _devices(told: str) -> tuple[str, ...]:
+def _devices(listed: str) -> tuple[str, ...]:
     """Return devices by name: a number alone counts them. None where it is neither."""
-    if told.isdecimal():
-        return tuple(map(str, range(int(told)))) if len(told) <= 3 else ()
-    names = tuple(told.removesuffix(",").split(","))
+    if listed.isdecimal():
+        return tuple(map(str, range(int(listed)))) if len(listed) <= 3 else ()
+    names = tuple(listed.removesuffix(",").split(","))
     good = len({*names}) == len(names) and all(re.fullmatch(r"[!-~]+", name) for name in names)
     return names if good else ()
 

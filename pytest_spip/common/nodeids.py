@@ -28,10 +28,10 @@ def read(nodeid: str) -> Named:
     names, bracket, rest = nodeid.split("::", 1)[1].partition("[")
     packages, rest = tuple(names.split("+")), rest.removesuffix("]")
     resolution = next((way for way in RESOLUTIONS if rest.endswith(f"-{way}")), "")
-    told, _, label = (rest.removesuffix(f"-{resolution}") if resolution else rest).rpartition("-")
-    if not bracket or told == UNLISTED:
+    pinned, _, label = (rest.removesuffix(f"-{resolution}") if resolution else rest).rpartition("-")
+    if not bracket or pinned == UNLISTED:
         return Named(packages, ("",) * len(packages))
-    versions = tuple(told.split("-"))
+    versions = tuple(pinned.split("-"))
     if len(versions) != len(packages):
         raise UsageProblem(nodeid, "no combination has such an id", "see --collect-only for those there are")
     return Named(packages, versions, label, resolution)

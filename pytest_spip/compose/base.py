@@ -107,8 +107,8 @@ def _at(place: Path) -> git.Git:
 
 
 def _branches(repository: git.Git) -> set[str]:
-    told: str = repository.for_each_ref("refs/heads", format="%(refname:short)")
-    return set(told.split())
+    names: str = repository.for_each_ref("refs/heads", format="%(refname:short)")
+    return set(names.split())
 
 
 def branch(interpreter: Interpreter) -> str:

@@ -62,7 +62,7 @@ class Extensions:
         except (SpipError, pytest.exit.Exception, pytest.UsageError):
             raise
         except RAISED as error:
-            raise UsageProblem(name, self._told(name, error), FIX) from error
+            raise UsageProblem(name, self._described(name, error), FIX) from error
 
     def _refuse(self, name: str, what: str) -> None:
         raise UsageProblem(name, f"{', '.join(self._files(name)) or 'a plugin'} {what}", FIX)
@@ -93,12 +93,12 @@ class Extensions:
         except RAISED as error:
             if isinstance(error, ours) and not self._implementation(name, error):
                 raise
-            self._faults[f"{name}: {self._told(name, error)}"] += 1
+            self._faults[f"{name}: {self._described(name, error)}"] += 1
             return None
 
     # whose fault
 
-    def _told(self, name: str, error: BaseException) -> str:
+    def _described(self, name: str, error: BaseException) -> str:
         lines = str(error).strip().splitlines()
         kind = type(error).__name__
         return (

@@ -26,13 +26,13 @@ class FailureTexts:
     def __init__(self, config: pytest.Config) -> None:
         self._style: str = config.getoption("tbstyle", "auto")
         self._whole = config.get_verbosity() > 0 or bool(config.getoption("fulltrace", False))
-        self._told: dict[FailureKey, str] = {}
+        self._shown: dict[FailureKey, str] = {}
 
     def text(self, nodeid: str, result: Result) -> Any:
         """Return an item's failure, as a report's ``longrepr`` has it."""
         if self._style in ("line", "no"):
             return _Line(nodeid, one_line(result))
-        first = self._told.setdefault(failure_key(result), nodeid)
+        first = self._shown.setdefault(failure_key(result), nodeid)
         if first != nodeid and not self._whole:
             return failure_text(dataclasses.replace(result, output=f"like {first}", tests=()), lines=1)
         if self._style == "native":

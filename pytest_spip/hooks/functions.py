@@ -53,10 +53,10 @@ class MarkerValues:
         return fits and self.versions.holds(combo, interpreter)
 
 
-def read_marker(told: Mapping[str, object]) -> MarkerValues:
+def read_marker(keywords: Mapping[str, object]) -> MarkerValues:
     """Return what the marker's keywords say. Raises ``UsageProblem``."""
-    own = {name: told[name] for name in ("versions", "python", "timeout", "network") if name in told}
-    unknown = told.keys() - own.keys() - {"slots", "without"}
+    own = {name: keywords[name] for name in ("versions", "python", "timeout", "network") if name in keywords}
+    unknown = keywords.keys() - own.keys() - {"slots", "without"}
     if unknown:
         fix = "it takes versions, python, timeout, network, slots and without"
         raise UsageProblem(MARKER, f"it has no {min(unknown)}", fix)
@@ -70,7 +70,7 @@ def read_marker(told: Mapping[str, object]) -> MarkerValues:
         raise UsageProblem(MARKER, f"timeout={timeout!r} is no time limit", "give a positive number of seconds")
     if not isinstance(network, bool):
         raise UsageProblem(MARKER, f"network={network!r} is no choice", "there are True and False")
-    need = read_device_request({name: told[name] for name in ("slots", "without") if name in told})
+    need = read_device_request({name: keywords[name] for name in ("slots", "without") if name in keywords})
     python = allowed_pythons(MARKER, str(own.get("python", "")))
     return MarkerValues(
         Condition.parse(MARKER, str(own.get("versions", ""))), python, float(str(timeout)), network, need
@@ -174,10 +174,10 @@ class Functions:
     def _compared(self, item: pytest.Item, operator: str, left: object, right: object) -> Sequence[str]:
         """Return how pytest, or a plugin of its, tells of a comparison."""
         hook = item.ihook.pytest_assertrepr_compare
-        told: Sequence[str] = next(filter(None, hook(config=self._config, op=operator, left=left, right=right)), [])
-        if len(told) <= SHOWN + 2 or self._config.get_verbosity() >= 2:
-            return list(told)
-        return [*told[:SHOWN], "", f"...{len(told) - SHOWN} lines more; '-vv' shows them"]
+        lines: Sequence[str] = next(filter(None, hook(config=self._config, op=operator, left=left, right=right)), [])
+        if len(lines) <= SHOWN + 2 or self._config.get_verbosity() >= 2:
+            return list(lines)
+        return [*lines[:SHOWN], "", f"...{len(lines) - SHOWN} lines more; '-vv' shows them"]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -185,10 +185,10 @@ class Functions:
         report = yield
         combo = combo_of(item) if report.failed and not isinstance(item, MatrixItem) else None
         if combo:
-            report.sections.append(("spip environment", self._told(item, combo)))
+            report.sections.append(("spip environment", self._environment_text(item, combo)))
         return report
 
-    def _told(self, item: pytest.Item, combo: Combo) -> str:
+    def _environment_text(self, item: pytest.Item, combo: Combo) -> str:
         executor = self._matrix.executor(combo)
         locked = executor.locked(combo)
         lines = [f"{combo.id} on {self._matrix.interpreter(combo).path}"]

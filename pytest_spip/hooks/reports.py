@@ -113,7 +113,7 @@ def make_report(combo: Combo, plain: Mapping[str, Any], seconds: float, file: st
     An item would have had three, for its set-up, its call and its end; this one stands for them all.
     """
     result, now = Result.from_plain(plain), time.time()
-    outcome, longrepr = _told(result)
+    outcome, longrepr = _outcome_and_text(result)
     report = pytest.TestReport(
         nodeid=combo.nodeid,
         location=(file, 0, combo.id),
@@ -152,7 +152,7 @@ def trim(report: pytest.TestReport) -> None:
     report.user_properties = []
 
 
-def _told(result: Result) -> tuple[Literal["passed", "failed", "skipped"], Any]:
+def _outcome_and_text(result: Result) -> tuple[Literal["passed", "failed", "skipped"], Any]:
     match result.verdict.outcome:
         case Outcome.PASSED:
             return "passed", None

@@ -215,8 +215,8 @@ class Combo:
         return (self.requirement, *(self._pinned(package, version, extras) for (package, version), extras in others))
 
     def _pinned(self, package: str, version: str, extras: Sequence[str]) -> str:
-        told = f"[{','.join(extras)}]" if extras else ""
-        return f"{package}{told}{'===' if package in self.exact else '=='}{version}"
+        asked = f"[{','.join(extras)}]" if extras else ""
+        return f"{package}{asked}{'===' if package in self.exact else '=='}{version}"
 
     @property
     def releases(self) -> tuple[tuple[str, str], ...]:

@@ -41,11 +41,11 @@ class ResolutionSettings:
     @property
     def lines(self) -> tuple[str, ...]:
         """Return what counts and what does not, for a person: at most a line each."""
-        told = "; ".join(self._told())
-        counts = (f"resolved with your settings: {told}",) if told else ()
+        parts = "; ".join(self._parts())
+        counts = (f"resolved with your settings: {parts}",) if parts else ()
         return (*counts, *((f"not honoured: {', '.join(self.ignored)}",) if self.ignored else ()))
 
-    def _told(self) -> Iterator[str]:
+    def _parts(self) -> Iterator[str]:
         for name in ("constraints", "overrides", "excludes", "build_constraints"):
             if texts := getattr(self, name):
                 more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""

@@ -229,8 +229,8 @@ def _refuse_too_many(
     count = (count_pairs(sizes) if sampled else math.prod(sizes)) * resolutions
     if count <= MOST:
         return
-    told = " x ".join(f"{len(axis)} of {canonicalize_name(axis[0][0].name)}" for axis in axes)
-    what = f"{told} x {sizes[-1]} Pythons have {count} {'pairs' if sampled else 'combinations'}, more than {MOST}"
+    axes_text = " x ".join(f"{len(axis)} of {canonicalize_name(axis[0][0].name)}" for axis in axes)
+    what = f"{axes_text} x {sizes[-1]} Pythons have {count} {'pairs' if sampled else 'combinations'}, more than {MOST}"
     narrower = "" if sampled else "--spip-versions=minor, a number or pairwise, or "
     raise UsageProblem("--spip-cross", what, f"use {narrower}narrower requirements")
 

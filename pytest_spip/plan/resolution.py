@@ -102,8 +102,8 @@ def _date(text: object, where: str) -> str:
 def _choice(environ: Mapping[str, str], tables: Tables, key: str) -> str:
     variable = f"UV_{key.upper().replace('-', '_')}"
     found = [(table[key], str(path)) for table, path in tables if table.get(key)]
-    told = [(environ[variable], variable)] if environ.get(variable) else found
-    for text, where in told[:1]:
+    settings = [(environ[variable], variable)] if environ.get(variable) else found
+    for text, where in settings[:1]:
         if text not in CHOICES[key]:
             choices = f"there are {', '.join(CHOICES[key])}"
             raise UsageProblem("resolution settings", f"{where}: {text!r} is no {key}", choices)
@@ -166,8 +166,8 @@ def pip_settings(start: Path, values: Mapping[str, str], uv: ResolutionSettings,
     if not given:
         return uv
     if not counts or dataclasses.replace(uv, ignored=()) != ResolutionSettings():
-        told = (f"pip's {key} (uv is configured, and does not read it)" for key in given)
-        return dataclasses.replace(uv, ignored=(*uv.ignored, *told))
+        dropped = (f"pip's {key} (uv is configured, and does not read it)" for key in given)
+        return dataclasses.replace(uv, ignored=(*uv.ignored, *dropped))
     ignored = [f"pip's {key}" for key in given if key in PIP_IGNORED]
     ignored += [f"pip's {text}" for key in PIP_KEYS[:2] for text in values.get(key, "").split() if "://" in text]
     return ResolutionSettings(

@@ -140,8 +140,8 @@ class Backends:
             try:
                 self._resolver.resolve(wanted, interpreter, lock, work, for_build=True)
             except Failure as failure:
-                told = failure.verdict.detail
-                detail = told if told.startswith(RING) else f"its build requirements cannot be had: {told}"
+                reason = failure.verdict.detail
+                detail = reason if reason.startswith(RING) else f"its build requirements cannot be had: {reason}"
                 refused = build_failed(detail, failure.output, lasting=failure.lasting)
                 return Requirements(digest(detail), failure=refused)
             text = lock.read_text("utf-8")

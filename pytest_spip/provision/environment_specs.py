@@ -171,8 +171,8 @@ class EnvironmentSpecs:
             return self._builder.wheel(name, file, interpreter)
         except Failure as failure:
             detail = f"{name}: {failure.verdict.detail}{self._lacking(name, failure)}"
-            told = dataclasses.replace(failure.verdict, detail=detail)
-            raise Failure(told, failure.output, fresh=failure.fresh) from failure
+            verdict = dataclasses.replace(failure.verdict, detail=detail)
+            raise Failure(verdict, failure.output, fresh=failure.fresh) from failure
 
     def _lacking(self, name: str, failure: Failure) -> str:
         """Return what to say of a file that a build of the project missed: the checkout has it, and the sdist does not."""

@@ -90,8 +90,8 @@ class Hooks:
     def requires(self) -> tuple[str, ...]:
         """Return what the backend requires beyond the table (``get_requires_for_build_wheel``)."""
         with self._explained():
-            told = self._caller.get_requires_for_build_wheel()
-        return _texts(told, self._output)
+            reply = self._caller.get_requires_for_build_wheel()
+        return _texts(reply, self._output)
 
     def wheel(self, target: Path) -> Path:
         """Build the wheel, copy it into a directory and return its path."""
@@ -129,9 +129,9 @@ class Hooks:
     def _answer(self, path: Path) -> dict[str, Any]:
         """Return what the script wrote; a stranger's warnings go nowhere."""
         try:
-            told = json.loads(read_plain(path, ANSWER_LIMIT))
-            words = {key: _escaped(str(told.get(key) or "")) for key in ("traceback", "backend_error")}
-            return {"return_val": told.get("return_val"), "no_backend": bool(told.get("no_backend")), **words}
+            reply = json.loads(read_plain(path, ANSWER_LIMIT))
+            words = {key: _escaped(str(reply.get(key) or "")) for key in ("traceback", "backend_error")}
+            return {"return_val": reply.get("return_val"), "no_backend": bool(reply.get("no_backend")), **words}
         except (ValueError, AttributeError, RecursionError) as error:
             raise build_failed("the backend ended without an answer", self._output) from error
 
@@ -148,10 +148,10 @@ def _escaped(text: str) -> str:
     return "\n".join(line.encode("unicode_escape").decode("ascii") for line in text.splitlines())
 
 
-def _texts(told: object, output: str) -> tuple[str, ...]:
-    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+def _texts(reply: object, output: str) -> tuple[str, ...]:
+    if not isinstance(reply, list) or not all(isinstance(one, str) for one in reply):
         raise build_failed("get_requires_for_build_wheel does not return a list of strings", output)
-    return tuple(told)
+    return tuple(reply)
 
 
 def _environment(environ: Mapping[str, str], directories: BuildDirectories, programs: Path) -> dict[str, str]:

@@ -55,9 +55,9 @@ def local_sources(
     found: list[LocalSource] = []
     for name in sorted(set(required) - excepted):
         for base, table in tables:
-            told: dict[str, Any] = {canonicalize_name(key): value for key, value in _sources(table).items()}
-            if name in told:
-                entries = told[name] if isinstance(told[name], list) else [told[name]]
+            by_name: dict[str, Any] = {canonicalize_name(key): value for key, value in _sources(table).items()}
+            if name in by_name:
+                entries = by_name[name] if isinstance(by_name[name], list) else [by_name[name]]
                 found += [one for entry in entries if (one := _source(name, entry, base, directory, interpreters))]
                 break
     return tuple(found)

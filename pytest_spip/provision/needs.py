@@ -113,8 +113,8 @@ class Offer:
         rows = list(self._asked(wanted))
         asked = [name for _, _, names, _ in rows for name in names]
         if asked and not any(set(names) & set(offered) for _, _, names, offered in rows):
-            told = " and ".join(f"{kind}s {_are(offered)}" for _, kind, _, offered in rows)
-            raise Lacking(f"there is neither extra nor group {_listed(asked)}: {told}")
+            offers = " and ".join(f"{kind}s {_are(offered)}" for _, kind, _, offered in rows)
+            raise Lacking(f"there is neither extra nor group {_listed(asked)}: {offers}")
         return self._needs(wanted, NOTHING)
 
     def _asked(self, wanted: Wanted) -> Iterator[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:

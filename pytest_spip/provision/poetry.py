@@ -23,14 +23,14 @@ def poetry_groups(pyproject: Mapping[str, Any]) -> dict[str, list[str]]:
 def poetry_requirements(pyproject: Mapping[str, Any]) -> list[str]:
     """Return the requirements of ``tool.poetry.dependencies``, Python's version aside."""
     wanted = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
-    return list(_requirements("main", {name: told for name, told in wanted.items() if name != "python"}))
+    return list(_requirements("main", {name: constraints for name, constraints in wanted.items() if name != "python"}))
 
 
 def _requirements(group: str, wanted: Mapping[str, Any]) -> Iterator[str]:
     from poetry.core.factory import Factory  # takes a tenth of a second, and few projects need it
 
-    for name, told in wanted.items():
-        for constraint in told if isinstance(told, list) else [told]:
+    for name, constraints in wanted.items():
+        for constraint in constraints if isinstance(constraints, list) else [constraints]:
             try:
                 yield Factory.create_dependency(name, constraint, groups=[group]).to_pep_508()
             except Exception as error:  # whatever a stranger's file makes of it

@@ -62,9 +62,9 @@ class Memory:
         entry = self._known[combo.package].get(self._key(combo, interpreter))
         if entry is None:
             return None
-        told, made, lock, hashes, needs, tree, suite, place, warnings, replaces = entry
+        identity, made, lock, hashes, needs, tree, suite, place, warnings, replaces = entry
         if (
-            told != self._all_told(releases)
+            identity != self._identities(releases)
             or made < self._oldest
             or not all(map(os.path.exists, [*needs, *filter(None, [tree])]))
         ):
@@ -80,7 +80,7 @@ class Memory:
         with contextlib.suppress(OSError):
             made = os.stat(it.lock).st_mtime
             entry = [
-                self._all_told(releases),
+                self._identities(releases),
                 made,
                 it.lock,
                 [wheel.sha256 for wheel in it.wheels],
@@ -113,17 +113,17 @@ class Memory:
     def _key(self, combo: Combo, interpreter: Interpreter) -> str:
         who = self._interpreters.get(id(interpreter))
         if who is None:
-            told = interpreter.id, interpreter.path, interpreter.platforms[:1]
-            who = self._interpreters[id(interpreter)] = digest(*told)[:16]
+            identity = interpreter.id, interpreter.path, interpreter.platforms[:1]
+            who = self._interpreters[id(interpreter)] = digest(*identity)[:16]
         return " ".join(filter(None, (who, *combo.requirements, combo.resolution)))
 
-    def _all_told(self, releases: Sequence[Release]) -> str:
-        return " ".join(map(self._told, releases))
+    def _identities(self, releases: Sequence[Release]) -> str:
+        return " ".join(map(self._identity, releases))
 
-    def _told(self, release: Release) -> str:
+    def _identity(self, release: Release) -> str:
         """Return a digest of what the index told of a release; it is asked once for each of its interpreters."""
-        told = self._releases.get(id(release))
-        if told is None:
+        identity = self._releases.get(id(release))
+        if identity is None:
             files = [(file.filename, file.sha256, file.requires_python, file.yanked) for file in release.files]
-            told = self._releases[id(release)] = digest(files)[:16]
-        return told
+            identity = self._releases[id(release)] = digest(files)[:16]
+        return identity

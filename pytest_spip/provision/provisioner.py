@@ -287,9 +287,9 @@ class Provisioner:
         hashes = [wheel.sha256 for wheel in wheels]
         hashes = hashes if it.replaces else sorted(hashes)
         tree = [Path(it.tree).name, it.place] if it.tree else []
-        told = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite, *self._settings)
+        fingerprint = digest(combo.interpreter, hashes, self._check, HARNESS_VERSION, *tree, *it.suite, *self._settings)
         warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
-        return Environment(wheels, told, it.lock, it.tree, it.suite, tuple(warnings), it.place, it.replaces)
+        return Environment(wheels, fingerprint, it.lock, it.tree, it.suite, tuple(warnings), it.place, it.replaces)
 
     def _provision(self, combo: Combo) -> Provisioned:
         job = Job(combo)

@@ -160,8 +160,8 @@ def _no_wheel(problem: Failure, wanted: tuple[str, DistFile], interpreter: Inter
 
 def of_dependency(failure: Failure, name: str, version: str) -> Failure:
     """Return the failure of a dependency's build as that of the one who needs it."""
-    told = failure.verdict.detail
-    detail = told if told.startswith(RING) else f"{canonicalize_name(name)} {version}: {told}"
+    reason = failure.verdict.detail
+    detail = reason if reason.startswith(RING) else f"{canonicalize_name(name)} {version}: {reason}"
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.DEPENDENCY_BUILD_FAILED, detail)
     return Failure(verdict, failure.output, fresh=failure.fresh, lasting=failure.lasting)
 

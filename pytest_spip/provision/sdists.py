@@ -222,10 +222,10 @@ def content_of(archive: Path, besides: Collection[str] = ()) -> str:
     """
     with _opened(archive) as opened:
         counted = (one for one in _members(archive, opened) if not {*one.path.split("/")} & {*besides})
-        return digest(sorted(_told(member, opened) for member in counted))
+        return digest(sorted(_facts(member, opened) for member in counted))
 
 
-def _told(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile) -> tuple[str, bool, str, str, str]:
+def _facts(member: _Member, opened: tarfile.TarFile | zipfile.ZipFile) -> tuple[str, bool, str, str, str]:
     content = ""
     if not member.link and not member.twin:
         with _stream(member, opened) as stream:

@@ -70,9 +70,9 @@ class WheelStore:
             except OSError:
                 return None
             libraries = tuple((name, tuple(modules)) for name, modules in plain["libraries"].items())
-            told = plain["name"], plain["version"], str(self.root(sha256))
+            stated = plain["name"], plain["version"], str(self.root(sha256))
             self._known[sha256] = StoredWheel(
-                sha256, *told, tuple(plain["modules"]), tuple(plain["warnings"]), libraries
+                sha256, *stated, tuple(plain["modules"]), tuple(plain["warnings"]), libraries
             )
         return self._known[sha256]
 
@@ -275,13 +275,13 @@ def _identity(filename: str, source: WheelFile) -> tuple[str, str]:
     """Return name and version, on which file name and METADATA must agree."""
     metadata = parse_metadata_file(source.read_dist_info("METADATA"))
     name, version, _, _ = parse_wheel_filename(filename)
-    told = str(metadata["Name"] or ""), str(metadata["Version"] or "")
+    stated = str(metadata["Name"] or ""), str(metadata["Version"] or "")
     try:
-        agree = canonicalize_name(told[0]) == name and Version(told[1]) == version
+        agree = canonicalize_name(stated[0]) == name and Version(stated[1]) == version
     except InvalidVersion:
         agree = False
     if not agree:
-        raise BadWheel(f"its metadata name {told[0]} {told[1]}")
+        raise BadWheel(f"its metadata name {stated[0]} {stated[1]}")
     return name, str(version)
 
 

@@ -459,8 +459,8 @@ def build_error(output: str, otherwise: str = "") -> str:
 def _causes(output: str) -> str:
     """Return uv's last two clauses: ``error:`` and ``cause:`` lines, or the tree that older versions draw."""
     texts = re.findall(r"^\s*(?:error:|[Cc]aused? by:|cause:|×|├─▶|╰─▶)\s*(.+)$", output, re.MULTILINE)  # noqa: RUF001  # uv's sign
-    told = [text for text in texts if not text.startswith("Failed to build `/")] or texts  # a path says nothing
-    return "; ".join(told[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
+    shown = [text for text in texts if not text.startswith("Failed to build `/")] or texts  # a path says nothing
+    return "; ".join(shown[-2:]) or (output.strip().splitlines() or ["no output"])[-1]
 
 
 def _first(pattern: str, text: str) -> str:

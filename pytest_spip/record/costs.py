@@ -143,6 +143,6 @@ def _measured(path: Path, check: str) -> list[tuple[Key, Cost]] | None:
 
 
 def _measurement(
-    package: str, version: str, interpreter: str, told: str, resolution: str, seconds: float, peak_rss: int
+    package: str, version: str, interpreter: str, others_text: str, resolution: str, seconds: float, peak_rss: int
 ) -> tuple[Key, Cost]:
-    return Key(package, version, interpreter, others(told)[0], resolution), Cost(seconds, peak_rss)
+    return Key(package, version, interpreter, others(others_text)[0], resolution), Cost(seconds, peak_rss)

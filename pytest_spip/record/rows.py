@@ -85,7 +85,7 @@ def combo(
     label: str,
     extras: str,
     verdict: str | None,
-    told: str,
+    others_text: str,
     resolution: str,
     exact: str,
 ) -> Combo:
@@ -100,16 +100,16 @@ def combo(
         label,
         own,
         plan_verdict,
-        *others(told),
+        *others(others_text),
         resolution,
         tuple(exact.split()),
     )
 
 
 @functools.lru_cache(maxsize=256)
-def others(told: str) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]:
+def others(others_text: str) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]:
     """Rebuild the other releases of a cross, as pairs of package and version, and the extras of each; empty without a cross."""
-    releases, extras = json.loads(told) if told else ((), ())
+    releases, extras = json.loads(others_text) if others_text else ((), ())
     return tuple((package, version) for package, version in releases), tuple(map(tuple, extras))
 
 
@@ -186,8 +186,8 @@ def result(row: Sequence[Any]) -> Result:
     ordinal, *verdict = row[:5]
     numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts", "reruns")
     names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests", "warnings")
-    told = dict(zip(names, row[5:19], strict=True))
-    told["locked"] = json.loads(told["locked"])
-    told["tests"] = tuple(Test(*test) for test in json.loads(told["tests"]))
-    told["warnings"] = tuple(json.loads(told["warnings"]))
-    return Result(ordinal, verdict_from_plain(verdict), **told)
+    values = dict(zip(names, row[5:19], strict=True))
+    values["locked"] = json.loads(values["locked"])
+    values["tests"] = tuple(Test(*test) for test in json.loads(values["tests"]))
+    values["warnings"] = tuple(json.loads(values["warnings"]))
+    return Result(ordinal, verdict_from_plain(verdict), **values)

@@ -335,8 +335,8 @@ class RunReader:
 
         A session that was killed lasted until its last verdict, and has no part in the means.
         """
-        (told,) = self._rows(PACE)
-        seconds, measured, cpu, iowait = told
+        (row,) = self._rows(PACE)
+        seconds, measured, cpu, iowait = row
         return seconds, cpu / measured if measured else 0.0, iowait / measured if measured else 0.0
 
     def last_session(self) -> tuple[float, float, int]:

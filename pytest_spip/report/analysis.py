@@ -103,5 +103,5 @@ def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Grou
 def _group(members: Sequence[Result], ids: Sequence[str]) -> Group:
     first, text = members[0], signature(members[0])
     words = _printable(first.verdict.detail.partition("\n")[0])[: 2 * SIGNATURE]
-    told = words in text or bool(_failed_tests(first))
-    return Group(text, tuple(members), tuple(ids), "" if told else words)
+    is_said = words in text or bool(_failed_tests(first))
+    return Group(text, tuple(members), tuple(ids), "" if is_said else words)

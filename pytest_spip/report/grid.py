@@ -90,7 +90,7 @@ def _package(combo: Combo) -> str:
 
 def _line(versions: tuple[str, ...], cells: Mapping[str, Sequence[Result | None]]) -> _Line:
     stretches = tuple(Stretch(version, version, 1) for version in versions)
-    return _Line(stretches, {way: tuple(told) for way, told in cells.items()})
+    return _Line(stretches, {way: tuple(row) for way, row in cells.items()})
 
 
 def _joined(lines: Sequence[_Line], package: int, key: Key) -> list[_Line]:
@@ -130,8 +130,8 @@ def _join(above: _Line, below: _Line, package: int) -> _Line:
     stretches = list(above.stretches)
     stretches[package] = Stretch(one.first, other.last, one.count + other.count)
     cells = {
-        way: tuple(cell or beside for cell, beside in zip(told, below.cells[way], strict=True))
-        for way, told in above.cells.items()
+        way: tuple(cell or beside for cell, beside in zip(row, below.cells[way], strict=True))
+        for way, row in above.cells.items()
     }
     return _Line(tuple(stretches), cells)
 

@@ -58,7 +58,7 @@ def worker_times(spans: Iterable[Span], course: Course) -> dict[str, dict[str, f
     provision, ``wait-work`` after that, and ``tail`` where no work came any more. ``start-up`` is the time until a worker
     tells of itself; ``other`` is what no span tells of: pytest, and messages.
     """
-    return {worker: _times(told, course) for worker, told in groupby(spans, attrgetter("worker"))}
+    return {worker: _times(own, course) for worker, own in groupby(spans, attrgetter("worker"))}
 
 
 def _times(spans: Iterable[Span], course: Course) -> dict[str, float]:
@@ -218,5 +218,5 @@ def limits(figures: Figures) -> tuple[str, ...]:
     if figures.seconds < BRIEF or not figures.workers:
         return ()
     applying = [rule for rule in RULES if rule.cost(figures) >= rule.least]
-    told = sorted(applying, key=lambda rule: -rule.cost(figures))[:MOST]
-    return tuple(f"limited by: {rule.name} - {rule.fix.format(f=figures)}" for rule in told)
+    costliest = sorted(applying, key=lambda rule: -rule.cost(figures))[:MOST]
+    return tuple(f"limited by: {rule.name} - {rule.fix.format(f=figures)}" for rule in costliest)

@@ -171,11 +171,11 @@ def _versions(stretch: Stretch) -> str:
 def _notes(summary: Summary) -> Iterator[str]:
     """Explain what further axes make of the grid."""
     ways = dict.fromkeys(combo.resolution for combo in summary.combos)
-    told = ", ".join(way or HIGHEST for way in ways)
+    names = ", ".join(way or HIGHEST for way in ways)
     if len(ways) > 1:
-        yield f"resolutions: {told}; rows that name none stand for all"
+        yield f"resolutions: {names}; rows that name none stand for all"
     elif any(ways):
-        yield f"resolution: {told}"
+        yield f"resolution: {names}"
     releases = {combo.releases for combo in summary.combos if combo.others}
     if len(summary.results) < len(releases) * len(summary.interpreters) * len(ways):
         yield "not all was tried; the cell of several versions tells of those that were"
@@ -218,8 +218,8 @@ def disagreement_lines(summary: Summary, *, most: int = 5) -> Iterator[Line]:
     ids = {combo.ordinal: combo.id for combo in summary.combos}
     events = summary.disagreements
     for event in events[:most]:
-        told = f"{ids[event.ordinal]} warm: {event.warm}; cold, which counts: {event.cold}"
-        yield [("spip: disagreement: ", "yellow"), (told, "")]
+        text = f"{ids[event.ordinal]} warm: {event.warm}; cold, which counts: {event.cold}"
+        yield [("spip: disagreement: ", "yellow"), (text, "")]
     if len(events) > most:
         yield [(f"      … and {len(events) - most} more disagreements", "dim")]
 
@@ -238,12 +238,12 @@ def warning_lines(summary: Summary, *, most: int = 10) -> Iterator[Line]:
 
 def summary_line(summary: Summary) -> str:
     """Return the line that everybody reads."""
-    told = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
-    told[Outcome.PASSED.value] -= summary.import_only
-    told = {"passed": told.pop("passed"), IMPORT_ONLY: summary.import_only, **told}
+    named = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
+    named[Outcome.PASSED.value] -= summary.import_only
+    named = {"passed": named.pop("passed"), IMPORT_ONLY: summary.import_only, **named}
     flaky = sum(result.is_flaky for result in summary.results.values())
     again = {"passed": f" ({flaky} flaky)"} if flaky else {}
-    counts = ", ".join(f"{count} {what}{again.get(what, '')}" for what, count in told.items() if count)
+    counts = ", ".join(f"{count} {what}{again.get(what, '')}" for what, count in named.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"

@@ -78,15 +78,15 @@ class _Trace:
 
     def workers(self, spans: Iterable[Span]) -> Iterator[Event]:
         """Yield the lane of each worker."""
-        for worker, told in groupby(spans, attrgetter("worker")):
+        for worker, group in groupby(spans, attrgetter("worker")):
             number = int("".join(re.findall(r"\d+$", worker)) or 0)
-            yield from self._lane(worker, self._hosts.get(worker, self._here), number, told)
+            yield from self._lane(worker, self._hosts.get(worker, self._here), number, group)
 
     def provisioning(self, spans: Iterable[Span]) -> Iterator[Event]:
         """Yield the lanes of provisioning: as many as there were combinations provisioned at once."""
         lanes = Lanes()
-        for _, told in groupby(spans, attrgetter("ordinal")):
-            job = list(told)
+        for _, group in groupby(spans, attrgetter("ordinal")):
+            job = list(group)
             lane = lanes.put(job[0].at, max(span.end for span in job))
             yield from self._lane(f"provisioning {lane + 1}", self._here, LANES_BELOW + lane, job)
 
@@ -94,14 +94,14 @@ class _Trace:
         """Yield the machine's figures."""
         for sample in samples:
             pressures = {"cpu": sample.cpu_pressure, "io": sample.io_pressure, "memory": sample.memory_pressure}
-            told = {
+            events = {
                 "CPU": {"busy": 100 * sample.cpu, "iowait": 100 * sample.iowait},
                 "pressure": {name: 100 * share for name, share in pressures.items() if share is not None},
                 "memory available, MiB": {"MiB": sample.available >> 20},
                 "environments' file system, MiB": {"MiB": sample.room_used >> 20},
             }
             yield from self._process(self._here)
-            for name, args in told.items():
+            for name, args in events.items():
                 place = {"pid": self._processes[self._here], "ts": self._instant(sample.at)}
                 yield from [{"name": name, "ph": "C", **place, "args": args}] if args else []
 
@@ -130,11 +130,11 @@ class _Trace:
     def _args(self, span: Span) -> dict[str, str | None]:
         if span.ordinal not in self._ids:
             return {}
-        told: dict[str, str | None] = {"combination": self._ids[span.ordinal]}
+        facts: dict[str, str | None] = {"combination": self._ids[span.ordinal]}
         if result := self._results.get(span.ordinal):
             reason = result.verdict.reason
-            told |= {"outcome": result.verdict.outcome.value, "reason": reason.value if reason else None}
-        return told
+            facts |= {"outcome": result.verdict.outcome.value, "reason": reason.value if reason else None}
+        return facts
 
     def _instant(self, at: float) -> int:
         return max(round((at - self._began) * 1e6), 0)

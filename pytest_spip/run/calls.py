@@ -116,28 +116,28 @@ def answer(ended: Ended, question: Question, limits: Limits) -> Any:
     if bad := ended_badly(ended, limits, Phase.TEST):
         return Failure("", f"{question.name}() was ended: {bad.detail}", frames=place)
     try:
-        told = json.loads(ended.result)
-        if "value" in told:
-            return unpack(told["value"])
-        if "unfit" in told:
-            return Failure("", f"{question.name}() {harmless(str(told['unfit']))}; plain data is needed", frames=place)
-        return _failure(told)
+        reply = json.loads(ended.result)
+        if "value" in reply:
+            return unpack(reply["value"])
+        if "unfit" in reply:
+            return Failure("", f"{question.name}() {harmless(str(reply['unfit']))}; plain data is needed", frames=place)
+        return _failure(reply)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         what = f"{question.name}() ended without an answer, with exit status {ended.status}"
         return Failure("", what, frames=place)
 
 
-def _failure(told: Mapping[str, Any]) -> Failure:
+def _failure(reply: Mapping[str, Any]) -> Failure:
     compared, before, behind = None, "", ""
-    if told["compared"] is not None:
-        operator, left, right, before, behind = told["compared"]
+    if reply["compared"] is not None:
+        operator, left, right, before, behind = reply["compared"]
         compared = _text(operator), unpack(left), unpack(right)
     return Failure(
-        kind=_text(told["raised"]),
-        message=_text(told["message"]),
-        causes=tuple(map(_text, told["notes"])),
+        kind=_text(reply["raised"]),
+        message=_text(reply["message"]),
+        causes=tuple(map(_text, reply["notes"])),
         frames=tuple(
-            Frame(str(file), int(line), _text(name), _text(text)) for file, line, name, text in told["frames"]
+            Frame(str(file), int(line), _text(name), _text(text)) for file, line, name, text in reply["frames"]
         ),
         compared=compared,
         before=_text(before),
@@ -145,8 +145,8 @@ def _failure(told: Mapping[str, Any]) -> Failure:
     )
 
 
-def _text(told: object) -> str:
-    return harmless(str(told))
+def _text(value: object) -> str:
+    return harmless(str(value))
 
 
 # -- plain data, as child/call.py has it -------------------------------------------------------------------------------------

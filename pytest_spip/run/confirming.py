@@ -36,7 +36,7 @@ def confirmed(run: Run, *, doubts_passes: bool, trusts: bool) -> tuple[Result, D
     cold = run_cold(run)
     if _shown(warm) != _shown(cold):
         differing = dict(_shown(warm)[2].items() ^ _shown(cold)[2].items())
-        return cold, Disagreement(warm.ordinal, _told(warm, differing), _told(cold, differing))
+        return cold, Disagreement(warm.ordinal, _described(warm, differing), _described(cold, differing))
     return (warm if passed else cold), None
 
 
@@ -54,11 +54,11 @@ def _shown(result: Result) -> tuple[Outcome, Reason | None, dict[str, str]]:
     return result.verdict.outcome, result.verdict.reason, {test.id: test.outcome for test in result.tests}
 
 
-def _told(result: Result, differing: Iterable[str]) -> str:
+def _described(result: Result, differing: Iterable[str]) -> str:
     """Return a result in words, and of the tests in which it differs from another the first few."""
     verdict = result.verdict
     reason = f" ({verdict.reason.value})" if verdict.reason else ""
-    told = f"{verdict.outcome.value}{reason}" + (f": {verdict.detail}" if verdict.detail else "")
+    text = f"{verdict.outcome.value}{reason}" + (f": {verdict.detail}" if verdict.detail else "")
     outcomes = _shown(result)[2]
     tests = [f"{name} {outcomes.get(name, 'not run')}" for name in sorted(differing)[:DIFFERING]]
-    return "; ".join([told, *tests])
+    return "; ".join([text, *tests])

@@ -26,12 +26,12 @@ def metadata_problem(wheel: str, package: str, version: str) -> str:
     ]
     if len(found) != 1:
         return f"{len(found)} installed projects are named {package}"
-    name, told = _identity(found[0] / "METADATA")
+    name, stated = _identity(found[0] / "METADATA")
     try:
-        same = canonicalize_name(name) == wanted and Version(told) == Version(version)
+        same = canonicalize_name(name) == wanted and Version(stated) == Version(version)
     except InvalidVersion:
         same = False
-    return "" if same else harmless(f"installed metadata name {name} {told}, not {package} {version}")
+    return "" if same else harmless(f"installed metadata name {name} {stated}, not {package} {version}")
 
 
 def _identity(path: Path) -> tuple[str, str]:

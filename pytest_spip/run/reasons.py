@@ -71,8 +71,8 @@ def _failed(module: str, kind: str, message: str, limits: Limits) -> Verdict:
     first = message.strip().partition("\n")[0][:500]
     detail = (f"module {module}: " if module else "") + (f"{kind}: {first}" if first else kind)
     if limit := exhausted(kind, first, limits):
-        reason, told = limit
-        return Verdict(Outcome.KILLED, Phase.IMPORT, reason, f"{detail} ({told})")
+        reason, hint = limit
+        return Verdict(Outcome.KILLED, Phase.IMPORT, reason, f"{detail} ({hint})")
     return Verdict(Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, detail)
 
 

@@ -149,41 +149,41 @@ class ForkServer:
             )
         try:
             self._send(setup.to_plain())
-            told, *_ = self._receive(START_TIMEOUT)
+            reply, *_ = self._receive(START_TIMEOUT)
         except HarnessProblem as error:
             self.close()
             raise SandboxProblem(f"{python} serves no forks: {self._last_words() or error}") from error
         except BaseException:
             self.close()
             raise
-        if "error" in told:
+        if "error" in reply:
             self.close()
-            raise SandboxProblem(f"level {setup.level}: {told['error']}")
-        self.warm: bool = told["warm"]
+            raise SandboxProblem(f"level {setup.level}: {reply['error']}")
+        self.warm: bool = reply["warm"]
         """Whether it can fork warm children."""
 
     def run(self, request: Request) -> Ended:
         """Have a child run, and return how it ended."""
         try:
             self._send(request.to_plain())
-            told, result, output = self._receive(request.limits.timeout + GRACE)
+            reply, result, output = self._receive(request.limits.timeout + GRACE)
         except BaseException:
             self.close()
             raise
-        if told["error"]:
-            raise SandboxProblem(f"a child could not be confined: {told['error']}")
+        if reply["error"]:
+            raise SandboxProblem(f"a child could not be confined: {reply['error']}")
         said = output.decode("utf-8", "replace")
         return Ended(
-            status=told["status"],
-            cut=told["cut"],
-            evidence=told["evidence"],
+            status=reply["status"],
+            cut=reply["cut"],
+            evidence=reply["evidence"],
             output=said if request.apart else harmless(said),
             result=result,
-            seconds=told["seconds"],
-            cpu_seconds=told["cpu_seconds"],
+            seconds=reply["seconds"],
+            cpu_seconds=reply["cpu_seconds"],
             peak_rss=0,
-            proven=told["proven"],
-            warm=told["warm"],
+            proven=reply["proven"],
+            warm=reply["warm"],
         )
 
     def stay(self, composed: Composed, scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
@@ -198,12 +198,12 @@ class ForkServer:
     def _settle(self, wanted: Mapping[str, object] | None) -> None:
         try:
             self._send({"stay": wanted})
-            told, *_ = self._receive(GRACE)
+            reply, *_ = self._receive(GRACE)
         except BaseException:
             self.close()
             raise
-        if told["error"]:
-            raise SandboxProblem(f"an environment cannot stay: {told['error']}")
+        if reply["error"]:
+            raise SandboxProblem(f"an environment cannot stay: {reply['error']}")
 
     def hang_up(self) -> None:
         """Have the server kill what runs, and end; who waits for it in another thread learns that it died."""

@@ -38,9 +38,9 @@ OFFLINE = re.compile(
 
 def suite_verdict(ended: Ended, limits: Limits, *, network: bool) -> tuple[Verdict, tuple[Test, ...], int]:
     """Return the verdict of a suite, its tests as far as they were told, and the child's own peak RSS in bytes."""
-    told = _Told(ended.result)
-    tests = told.tests.values() if network else map(_hinted, told.tests.values())
-    return _verdict(ended, told, limits, network=network), tuple(tests), told.peak_rss
+    report = _Report(ended.result)
+    tests = report.tests.values() if network else map(_hinted, report.tests.values())
+    return _verdict(ended, report, limits, network=network), tuple(tests), report.peak_rss
 
 
 def suite_sources(result: bytes) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def suite_sources(result: bytes) -> tuple[str, ...]:
     return tuple(str(name) for kind, fields in _records(result) if kind == "sources" for name in fields)
 
 
-class _Told:
+class _Report:
     """What the child told, line by line: see check_suite.py."""
 
     def __init__(self, result: bytes) -> None:
@@ -74,7 +74,7 @@ class _Told:
             # A floating point number, for JSON knows NaN and infinity, and a column of a database does not.
             lasted = min(max(float(str(seconds)), 0.0), 1e6)
             known = self.tests.get(str(name))
-            told = Test(
+            test = Test(
                 known.id if known else self._id(str(name)),
                 str(outcome),
                 lasted,
@@ -82,7 +82,7 @@ class _Told:
                 min(max(int(str(reruns)), 0), 1 << 30),
             )
             if not (known and known.is_bad):  # told twice, by two workers of the suite's own
-                self.tests[str(name)] = told
+                self.tests[str(name)] = test
             self.running = ""
         elif kind == "problem":
             (problem,) = fields
@@ -109,28 +109,28 @@ def _records(result: bytes) -> Iterator[tuple[str, Sequence[object]]]:
         yield str(kind), fields
 
 
-def _text(told: object, limit: int) -> str:
-    return harmless(str(told)[:limit])
+def _text(value: object, limit: int) -> str:
+    return harmless(str(value)[:limit])
 
 
-def _verdict(ended: Ended, told: _Told, limits: Limits, *, network: bool) -> Verdict:
+def _verdict(ended: Ended, report: _Report, limits: Limits, *, network: bool) -> Verdict:
     if bad := ended_badly(ended, limits, Phase.TEST):
-        where = f" in {told.running}" if told.running else ""
-        failed = sum(test.is_bad for test in told.tests.values())
-        before = f"; {failed} of {len(told.tests)} tests failed before" if failed else ""
+        where = f" in {report.running}" if report.running else ""
+        failed = sum(test.is_bad for test in report.tests.values())
+        before = f"; {failed} of {len(report.tests)} tests failed before" if failed else ""
         return Verdict(bad.outcome, bad.phase, bad.reason, f"{bad.detail}{where}{before}")
-    if told.problem:
-        detail = told.problem.strip().splitlines()[-1]
+    if report.problem:
+        detail = report.problem.strip().splitlines()[-1]
         missing = _MISSING.search(detail)
         hint = f" ({MISSING_HINT.format(missing[1])})" if missing else ""
         return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{hint}")
-    if told.status is None or not ended.proven:
-        where = told.running or "the suite"
+    if report.status is None or not ended.proven:
+        where = report.running or "the suite"
         detail = f"exit status {ended.status} in the middle of {where}"
         return Verdict(Outcome.CRASHED, Phase.TEST, Reason.SILENT_EXIT, detail)
-    if told.status == NO_TESTS and not any(test.is_bad for test in told.tests.values()):
+    if report.status == NO_TESTS and not any(test.is_bad for test in report.tests.values()):
         return Verdict(Outcome.PASSED, Phase.IMPORT, None, f"{IMPORT_ONLY}: the suite has no tests")
-    return _judged(ended, told.status, list(told.tests.values()), limits, network=network)
+    return _judged(ended, report.status, list(report.tests.values()), limits, network=network)
 
 
 def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *, network: bool) -> Verdict:
@@ -148,8 +148,8 @@ def _judged(ended: Ended, status: int, tests: Sequence[Test], limits: Limits, *,
     detail = f"{len(bad)} of {len(tests)} tests failed: {bad[0].id[:1000]}: {bad[0].headline[:300]}"
     reached = {exhausted(*_raised(test), limits) for test in bad}
     if len(reached) == 1 and (limit := reached.pop()):
-        reason, told = limit
-        return Verdict(Outcome.KILLED, Phase.TEST, reason, f"{detail} ({told})")
+        reason, hint = limit
+        return Verdict(Outcome.KILLED, Phase.TEST, reason, f"{detail} ({hint})")
     return Verdict(Outcome.FAILED, Phase.TEST, Reason.TEST_FAILED, f"{detail}{_hint(bad, network=network)}")
 
 

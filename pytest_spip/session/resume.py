@@ -55,8 +55,8 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
     for option in named:
         field = field_of(option.name)
         if field not in FREE and getattr(asked, field) != getattr(stored, field):
-            told = f"run {directory.path.name} has {_told(getattr(stored, field))}"
-            raise UsageProblem(option.flag, told, "leave the option out, or start a new run")
+            what = f"run {directory.path.name} has {_shown(getattr(stored, field))}"
+            raise UsageProblem(option.flag, what, "leave the option out, or start a new run")
     free = {field: getattr(asked, field) for field in FREE if field in given}
     return dataclasses.replace(stored, **{**free, "resume": directory.path.name})
 
@@ -77,7 +77,7 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     match value:
         case bool():
             return "it set" if value else "it not set"
@@ -165,11 +165,11 @@ class Interrupted:
     def _check(self, planner: Planner) -> None:
         indexes = index_names(planner.indexes)
         if indexes != self.facts["indexes"]:
-            told = f"run {self.directory.path.name} reads {', '.join(self.facts['indexes'])}, not {', '.join(indexes)}"
-            raise UsageProblem("--spip-resume", told, "set UV_DEFAULT_INDEX and the like as they were")
+            what = f"run {self.directory.path.name} reads {', '.join(self.facts['indexes'])}, not {', '.join(indexes)}"
+            raise UsageProblem("--spip-resume", what, "set UV_DEFAULT_INDEX and the like as they were")
         if str(planner.sandbox.level) != self.facts["sandbox"]:
-            told = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
-            raise UsageProblem("--spip-resume", told, "go on where it began, or start a new run")
+            what = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
+            raise UsageProblem("--spip-resume", what, "go on where it began, or start a new run")
 
     def _project(self) -> Project | None:
         """Return the project as it was when the run was planned: its directory may hold something else by now."""

@@ -275,10 +275,10 @@ class Run:
     def needs(self) -> dict[str, int]:
         """Return the node ids of functions' items, as the workers that collected them say, and the ordinals that they need."""
         try:
-            told: dict[str, int] = json.loads((self.root.path / NEEDS).read_text("utf-8"))
+            named: dict[str, int] = json.loads((self.root.path / NEEDS).read_text("utf-8"))
         except FileNotFoundError:
             return {}
-        return told
+        return named
 
     def is_ready(self, ordinal: int) -> bool:
         """Tell whether a combination can be run: it is provisioned, or needs not be."""

@@ -39,15 +39,15 @@ class Device:
     files: tuple[str, ...] = ()
 
 
-def read_device_request(told: Mapping[str, object]) -> DeviceRequest:
+def read_device_request(keywords: Mapping[str, object]) -> DeviceRequest:
     """Return what the marker's keywords ask for, the slots in the order of their names. Raises ``UsageProblem``."""
-    unknown = told.keys() - {"slots", "without"}
+    unknown = keywords.keys() - {"slots", "without"}
     if unknown:
         raise UsageProblem(MARKER, f"it has no {min(unknown)}", "it takes slots and without")
-    without = told.get("without", "run")
+    without = keywords.get("without", "run")
     if without not in ("run", "skip"):
         raise UsageProblem(MARKER, f"without={without!r} is no choice", "there are 'run' and 'skip'")
-    slots = told.get("slots", {})
+    slots = keywords.get("slots", {})
     if not isinstance(slots, Mapping) or not all(_is_count(name, count) for name, count in slots.items()):
         raise UsageProblem(MARKER, f"slots={slots!r} are no numbers of devices", 'write it like slots={"gpu": 1}')
     return DeviceRequest(tuple(sorted(slots.items())), skips=without == "skip")

@@ -148,7 +148,7 @@ class SpipEnvironment:
         ran = Ran(argv, ended.status, ended.output, stderr, ended.seconds)
         killed = ended_badly(ended, limits, Phase.TEST) if ended.cut else None
         if killed or (check and ran.status):
-            raise ProgramFailed(_told(ran, self._combo, killed.detail if killed else "", source))
+            raise ProgramFailed(_failure_message(ran, self._combo, killed.detail if killed else "", source))
         return ran
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -197,9 +197,9 @@ class SpipEnvironment:
 
     def _message(self, failure: calls.Failure) -> str:
         if failure.compared:
-            told = self._compare(*failure.compared)
-            if told:
-                lines = "\n  ".join(told)
+            explanation = self._compare(*failure.compared)
+            if explanation:
+                lines = "\n  ".join(explanation)
                 return f"{failure.before}assert {lines}{failure.behind}"
         if failure.kind == "AssertionError" or not failure.kind:
             return failure.message
@@ -236,7 +236,7 @@ _FRAME = re.compile(r'^  File "<string>", line (\d+), in .*$(?!\n    )', re.MULT
 """A frame of code without a file, and without its line."""
 
 
-def _told(ran: Ran, combo: Combo, killed: str, source: str) -> str:
+def _failure_message(ran: Ran, combo: Combo, killed: str, source: str) -> str:
     """Return what a person must know of a program that failed; ``source`` is its code where it has no file."""
     command = " ".join(word if "\n" not in word else "..." for word in ran.argv)
     ended = killed or (f"exit status {ran.status}" if ran.status >= 0 else f"killed by signal {-ran.status}")

@@ -42,10 +42,10 @@ class Channel(Protocol):
 class Worker:
     """Takes ordinals from a queue that the controller fills, and runs their combinations, until it is told to end."""
 
-    def __init__(self, channel: Channel, told: Mapping[str, Any]) -> None:
+    def __init__(self, channel: Channel, workerinput: Mapping[str, Any]) -> None:
         self._channel = channel
-        self._name: str = told["workerid"]
-        self._executor = Executor(WorkerSpec.from_plain(told["spip"]), self._name)
+        self._name: str = workerinput["workerid"]
+        self._executor = Executor(WorkerSpec.from_plain(workerinput["spip"]), self._name)
         self._queue: deque[int] = deque()
         self._changed = threading.Condition()
         self._ended = False

@@ -4,10 +4,10 @@ import sys
 
 if __name__ == "__channelexec__":
     # What xdist sends to its own workers: input, arguments and options for pytest, and where to look for modules.
-    told, _, _, path = channel.receive()  # type: ignore[name-defined]  # noqa: F821  # execnet gives it
+    workerinput, _, _, path = channel.receive()  # type: ignore[name-defined]  # noqa: F821  # execnet gives it
     if path is not None:
         sys.path[:] = path
 
     from pytest_spip.session.worker_loop import Worker
 
-    Worker(channel, told).work()  # type: ignore[name-defined]  # noqa: F821
+    Worker(channel, workerinput).work()  # type: ignore[name-defined]  # noqa: F821

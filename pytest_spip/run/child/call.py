@@ -21,7 +21,7 @@ import os
 import sys
 import types
 
-SEEN, TOLD = "@spip_seen", "@spip_told"
+SEEN, EXPLANATION = "@spip_seen", "@spip_explanation"
 """Names that no source can have."""
 SCALARS = (type(None), bool, int, float, str)
 SEQUENCES = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
@@ -92,7 +92,7 @@ def unpacked(plain):
 # -- assertions that tell their values ---------------------------------------------------------------------------------------
 
 
-class Told(str):  # noqa: SLOT000  # a str has no room for slots of any use here
+class Explanation(str):  # noqa: SLOT000  # a str has no room for slots of any use here
     """An assertion's message; ``compared`` as in the answer."""
 
     compared = None
@@ -105,16 +105,16 @@ class Assertions(ast.NodeTransformer):
         self.tests = []
         self.values = {}
         self.count = 0
-        namespace[SEEN], namespace[TOLD] = self.seen, self.told
+        namespace[SEEN], namespace[EXPLANATION] = self.seen, self.explanation
 
     def visit_Assert(self, node):
         """Have the expression leave its values behind, and the message be made of them."""
         self.tests.append(node.test)
         words = [ast.Constant(len(self.tests) - 1)] + ([node.msg] if node.msg is not None else [])
-        told = ast.Call(ast.Name(TOLD, ast.Load()), words, [])
+        explanation = ast.Call(ast.Name(EXPLANATION, ast.Load()), words, [])
         begin = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(-1), ast.Constant(True)], [])
         test = ast.BoolOp(ast.And(), [begin, self.watched(node.test)])
-        return ast.fix_missing_locations(ast.copy_location(ast.Assert(test, told), node))
+        return ast.fix_missing_locations(ast.copy_location(ast.Assert(test, explanation), node))
 
     def seen(self, key, value):
         """Keep what a part of an expression came to, for the frame it is in; the key -1 begins an assertion."""
@@ -125,16 +125,16 @@ class Assertions(ast.NodeTransformer):
             self.values[frame][key] = value
         return value
 
-    def told(self, number, *message):
+    def explanation(self, number, *message):
         """Return the message of an assertion that failed."""
         failure_text = FailureText(self.values[id(sys._getframe(1))], sys._getframe(1).f_locals)
         test = self.tests[number]
         text = failure_text.of(test, 0)
         before = "%s\n" % shown_text(message[0]) if message else ""
         behind = "".join("\n" + line for line in failure_text.lines())
-        told = Told("%sassert %s%s" % (before, text, behind))
-        told.compared = self.compared(failure_text, test, before, behind)
-        return told
+        explanation = Explanation("%sassert %s%s" % (before, text, behind))
+        explanation.compared = self.compared(failure_text, test, before, behind)
+        return explanation
 
     def compared(self, failure_text, test, before, behind):
         """Return the two values of a comparison that are plain data, small enough to be carried."""
@@ -306,10 +306,10 @@ def made(question, namespace):
 def bare(function):
     """Take the annotations off: they may name what is not here."""
     function.returns = None
-    told = function.args
-    more = [told.vararg] if told.vararg else []
-    more += [told.kwarg] if told.kwarg else []
-    for argument in getattr(told, "posonlyargs", []) + told.args + told.kwonlyargs + more:
+    signature = function.args
+    more = [signature.vararg] if signature.vararg else []
+    more += [signature.kwarg] if signature.kwarg else []
+    for argument in getattr(signature, "posonlyargs", []) + signature.args + signature.kwonlyargs + more:
         argument.annotation = None
 
 
@@ -338,14 +338,14 @@ def causes_of(error):
 
 def failure(error):
     """Return the answer for an exception."""
-    told = error.args[0] if type(error) is AssertionError and error.args else None
+    explanation = error.args[0] if type(error) is AssertionError and error.args else None
     message = attempt(str, error, "(its message cannot be had)")[:65536]
     return {
         "raised": attempt(name_of, type(error), "BaseException")[:500],
         "message": message,
         "notes": attempt(lambda one: list(causes_of(one)), error, []),
         "frames": attempt(frames_of, error, []),
-        "compared": told.compared if isinstance(told, Told) else None,
+        "compared": explanation.compared if isinstance(explanation, Explanation) else None,
     }
 
 
@@ -376,10 +376,10 @@ def main(result, nonce):
     sys.argv[:] = ["-c"]
     sys.path.insert(0, "")
     process = os.getpid()
-    told = json.dumps(answer(question)).encode()
+    reply = json.dumps(answer(question)).encode()
     if os.getpid() != process:
         os._exit(0)  # a child that the function forked has nothing to tell
-    data = (os.read(nonce, 64) + b"\0" if nonce >= 0 else b"") + told
+    data = (os.read(nonce, 64) + b"\0" if nonce >= 0 else b"") + reply
     while data:
         data = data[os.write(result, data) :]
 

@@ -144,11 +144,11 @@ def serve(channel, sandbox, hidden_modules, zygotes, request):
         forked.end()
     if child.cut == "worker gone":
         raise SystemExit
-    told = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
-    told["warm"] = warm
-    told["error"] = child.texts[child.fault].decode("utf-8", "replace")
-    result, told["proven"] = child.proven_result()
-    channel.send(told, result, child.kept_output())
+    reply = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
+    reply["warm"] = warm
+    reply["error"] = child.texts[child.fault].decode("utf-8", "replace")
+    result, reply["proven"] = child.proven_result()
+    channel.send(reply, result, child.kept_output())
     learn(hidden_modules, result)
 
 

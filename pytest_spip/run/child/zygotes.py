@@ -71,10 +71,10 @@ class Zygote:
         if limits_of(self.pid) != self.limits:
             raise OSError("somebody limited a stem")
         self.lay(request)
-        told = {name: request[name] for name in ("command", "environment", "cwd", "site")}
+        order = {name: request[name] for name in ("command", "environment", "cwd", "site")}
         self.control.send(b"fork")
         passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        self.control.sendmsg([json.dumps(told).encode()], passed)
+        self.control.sendmsg([json.dumps(order).encode()], passed)
         self.control.settimeout(ANSWER)
         answer = json.loads(self.control.recv(4096).decode() or "{}")
         return int(answer["pid"]), not answer["cold"]
@@ -151,9 +151,9 @@ class Zygotes:
     def grown(self, pid, control):
         """Wait for a stem to have loaded its pytest, and put it out of the reach of others."""
         control.settimeout(BIRTH)
-        told = control.recv(1024)
-        if told != b"ready":
-            raise OSError(told.decode("utf-8", "replace") or "it died")
+        reply = control.recv(1024)
+        if reply != b"ready":
+            raise OSError(reply.decode("utf-8", "replace") or "it died")
         PROCESS_TREE.SPARED.add(pid)
         self.clear()
         zygote = Zygote(pid, control, self.sandbox)
