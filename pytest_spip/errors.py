@@ -3,7 +3,7 @@
 ::
 
     SpipError
-    ├── UsageProblem          the person asked for something that cannot be; names option and mend (exit status 4)
+    ├── UsageProblem          the person asked for something that cannot be; names the option and the fix (exit status 4)
     │   └── UnknownPackage    the index does not know the project
     ├── IndexProblem          an index could not be read: unreachable, malformed, refused
     ├── NetworkProblem        a download failed for reasons of the network; never a verdict, never cached
@@ -41,7 +41,7 @@ class SpipError(Exception):
 
 
 class UsageProblem(SpipError):
-    """A request that cannot be fulfilled, in one line: ``option``, what is wrong, and the mend."""
+    """A request that cannot be fulfilled, in one line: ``option``, what is wrong, and the fix."""
 
     def __init__(self, option: str, what: str, fix: str) -> None:
         self.option = option

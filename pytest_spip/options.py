@@ -228,7 +228,7 @@ class Settings:
 
     @property
     def adapts(self) -> bool:
-        """Whether the number of working workers follows the machine. ``max`` means all of it, unless told to adapt."""
+        """Whether the number of working workers follows the machine. ``max`` means all of it, unless it is to adapt."""
         return self.autoscale or self.profile in {"conservative", "balanced"}
 
 

@@ -21,7 +21,7 @@ def ask_all(questions: Mapping[str, Callable[[], object]], until: float) -> tupl
     def ask(name: str, question: Callable[[], object]) -> None:
         try:
             answers[name] = question()
-        except Exception as error:  # whoever asked is told
+        except Exception as error:  # it becomes the answer
             failures[name] = error
 
     threads = [

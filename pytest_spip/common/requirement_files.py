@@ -34,7 +34,7 @@ class RequirementsFile:
 
     @property
     def places(self) -> list[str]:
-        """Lines that say where packages come from: without these, what the file requires may be a stranger's."""
+        """Lines that say where packages come from: without these, what the file requires may be somebody else's."""
         return [line for line in self.other if _PLACE.match(line)]
 
 

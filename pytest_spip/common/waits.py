@@ -15,7 +15,7 @@ __all__ = ["ENDING", "PATIENCE", "reap", "wait_for"]
 PATIENCE = 24 * 3600.0
 """Seconds to wait for others' work, whose own steps have deadlines that are shorter: past them somebody is lost."""
 ENDING = 60.0
-"""Seconds that a thread or a process of ours has to end once it was told to."""
+"""Seconds that a thread or a process of ours has to end once it was asked to."""
 
 
 def wait_for(changed: threading.Condition, condition: Callable[[], object], what: str) -> None:

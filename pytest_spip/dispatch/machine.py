@@ -98,7 +98,7 @@ class Machine:
     def topology(self) -> tuple[Cpu, ...]:
         """Return the processors that we may use, by number."""
         nodes = dict(self._nodes())
-        # Without sysfs (macOS) hardware threads are told by their number alone; which belong together does not matter there.
+        # Without sysfs (macOS) hardware threads are known by their number alone; which belong together does not matter there.
         cores = psutil.cpu_count(logical=False) or len(self._allowed)
         return tuple(
             Cpu(number, self._core(number, number % cores), nodes.get(number, 0)) for number in sorted(self._allowed)

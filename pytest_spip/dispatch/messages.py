@@ -1,4 +1,4 @@
-"""What the scheduler is told (events) and what it answers (commands)."""
+"""Events that the scheduler takes, and commands that it answers with."""
 
 from __future__ import annotations
 

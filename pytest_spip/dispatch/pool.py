@@ -1,4 +1,4 @@
-"""The crew: what each worker holds, who is idle, and from whom there is most to take."""
+"""The worker pool: what each worker holds, who is idle, and from whom there is most to take."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class WorkerPool:
         return worker
 
     def stop(self, worker: Worker) -> None:
-        """Note that a worker was told that nothing will come."""
+        """Note that a worker was dismissed: nothing more will come."""
         worker.stopped = True
         self.hands -= 1
         self._unset_idle(worker)

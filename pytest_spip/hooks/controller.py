@@ -134,13 +134,13 @@ class ControllerMatrix(Matrix):
                 seconds,
                 place,
                 lambda: self._run.progress,
-                lambda: self._workers(),  # noqa: PLW0108  # who tells it is known later
+                lambda: self._workers(),  # noqa: PLW0108  # its source is made later
                 Machine(),
             )
 
     @property
     def _run(self) -> Run:
-        assert self.active is not None, "told of while there is a run"
+        assert self.active is not None, "asked only while there is a run"
         return self.active
 
     @pytest.hookimpl(tryfirst=True)
@@ -214,7 +214,7 @@ class ControllerMatrix(Matrix):
         return self.executor(combo).result(combo, need, timeout=timeout)
 
     def executor(self, combo: Combo) -> Executor:
-        """Return this process's workbench, when the combination is provisioned."""
+        """Return this process's executor, when the combination is provisioned."""
         if self._executor is None:
             self._executor = Executor(self._run.worker_spec(), MAIN)
         with self._executor.waiting():
@@ -253,7 +253,7 @@ class ControllerMatrix(Matrix):
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> Generator[None, tuple[str, str, Any], tuple[str, str, Any]]:
-        """Name the reason beside the outcome in verbose mode; leave the dots out where a live line tells more."""
+        """Name the reason beside the outcome in verbose mode; leave the dots out where a live line says more."""
         category, letter, word = yield
         plain = vars(report).get("spip")
         if plain is None:
@@ -303,7 +303,7 @@ class ControllerMatrix(Matrix):
         """Write the terminal's report after pytest's own: the grid is what a person should see last."""
         yield
         self._write_summary(terminalreporter)
-        self._fail_for_faults(terminalreporter._session)  # noqa: SLF001  # the hook is not told of it
+        self._fail_for_faults(terminalreporter._session)  # noqa: SLF001  # the hook does not pass it
 
     def _write_summary(self, reporter: pytest.TerminalReporter) -> None:
         if self._summary is not None and self._plan is not None:

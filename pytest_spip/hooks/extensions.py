@@ -1,4 +1,4 @@
-"""Calls our own hooks. What conftests and plugins do wrong there is told in one line, with the hook's name and the file's."""
+"""Calls our own hooks. What conftests and plugins do wrong there becomes one line, with the hook's name and the file's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a failed combination, as ``--tb`` and ``-v`` have it; a story that repeats is told once."""
+"""The text of a failed combination, as ``--tb`` and ``-v`` have it; one that repeats is printed once."""
 
 from __future__ import annotations
 

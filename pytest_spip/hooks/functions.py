@@ -112,7 +112,7 @@ class Functions:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Tell the controller which combinations the functions need: it is told of no more than items' names."""
+        """Tell the controller which combinations the functions need: xdist sends no more than items' names."""
         needs = {item.nodeid: combo.ordinal for item, combo in self.needing(session.items)}
         if needs and self._matrix.needs:
             replace_text(Path(self._matrix.needs), json.dumps(needs))
@@ -172,7 +172,7 @@ class Functions:
             yield SpipEnvironment(combo, interpreter, opened, extended, compare, timed, marker.timeout)
 
     def _compared(self, item: pytest.Item, operator: str, left: object, right: object) -> Sequence[str]:
-        """Return how pytest, or a plugin of its, tells of a comparison."""
+        """Return how pytest, or a plugin of its, explains a comparison."""
         hook = item.ihook.pytest_assertrepr_compare
         lines: Sequence[str] = next(filter(None, hook(config=self._config, op=operator, left=left, right=right)), [])
         if len(lines) <= SHOWN + 2 or self._config.get_verbosity() >= 2:

@@ -135,7 +135,7 @@ class Matrix:
         raise NotImplementedError
 
     def executor(self, combo: Combo) -> Executor:
-        """Return this process's workbench, when the combination is provisioned."""
+        """Return this process's executor, when the combination is provisioned."""
         raise NotImplementedError
 
     def additions(self) -> Additions:
@@ -153,7 +153,7 @@ class Matrix:
         raise NotImplementedError
 
     def result(self, combo: Combo, need: DeviceRequest, timeout: float) -> Result:
-        """Run a combination in this process's workbench, with the devices that it needs; 0 seconds leave it to the run's limit."""
+        """Run a combination in this process's executor, with the devices that it needs; 0 seconds leave it to the run's limit."""
         raise NotImplementedError
 
     @pytest.hookimpl(wrapper=True)

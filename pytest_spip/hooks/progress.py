@@ -82,7 +82,7 @@ class ProgressLine:
         line = f"spip: {progress.line(time.monotonic())}"
         if self.live:
             self._shown = True
-            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is told nowhere else
+            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is public nowhere else
         elif progress.provisioned < progress.planned:
             _write_below(reporter, line)
 
@@ -200,7 +200,7 @@ def _write_below(reporter: pytest.TerminalReporter, line: str) -> None:
 @contextlib.contextmanager
 def _past_capture(reporter: pytest.TerminalReporter) -> Iterator[None]:
     """Have a reporter write to a descriptor of its own: where items run in this process pytest turns away the usual one."""
-    writer = reporter._tw  # noqa: SLF001  # nobody offers it, and what is captured with an item is not told to anybody
+    writer = reporter._tw  # noqa: SLF001  # nobody offers it, and what is captured with an item is shown to nobody
     usual = writer._file  # noqa: SLF001
     try:
         usual.flush()

@@ -1,4 +1,4 @@
-"""What pytest is told of a result: reports, and the words in them."""
+"""Reports of results for pytest, and the texts in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TAIL = 12
 SHOWN = 3
 """Failing tests whose reports are shown; ``-v`` shows all."""
 NAMED = 50
-"""Failing tests that reports such as JUnit's are told of."""
+"""Failing tests that reports such as JUnit's name at most."""
 
 
 def one_line(result: Result) -> str:

@@ -54,7 +54,7 @@ class Interrupts:
 
     @property
     def came(self) -> bool:
-        """Whether the session was told to end."""
+        """Whether the session was asked to end."""
         return bool(self._first)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -80,7 +80,7 @@ class Interrupts:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        """From here on what there is gets told."""
+        """From here on what there is gets reported."""
         self._reporting = True
         yield
         if self._first:

@@ -67,7 +67,7 @@ class Timeouts:
 
 
 class _Rest(float):
-    """What is left of a limit; written out it is the whole, as pytest-timeout tells it."""
+    """What is left of a limit; written out it is the whole, as pytest-timeout shows it."""
 
     whole: float
 

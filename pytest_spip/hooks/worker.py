@@ -23,7 +23,7 @@ __all__ = ["WorkerMatrix"]
 
 
 class WorkerMatrix(Matrix):
-    """In an xdist worker: reads the plan, runs what it is told."""
+    """In an xdist worker: reads the plan, runs what it is sent."""
 
     def __init__(self, config: pytest.Config, spec: WorkerSpec, worker: str) -> None:
         super().__init__(config, spec.check.kind)
@@ -41,7 +41,7 @@ class WorkerMatrix(Matrix):
         return self._executor.interpreter(combo)
 
     def executor(self, combo: Combo) -> Executor:
-        """Return the workbench: nothing is handed out before it is provisioned."""
+        """Return the executor: nothing is handed out before it is provisioned."""
         return self._executor
 
     def additions(self) -> Additions:
@@ -82,6 +82,6 @@ class WorkerMatrix(Matrix):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def pytest_unconfigure(self) -> None:
-        """Close the workbench."""
+        """Close the executor."""
         self.close()
         self._executor.close()

@@ -73,7 +73,7 @@ class Distribution:
             node.workeroutput["shouldstop"] = f"worker {node.gateway.id} ended its session before all was done"
 
     def _shuts_down(self) -> bool:
-        """Tell whether xdist has told all workers to end, as after -x."""
+        """Return True if xdist has dismissed all workers, as after -x."""
         return bool(vars(self._config.pluginmanager.get_plugin("dsession"))["shuttingdown"])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -56,7 +56,7 @@ class Node(Protocol):
 
     @property
     def shutting_down(self) -> bool:
-        """Whether it was told to end, or has ended."""
+        """Whether it was dismissed, or has ended."""
 
     def notify_inproc(self, eventname: str, **kwargs: object) -> None:
         """Put an event into xdist's queue."""
@@ -152,7 +152,7 @@ class SpipScheduling:
         places = {unit: place for place, unit in enumerate(self._nodeids)}
         return [places[unit] for unit in units]
 
-    # what xdist tells
+    # what xdist reports
 
     def add_node(self, node: Node) -> None:
         """A worker has started. It can work once it has collected; our own loop has no need to."""
@@ -200,7 +200,7 @@ class SpipScheduling:
     def remove_node(self, node: Node) -> str | None:
         """A worker is gone; return the node id of the item that is given up, if it killed another worker before."""
         worker = node.gateway.id
-        # A worker that was told to stop, by -x or --maxfail, leaves what it held; it did not die over it.
+        # A worker that was dismissed, by -x or --maxfail, leaves what it held; it did not die over it.
         crashed = not hasattr(node, "workeroutput")
         with self._lock:
             del self._nodes[worker]
@@ -223,7 +223,7 @@ class SpipScheduling:
     # what others ask and tell
 
     def leaves_early(self, node: Node) -> bool:
-        """Tell whether a worker that ends was not told to, while there is work."""
+        """Return True if a worker ends without having been dismissed, while there is work."""
         return node.gateway.id not in self._dismissed and bool(self.undone())
 
     def set_limit(self, workers: int) -> None:
@@ -315,7 +315,7 @@ class SpipScheduling:
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Quarantine) or (node := self._nodes.get(command.worker)) is None:
             return
-        # A dead worker's channel is closed before xdist tells us; what it was given comes back with that news.
+        # A dead worker's channel is closed before xdist reports it; what it was given comes back with that news.
         with contextlib.suppress(OSError):
             match command:
                 case RunUnits(units=units):
@@ -370,4 +370,4 @@ def _tied(unit: Unit, tie: str) -> Unit:
 def send_signal(node: Node, number: signal.Signals) -> None:
     """Send a worker of this machine a signal, if it is there."""
     with contextlib.suppress(OSError, AttributeError):
-        os.kill(node.gateway._rinfo().pid, number)  # noqa: SLF001  # execnet tells it nowhere else
+        os.kill(node.gateway._rinfo().pid, number)  # noqa: SLF001  # execnet has it nowhere else

@@ -15,7 +15,7 @@ CONTROLLER = "controller"
 class Span(NamedTuple):
     """A stretch of a process's time: what it was spent on, when it began, and how many seconds it took.
 
-    ``at`` is in seconds since the epoch, so that processes and hosts can be laid beside one another; ``seconds`` are told
+    ``at`` is in seconds since the epoch, so that processes and hosts can be laid beside one another; ``seconds`` are measured
     by a clock that nobody sets. ``ordinal`` is None where no combination was at hand. A tuple, for there are half a million.
     """
 

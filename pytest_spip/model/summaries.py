@@ -35,7 +35,7 @@ class Group:
 class Summary:
     """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
 
-    ``workers`` tells where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
+    ``workers`` says where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
     ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing.
     """
 

@@ -215,7 +215,7 @@ def executables(environ: Mapping[str, str]) -> Iterator[Path]:
 def real_program(path: str | Path) -> str:
     """Follow links, and the virtual environment that holds a copy, to an interpreter; nothing where there is none.
 
-    A virtual environment names the directory it was made from (PEP 405, ``home``); not every Python tells which that is.
+    A virtual environment names the directory it was made from (PEP 405, ``home``); not every Python says which that is.
     """
     real = os.path.realpath(path)
     if home := _home(real):

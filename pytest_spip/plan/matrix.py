@@ -64,7 +64,7 @@ def make_plan(
     the index would not list. ``resolutions`` are those of ``Combo.resolution``. In a ``cross`` the releases of each project
     meet those of all others; ``sampled``, as few do as hold all pairs of releases, and of a release and an interpreter.
     With ``wheels_only`` a release without a wheel for an interpreter is skipped.
-    Raises ``UsageProblem`` for two requirements whose combinations could not be told apart, and for a cross of too many.
+    Raises ``UsageProblem`` for two requirements whose combinations could not be distinguished, and for a cross of too many.
     """
     combos = (
         _crossed(_axes(requirements, releases), interpreters, resolutions, sampled=sampled, wheels_only=wheels_only)

@@ -19,7 +19,7 @@ def pairwise(sizes: Sequence[int], fits: Callable[[int, int, int], bool]) -> lis
     """Return few rows in which every two values of different axes meet; a row has the place of a value on each axis.
 
     ``sizes`` are how many values the axes have, of which the last one is that of the interpreters. ``fits(axis, value,
-    interpreter)`` tells what can be tried. Two values that can be tried together meet in a row that can be tried as a whole;
+    interpreter)`` says what can be tried. Two values that can be tried together meet in a row that can be tried as a whole;
     those that cannot meet in others. Equal input gives equal rows, in ascending order.
     """
     if 0 in sizes:

@@ -158,7 +158,7 @@ def _table(table: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
 
 
 def pip_settings(start: Path, values: Mapping[str, str], uv: ResolutionSettings, *, counts: bool) -> ResolutionSettings:
-    """Return uv's settings; or pip's, where uv has none and no indexes either, which ``counts`` tells.
+    """Return uv's settings; or pip's, where uv has none and no indexes either, as ``counts`` says.
 
     uv knows nothing of pip's: where its own hold, pip's are named as ignored.
     """

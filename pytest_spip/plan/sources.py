@@ -127,7 +127,7 @@ def _uv_layer(settings: Mapping[str, list[tuple[Any, Path]]], environ: Mapping[s
 
 
 def _options(entry: Mapping[str, Any]) -> IndexOptions:
-    """Return what counts of an index's other keys, as https://docs.astral.sh/uv/concepts/indexes/ tells them."""
+    """Return what counts of an index's other keys, as https://docs.astral.sh/uv/concepts/indexes/ describes them."""
     statuses = entry.get("ignore-error-codes", [])
     if not isinstance(statuses, list) or not all(isinstance(one, int) for one in statuses):
         raise UsageProblem("index settings", f"ignore-error-codes = {statuses!r} is no list of numbers", "fix the file")

@@ -69,7 +69,7 @@ def as_of(releases: Sequence[Release], instant: datetime.datetime) -> tuple[Rele
         raise UsageProblem(
             "--spip-exclude-newer",
             f"{releases[0].source or 'the find-links place'} gives no upload times for {releases[0].package}",
-            "leave the option out, or use an index that tells upload times",
+            "leave the option out, or use an index that lists upload times",
         )
     left = (
         dataclasses.replace(release, files=tuple(file for file in release.files if _is_before(file, instant)))

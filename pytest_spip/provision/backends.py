@@ -159,7 +159,7 @@ class Backends:
 
 
 def _requirement(text: str) -> str:
-    """Return a requirement in the one form that it is passed on in; a stranger's text could be an option, or lead to our files."""
+    """Return a requirement in the one form that it is passed on in; foreign text could be an option, or lead to our files."""
     try:
         wanted = Requirement(text)
     except InvalidRequirement as error:

@@ -50,7 +50,7 @@ from pytest_spip.provision.uv import Failure, Uv
 __all__ = ["Builder"]
 
 FAILURE_KEPT = 7 * 86400.0
-"""Seconds a failure counts when no date pins the build requirements: a newer backend may mend it."""
+"""Seconds a failure counts when no date pins the build requirements: a newer backend may fix it."""
 FORM = 3
 """Raise it when builds find other surroundings than they did, or what is kept of them is written in another form."""
 TOOLS = tuple(f"{root}/{name}" for root in ("/usr", "/usr/local") for name in ("bin", "include", "lib", "lib64"))
@@ -120,7 +120,7 @@ class Builder:
 
     def announced(self, sdist: DistFile) -> str:
         """Return the metadata that an sdist holds, for one that does not build; nothing where they cannot be read."""
-        with contextlib.suppress(Exception):  # whatever a stranger's archive makes of it
+        with contextlib.suppress(Exception):  # whatever a foreign archive makes of it
             _, archive = self.fetch(sdist)
             return top_files(archive, ("PKG-INFO",)).get("PKG-INFO", "")
         return ""

@@ -46,7 +46,7 @@ class Confine(Protocol):
 
     @property
     def level(self) -> int:
-        """How strong they are, as ``model.Sandbox`` tells it."""
+        """How strong they are, as ``model.Sandbox`` has it."""
 
     def __call__(self, python: str, *, environment: str, write: Sequence[str]) -> AbstractContextManager[Confined]:
         """Open a sandbox for an interpreter; ``write`` are directories that its programs come to own.

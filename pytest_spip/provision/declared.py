@@ -69,7 +69,7 @@ def _add(found: Declared, line: str, directory: Path) -> None:
         found.left_out.append(line)
         return
     if read.places:
-        found.left_out.append(line)  # what it requires may be a stranger's on another index
+        found.left_out.append(line)  # what it requires may be another project on another index
         return
     found.requirements += read.requirements
     for text in read.other:

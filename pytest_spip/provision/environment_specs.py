@@ -209,7 +209,7 @@ def _stem(filename: str) -> str:
 
 
 def _text(path: Path) -> str:
-    """Return a stranger's text; nothing where there is none that can be read."""
+    """Return a file's text; nothing where there is none that can be read."""
     try:
         return read_plain(path).decode("utf-8", "replace")
     except ValueError:

@@ -127,7 +127,7 @@ class Hooks:
         Path(directory, "output.json").write_text(json.dumps(self._answer(control / "output.json")), "utf-8")
 
     def _answer(self, path: Path) -> dict[str, Any]:
-        """Return what the script wrote; a stranger's warnings go nowhere."""
+        """Return what the script wrote; a backend's warnings go nowhere."""
         try:
             reply = json.loads(read_plain(path, ANSWER_LIMIT))
             words = {key: _escaped(str(reply.get(key) or "")) for key in ("traceback", "backend_error")}

@@ -41,7 +41,7 @@ UNDATED_KEPT = 86400.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lock:
-    """A resolution's file and text. ``fresh`` tells whether uv was asked just now, ``work`` what was built for it.
+    """A resolution's file and text. ``fresh`` says whether uv was asked just now, ``work`` what was built for it.
 
     ``needs`` are wheels built here that it names: without them it would be made again.
     """

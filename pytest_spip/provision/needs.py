@@ -136,7 +136,7 @@ class Offer:
         except (ValueError, TypeError, LookupError, ExceptionGroup) as error:
             raise Lacking(f"pyproject.toml: dependency group {group!r}: {_first_words(error)}") from error
         for requirement in found:
-            # A stranger's URL could lead to the user's files; and no index can say what lies behind one as of a date.
+            # A foreign URL could lead to the user's files; and no index can say what lies behind one as of a date.
             if requirement.url:
                 raise Lacking(f"dependency group {group!r} holds {str(requirement)!r}, which no index lists")
             yield str(requirement)

@@ -33,5 +33,5 @@ def _requirements(group: str, wanted: Mapping[str, Any]) -> Iterator[str]:
         for constraint in constraints if isinstance(constraints, list) else [constraints]:
             try:
                 yield Factory.create_dependency(name, constraint, groups=[group]).to_pep_508()
-            except Exception as error:  # whatever a stranger's file makes of it
+            except Exception as error:  # whatever a foreign file makes of it
                 yield f"{name} {constraint}: {error}"

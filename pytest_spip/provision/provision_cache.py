@@ -121,7 +121,7 @@ class Memory:
         return " ".join(map(self._identity, releases))
 
     def _identity(self, release: Release) -> str:
-        """Return a digest of what the index told of a release; it is asked once for each of its interpreters."""
+        """Return a digest of what the index lists of a release; it is asked once for each of its interpreters."""
         identity = self._releases.get(id(release))
         if identity is None:
             files = [(file.filename, file.sha256, file.requires_python, file.yanked) for file in release.files]

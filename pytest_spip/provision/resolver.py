@@ -35,7 +35,7 @@ Releases = Callable[[str], Sequence[Release]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuiltWheel:
-    """A wheel built here. ``builder`` is the interpreter's id, ``fresh`` tells whether it was built just now."""
+    """A wheel built here. ``builder`` is the interpreter's id, ``fresh`` says whether it was built just now."""
 
     path: Path
     sha256: str

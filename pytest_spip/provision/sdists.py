@@ -185,7 +185,7 @@ def _system(table: dict[str, Any]) -> BuildSystem:
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a file that a stranger may have made; raises ``ValueError`` for a link, and for anything else that is no file."""
+    """Open a file that package code may have made; raises ``ValueError`` for a link, and for anything else that is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:

@@ -337,5 +337,5 @@ class _StoreDestination(SchemeDictionaryDestination):
 
 
 def _root(scheme: str) -> str:
-    """Return what tells the directories apart that schemes are installed to."""
+    """Return what distinguishes the directories that schemes are installed to."""
     return "site" if scheme in ("purelib", "platlib") else scheme

@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
 
 class Trees:
-    """The cache's trees. One never changes, and its name tells its content, or whatever that is made of."""
+    """The cache's trees. One never changes, and its name identifies its content, or whatever that is made of."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache

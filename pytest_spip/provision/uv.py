@@ -66,7 +66,7 @@ class Attempt:
 class Failure(Exception):
     """uv said no: ``verdict`` says what that means, ``output`` is the tail of what it printed.
 
-    ``fresh`` tells whether it said so just now, and is not remembered. One that is not ``lasting`` may come from what else the
+    ``fresh`` says whether it said so just now, and is not remembered. One that is not ``lasting`` may come from what else the
     machine did then, such as a build that took too long, and is remembered for this process alone.
     """
 
@@ -126,7 +126,7 @@ class Uv:
 
         ``wheels`` are wheels built here: they are offered beside those of the indexes. So are those that are ``alone``, but for
         their projects no index counts: it may list the same version. ``resolution`` says which versions are preferred:
-        ``highest``, which is the default, ``lowest-direct`` or ``lowest``. ``for_build`` tells that these are build requirements,
+        ``highest``, which is the default, ``lowest-direct`` or ``lowest``. ``for_build`` says that these are build requirements,
         for which the user's constraints are others.
         """
         links = [word for wheel in wheels for word in ("--find-links", str(wheel.parent))]

@@ -23,10 +23,10 @@ IMPORT = 0.010
 PER_BYTE = 8e-9
 """Seconds that a byte of wheels adds to it: 8 ms a MB."""
 NEWEST = """
-SELECT package, version, interpreter, others, resolution, CAST(coalesce(told, seconds) AS REAL), CAST(peak_rss AS INTEGER)
+SELECT package, version, interpreter, others, resolution, CAST(coalesce(measured, seconds) AS REAL), CAST(peak_rss AS INTEGER)
 FROM ledger JOIN plan USING (ordinal)
 LEFT JOIN (
-    SELECT ordinal, sum(seconds) AS told FROM phase WHERE phase IN ('run', 'compose') GROUP BY ordinal
+    SELECT ordinal, sum(seconds) AS measured FROM phase WHERE phase IN ('run', 'compose') GROUP BY ordinal
 ) USING (ordinal)
 WHERE ledger.phase IN ('import', 'test') AND outcome != 'error'
 """
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 class Key(NamedTuple):
-    """What tells combinations apart, also those of different runs: the fields of ``Combo``, ``interpreter`` being its id."""
+    """What distinguishes combinations, also those of different runs: the fields of ``Combo``, ``interpreter`` being its id."""
 
     package: str
     version: str
@@ -102,7 +102,7 @@ def estimate(combo: Combo, costs: Costs, wheel_bytes: int = 0) -> Cost:
 def remembered(runs: Path, check: str, limit: int = 5) -> Costs:
     """Return what the newest finished runs with that check measured; ``runs`` is ``.spip/runs`` of a root directory.
 
-    Of seconds the newest counts, of memory the most. Seconds are those of composing and running, where telemetry tells
+    Of seconds the newest counts, of memory the most. Seconds are those of composing and running, where telemetry has
     them, else those of the check alone; what never came to run has none. Damaged and foreign files are passed over.
     """
     exact: dict[Key, Cost] = {}

@@ -80,7 +80,7 @@ PAGES = "PRAGMA cache_size=-256"
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a database in WAL mode, in which a commit does not wait for the disk unless it is told to."""
+    """Open a database in WAL mode, in which a commit does not wait for the disk unless it is asked to."""
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

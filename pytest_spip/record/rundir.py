@@ -100,7 +100,7 @@ class RunDirectory:
 def check_room(rootdir: Path, combinations: int) -> None:
     """Raise ``UsageProblem`` where the ledger of so many combinations would not fit: what is begun is to be finished."""
     needed = ROOM + combinations * ROOM_OF_ONE
-    with contextlib.suppress(OSError):  # whoever writes there is told why that cannot be
+    with contextlib.suppress(OSError):  # whoever writes there learns why that cannot be
         free = shutil.disk_usage(rootdir).free
         if free < needed:
             what = f"{rootdir} has {free / (1 << 20):.1f} MiB free, and a run of {combinations} combinations needs"

@@ -71,7 +71,7 @@ class Timeline:
         return map(Span._make, self._connection.execute(PROVISIONING, (CONTROLLER,)))
 
     def began(self) -> float:
-        """Return the first instant of which anything is told."""
+        """Return the first instant of which anything is recorded."""
         ((first,),) = self._connection.execute("SELECT min(at) FROM phase")
         return float(first or 0.0)
 

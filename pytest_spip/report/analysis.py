@@ -57,7 +57,7 @@ FailureKey = Hashable
 def signature(result: Result) -> str:
     """Return a failure's normalised signature: equal causes give equal texts, whatever the path, address or version.
 
-    Of a suite it tells how many tests failed, and the first of them; how many passed may differ.
+    Of a suite it says how many tests failed, and the first of them; how many passed may differ.
     """
     text = _normal(result.verdict.detail)
     if failed := _failed_tests(result):
@@ -90,7 +90,7 @@ def _printable(text: str) -> str:
 
 
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:
-    """Group what went wrong by likeness, the largest group first."""
+    """Group what went wrong by failure key, the largest group first."""
     ids = {combo.ordinal: combo.id for combo in combos}
     gathered: dict[FailureKey, list[Result]] = {}
     for ordinal in sorted(results):

@@ -13,7 +13,7 @@ from pytest_spip.model import counted as counted_tests
 __all__ = ["HIGHEST", "Row", "Stretch", "grid"]
 
 HIGHEST = "highest"
-"""What the default resolution is called where several are told."""
+"""What the default resolution is called where there are several."""
 Cells = tuple[Result | None, ...]
 """A verdict for each label across, or None where there is none."""
 Key = Callable[[Result | None], object]

@@ -20,7 +20,7 @@ BRIEF = 1.0
 LOST = 0.15
 """Share of the workers' time from which on it is worth a line how it was lost."""
 BUSY = 0.85
-"""Share of the workers' time in combinations from which on the workers are not what there is to mend."""
+"""Share of the workers' time in combinations from which on the workers are not what there is to fix."""
 FULL = 0.80
 """Share of all processors' time from which on they are used up; a person or a kernel takes the rest."""
 SATURATED = 0.85
@@ -56,7 +56,7 @@ def worker_times(spans: Iterable[Span], course: Course) -> dict[str, dict[str, f
 
     ``spans`` are each worker's in the order of its time. Waiting is ``wait-provisioning`` while there is something to
     provision, ``wait-work`` after that, and ``tail`` where no work came any more. ``start-up`` is the time until a worker
-    tells of itself; ``other`` is what no span tells of: pytest, and messages.
+    measures itself; ``other`` is what no span covers: pytest, and messages.
     """
     return {worker: _times(own, course) for worker, own in groupby(spans, attrgetter("worker"))}
 
@@ -94,7 +94,7 @@ def _add_idle(times: defaultdict[str, float], course: Course, start: float, end:
 class Figures:
     """What the rules look at: ``times`` in seconds by worker and kind, all else as shares between 0 and 1.
 
-    ``memory`` is pressure; ``controller`` its share of one processor; ``on_disk`` tells whether environments are, and
+    ``memory`` is pressure; ``controller`` its share of one processor; ``on_disk`` says whether environments are, and
     ``fetched`` whether something had to be resolved, downloaded or built rather than found, ``timed_out`` whether anything was
     killed for its time.
     """
@@ -122,7 +122,7 @@ class Figures:
 
     @property
     def start_up(self) -> float:
-        """The share of the workers' time before they told of themselves."""
+        """The share of the workers' time before their first span."""
         return self._share(START_UP)
 
     @property
@@ -210,7 +210,7 @@ RULES = (
         "workers busy {f.busy:.0%}, CPU {f.cpu:.0%}: raise -n (now {f.workers})",
     ),
 )  # fmt: skip  # a table: a rule's condition stays on one line
-"""One line each; where several apply, those that cost most are told."""
+"""One line each; where several apply, those that cost most are shown."""
 
 
 def limits(figures: Figures) -> tuple[str, ...]:

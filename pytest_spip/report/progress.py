@@ -13,7 +13,7 @@ __all__ = ["Progress"]
 
 @dataclasses.dataclass(slots=True)
 class Progress:
-    """Counts while a run goes on. What is told of them is a pure function of the counts and the time that has passed.
+    """Counts while a run goes on. The line is a pure function of the counts and the time that has passed.
 
     ``bad`` are all that a person has to look at, ``errors`` those among them that say nothing about a package. ``builds``
     returns what is being built just then.

@@ -178,7 +178,7 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"resolution: {names}"
     releases = {combo.releases for combo in summary.combos if combo.others}
     if len(summary.results) < len(releases) * len(summary.interpreters) * len(ways):
-        yield "not all was tried; the cell of several versions tells of those that were"
+        yield "not all was tried; the cell of several versions stands for those that were"
 
 
 def _cells(texts: Sequence[tuple[str, str]], columns: Sequence[int]) -> Iterator[tuple[str, str]]:

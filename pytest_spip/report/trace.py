@@ -1,7 +1,7 @@
 """The trace: where each worker's time went, for Perfetto (ui.perfetto.dev) and Chrome (chrome://tracing).
 
 The format is Chrome's trace event format, as JSON. A host is a process; each worker is a thread of it, and so is each lane
-of provisioning. Instants and durations are microseconds since the run began; shares are told in per cent.
+of provisioning. Instants and durations are microseconds since the run began; shares are in per cent.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ ALONE = str(Path(__file__).parent / "child" / "alone.py")
 
 
 class AloneRunner:
-    """Runs a trial's program in a new process, which the environment's interpreter bounds first."""
+    """Runs a check's program in a new process, which the environment's interpreter bounds first."""
 
     def __init__(self, check_runner: CheckRunner, sandbox: Sandbox) -> None:
         self._check_runner = check_runner

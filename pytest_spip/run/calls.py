@@ -111,7 +111,7 @@ def program(composed: Composed) -> tuple[str, ...]:
 
 
 def answer(ended: Ended, question: Question, limits: Limits) -> Any:
-    """Return what the function returned, or a :class:`Failure`. What comes back is data of strangers, and checked."""
+    """Return what the function returned, or a :class:`Failure`. What comes back is untrusted data, and checked."""
     place = (Frame(question.file, question.line, question.name, ""),)
     if bad := ended_badly(ended, limits, Phase.TEST):
         return Failure("", f"{question.name}() was ended: {bad.detail}", frames=place)

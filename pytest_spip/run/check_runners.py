@@ -1,4 +1,4 @@
-"""Checks as trials, apart from how their process is made: what it is to do, and what its end means."""
+"""Checks, apart from how their process is made: what it is to do, and what its end means."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed w
 class CheckRunner(Protocol):
     """A check: what a child does for it, and what the child's end means.
 
-    ``warm`` tells whether a fork server's warm child can do it by itself, ``streams`` whether what a child said counts also
+    ``warm`` says whether a fork server's warm child can do it by itself, ``streams`` whether what a child said counts also
     when it did not come to its end.
     """
 
@@ -97,9 +97,9 @@ class CheckRunner(Protocol):
 
 
 def check_runner_of(check: Check, *, network: bool, shared: bool = False) -> CheckRunner:
-    """Return the trial for a check.
+    """Return the runner of a check.
 
-    ``network`` tells whether the sandbox is open to it, ``shared`` whether combinations have one suite and not each its own.
+    ``network`` says whether the sandbox is open to it, ``shared`` whether combinations have one suite and not each its own.
     """
     match check.kind:
         case "suite":
@@ -112,7 +112,7 @@ def check_runner_of(check: Check, *, network: bool, shared: bool = False) -> Che
 def tried(
     check_runner: CheckRunner, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]
 ) -> Result:
-    """Return the result of a trial, which ``attempt()`` makes, unless what was installed is not what was asked for."""
+    """Return the result of a check, which ``attempt()`` makes, unless what was installed is not what was asked for."""
     for wheel, (package, version) in zip(_own_wheels(combo, environment), combo.releases, strict=True):
         if problem := _known_problem(wheel.root, package, version):
             return Result(combo.ordinal, Verdict(Outcome.FAILED, Phase.INSTALL, Reason.BAD_METADATA, problem))

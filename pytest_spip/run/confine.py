@@ -1,4 +1,4 @@
-"""Sandboxes for builds: a fork server each, that sees what it is told, has no network and ends with its build."""
+"""Sandboxes for builds: a fork server each, that sees what it is given, has no network and ends with its build."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _start(directory: Path, python: str, level: int, *, network: bool) -> str:
 
 
 def _prepared(directory: Path, level: int, *, network: bool) -> Setup:
-    """Make an environment in small below a directory, and return what a fork server is told of it."""
+    """Make an environment in small below a directory, and return what a fork server needs to know of it."""
     for name in ("view", "prefix/home", "prefix/tmp", "prefix/work", "layers/one", "outside"):
         (directory / name).mkdir(parents=True)
     prefix = directory / "prefix"

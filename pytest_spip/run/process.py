@@ -85,7 +85,7 @@ def end_with_parent() -> None:
 def leave_to_controller() -> None:
     """Have a worker survive a SIGTERM that goes to all processes: the controller decides, and its end is ours.
 
-    Without that, workers that die before the controller is told would have their combinations counted as lost.
+    Without that, workers that die before the controller knows would have their combinations counted as lost.
     """
     controller = os.getppid()
 
@@ -187,7 +187,7 @@ class _Watched:
         self.cut = ""
 
     def watch(self) -> None:
-        """Return when the child has ended or must be ended; ``cut`` tells which."""
+        """Return when the child has ended or must be ended; ``cut`` says which."""
         process = os.pidfd_open(self._child.pid) if hasattr(os, "pidfd_open") else -1
         try:
             self._poll(process)

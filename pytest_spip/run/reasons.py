@@ -77,7 +77,7 @@ def _failed(module: str, kind: str, message: str, limits: Limits) -> Verdict:
 
 
 def exhausted(kind: str, message: str, limits: Limits) -> tuple[Reason, str] | None:
-    """Return which of the limits, and how much it is, an exception of a kind tells of; None for any other exception."""
+    """Return which of the limits, and how much it is, an exception of a kind means; None for any other exception."""
     if kind.endswith("MemoryError") or (kind == "OSError" and message.startswith(_NO_MEMORY)):
         return Reason.OUT_OF_MEMORY, f"limit {limits.memory >> 20} MiB"
     if kind == "OSError" and message.startswith(_NO_ROOM):

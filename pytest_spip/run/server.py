@@ -1,4 +1,4 @@
-"""The worker's side of a fork server: starts it, asks it, ends it. The protocol is told in child/forkserver.py."""
+"""The worker's side of a fork server: starts it, asks it, ends it. The protocol stands in child/forkserver.py."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def has_fork_servers() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setup:
-    """What a fork server is told once, see child/sandbox.py; ``environment`` are its variables and its warm children's.
+    """What a fork server is set up with, see child/sandbox.py; ``environment`` are its variables and its warm children's.
 
     ``pycache`` is a directory for the bytecode of its own files, which would else be compiled at every start.
     """

@@ -1,4 +1,4 @@
-"""How a test suite ended -> tests and verdict. What a suite tells is data of strangers: it is checked, and cut to size."""
+"""How a test suite ended -> tests and verdict. What a suite sends is untrusted data: it is checked, and cut to size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_TESTS = 5
 MOST = 100_000
 """Tests of one suite that are kept."""
 LONGEST = 8192
-"""Characters of a test's id that are kept; of a longer one the rest is told by a digest."""
+"""Characters of a test's id that are kept; of a longer one a digest stands for the rest."""
 REFUSED: Mapping[int, str] = {
     2: "pytest was interrupted",
     3: "pytest ended with an internal error",
@@ -37,7 +37,7 @@ OFFLINE = re.compile(
 
 
 def suite_verdict(ended: Ended, limits: Limits, *, network: bool) -> tuple[Verdict, tuple[Test, ...], int]:
-    """Return the verdict of a suite, its tests as far as they were told, and the child's own peak RSS in bytes."""
+    """Return the verdict of a suite, its tests as far as they were reported, and the child's own peak RSS in bytes."""
     report = _Report(ended.result)
     tests = report.tests.values() if network else map(_hinted, report.tests.values())
     return _verdict(ended, report, limits, network=network), tuple(tests), report.peak_rss
@@ -49,7 +49,7 @@ def suite_sources(result: bytes) -> tuple[str, ...]:
 
 
 class _Report:
-    """What the child told, line by line: see check_suite.py."""
+    """What the child reported, line by line: see check_suite.py."""
 
     def __init__(self, result: bytes) -> None:
         self.tests: dict[str, Test] = {}  # by what the suite calls them
@@ -81,7 +81,7 @@ class _Report:
                 _text(detail, 16384),
                 min(max(int(str(reruns)), 0), 1 << 30),
             )
-            if not (known and known.is_bad):  # told twice, by two workers of the suite's own
+            if not (known and known.is_bad):  # reported twice, by two workers of the suite's own
                 self.tests[str(name)] = test
             self.running = ""
         elif kind == "problem":
@@ -181,6 +181,6 @@ def _counted(tests: Sequence[Test]) -> str:
 
 
 def _raised(test: Test) -> tuple[str, str]:
-    """Return name and message of the exception that a test's headline tells of."""
+    """Return name and message of the exception that a test's headline names."""
     kind, _, message = test.headline.partition(": ")
     return kind.partition(" (")[0], message

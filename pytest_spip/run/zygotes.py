@@ -1,4 +1,4 @@
-"""Which wheels a suite's stem loads: pytest, and what it needs. The rest is told in child/stem.py."""
+"""Which wheels a suite's zygote loads: pytest, and what it needs. The rest stands in child/zygote.py."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ FRIENDS = (
     "typing-extensions",
     "zipp",
 )
-"""What some pytest looks for without requiring it. A child that would find more than its stem did runs cold."""
+"""What some pytest looks for without requiring it. A child that would find more than its zygote did runs cold."""
 
 CONFTESTS, COLLECTION = "pytest_load_initial_conftests", "pytest_collection"
-"""Hooks of pytest's to which a stem's session may come."""
+"""Hooks of pytest's to which a zygote's session may come."""
 PYARGS = "pyargs"
 """An option with which a session looks into packages before it collects."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Zygote:
-    """What a fork server is told of a stem: its layers, the uppermost first, its program, and its variables."""
+    """What a fork server needs to know of a zygote: its layers, the uppermost first, its program, and its variables."""
 
     key: str
     layers: tuple[str, ...]
@@ -63,11 +63,11 @@ def zygotes_of(
     *,
     begun: bool,
 ) -> tuple[Zygote, ...]:
-    """Return the stems that may be forked for a combination of packages, the best first; none when it must run cold.
+    """Return the zygotes that may be forked for a combination of packages, the best first; none when it must run cold.
 
     That is, too, where pytest is what is tried, or where variables change how an interpreter starts. ``program`` gives the
-    program of a stem for a hook to come to, or for none where its session is not to be begun. With ``begun`` one comes first whose
-    session is, which pays for a tree that many combinations have; nobody's code may be part of it, so not with plugins.
+    program of a zygote for a hook to come to, or for none where its session is not to be begun. With ``begun`` one comes first
+    whose session is, which pays for a tree that many combinations have; nobody's code may be part of it, so not with plugins.
     """
     tried = {canonicalize_name(package) for package in packages}
     wheels = _loaded(environment.wheels, tried)

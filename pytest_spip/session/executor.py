@@ -1,4 +1,4 @@
-"""A worker's workbench: joins compose, run and record into one combination after another. Imports no planning."""
+"""A worker's executor: joins compose, run and record into one combination after another. Imports no planning."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class Executor:
             give_memory_back()
 
     def waited(self, start: float, seconds: float) -> None:
-        """Record that this worker had nothing to do, from a start as ``time.time`` tells it."""
+        """Record that this worker had nothing to do, from a start as ``time.time`` has it."""
         self._telemetry.spans(None, [Span("wait", start, seconds)])
 
     @contextlib.contextmanager
@@ -322,7 +322,7 @@ class Executor:
         return self._worktrees[interpreter.id]
 
     def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, spans: Sequence[Span]) -> Result:
-        """Add what only the workbench knows."""
+        """Add what only the executor knows."""
         self._telemetry.spans(combo.ordinal, spans)
         environment = provisioned.environment
         bad = result.verdict.outcome.is_bad

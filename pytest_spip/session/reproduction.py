@@ -30,7 +30,7 @@ def reproduction(
     """Return a command of uv's, which needs nothing of ours; or one of pytest's, for what uv cannot do as it was done.
 
     ``extra_requirements`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
-    interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` tells whether uv knows all that
+    interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` says whether uv knows all that
     the run resolved with, ``bound`` whether limits or the sandbox made it fail.
     Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names: both are for us to repeat.
     """

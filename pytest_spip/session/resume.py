@@ -114,7 +114,7 @@ class Interrupted:
     """A run that goes on. With ``keep`` it is this process's until :meth:`release`, or its death.
 
     ``missing`` are the combinations without a verdict, ``kept`` those among them whose provision stands, and ``failing``
-    tells whether an earlier verdict fails the run. Raises ``UsageProblem`` while another process works on it.
+    says whether an earlier verdict fails the run. Raises ``UsageProblem`` while another process works on it.
     """
 
     def __init__(self, rootdir: Path, settings: Settings, *, keep: bool) -> None:

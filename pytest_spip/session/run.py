@@ -211,10 +211,10 @@ class Run:
         on_fault: Callable[[str], None] = lambda _: None,
         needed: Iterable[int] = (),
     ) -> None:
-        """Begin to provision the selected combinations; ``on_ready`` is told, from other threads, of those that were not ready.
+        """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, with those that were not ready.
 
-        ``on_fault`` is told why, when no more of them can get ready. ``needed`` are provisioned too: test functions want
-        them, and no verdict. Raises ``UsageProblem`` where the run cannot be written.
+        ``on_fault`` is called with the reason when no more of them can get ready. ``needed`` are provisioned too: test functions
+        want them, and no verdict. Raises ``UsageProblem`` where the run cannot be written.
         """
         chosen = frozenset(selected)
         missing = sorted(chosen.union(needed) - self._ready)
@@ -352,7 +352,7 @@ class Run:
             lost = f"; {waiting} verdicts are not recorded, and are run again" if waiting else ""
             self.unrecorded = f"cannot write {self.directory.path} ({error}){lost}: make room, then use --spip-resume"
         summary = sum_up(self.directory.database, self.plan, on_disk=self.root.kind == "disk")
-        with contextlib.suppress(DatabaseError):  # it was told of above
+        with contextlib.suppress(DatabaseError):  # it was reported above
             self.writer.close()
         return summary
 

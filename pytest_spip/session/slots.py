@@ -1,4 +1,4 @@
-"""Devices that combinations have to themselves: what a marker asks for, and what package code is told of it."""
+"""Devices that combinations have to themselves: what a marker asks for, and the variables that name them to package code."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["Compare", "Ran", "SpipEnvironment"]
 TAIL = 30
 """Lines of each stream that a failure shows."""
 Compare = Callable[[str, object, object], Sequence[str]]
-"""Returns how a comparison that failed is told, the expression on the first line; nothing where nobody knows better."""
+"""Returns the lines that explain a comparison that failed, the expression on the first line; nothing where nobody knows better."""
 Extended = Callable[[Sequence[str]], Environment]
 """Returns the environment with what requirements need besides."""
 """Returns the wheels that requirements need beside what is there."""

@@ -16,7 +16,7 @@ __all__ = ["sum_up", "write_trace"]
 
 
 def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
-    """Return what a run came to, all its sessions together; what limited it is told of the last one."""
+    """Return what a run came to, all its sessions together; what limited it is about the last one."""
     reader, timeline = RunReader(database), Timeline(database)
     try:
         work = reader.work()

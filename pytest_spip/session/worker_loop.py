@@ -1,7 +1,7 @@
-"""A worker without pytest: runs the combinations that it is told, and sends one report for each.
+"""A worker without pytest: runs the combinations that it is sent, and sends one report for each.
 
-It speaks as xdist's own workers do, so that xdist cannot tell the difference. It is told ``runtests`` (more to run),
-``steal`` (what to give back) and ``shutdown`` (leave the rest); it tells ``workerready``, a ``testreport`` for each
+It speaks as xdist's own workers do, so that xdist cannot tell the difference. It receives ``runtests`` (more to run),
+``steal`` (what to give back) and ``shutdown`` (leave the rest); it sends ``workerready``, a ``testreport`` for each
 combination, ``unscheduled`` (what it gave back) and ``workerfinished``. Unlike xdist's workers it holds nothing back: what
 it was given last is run as soon as it is its turn.
 """
@@ -40,7 +40,7 @@ class Channel(Protocol):
 
 
 class Worker:
-    """Takes ordinals from a queue that the controller fills, and runs their combinations, until it is told to end."""
+    """Takes ordinals from a queue that the controller fills, and runs their combinations, until it is dismissed."""
 
     def __init__(self, channel: Channel, workerinput: Mapping[str, Any]) -> None:
         self._channel = channel

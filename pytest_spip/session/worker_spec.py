@@ -1,4 +1,4 @@
-"""What a worker is told of its run."""
+"""What a worker must know of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["WorkerSpec"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What a worker must know to set up its workbench; plain data, carried by ``workerinput``. ``session`` counts from 1.
+    """What a worker must know to set up its executor; plain data, carried by ``workerinput``. ``session`` counts from 1.
 
     ``extra_requirements`` are those of every environment and ``project`` the directory whose suite is run, for lines that show
     a failure again; so are ``ours``, the run's options that decide on verdicts, and ``outside``, whether uv could resolve as the

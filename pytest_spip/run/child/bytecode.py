@@ -51,6 +51,6 @@ def tell(result, nonce, sources, pytest):
             for way in ways:
                 try:
                     place, data = way(path)
-                except Exception:  # it will fail where it is imported, and be told there
+                except Exception:  # it will fail where it is imported, and be reported there
                     continue
                 stream.write(b"%s\0%d\0%s" % (os.fsencode(place), len(data), data))

@@ -1,4 +1,4 @@
-"""Runs inside an environment's interpreter, by path: calls a function that was written elsewhere, and tells what came of it.
+"""Runs inside an environment's interpreter, by path: calls a function that was written elsewhere, and sends what came of it.
 
     python -I -u call.py RESULT NONCE < QUESTION
 
@@ -9,7 +9,7 @@ RESULT is a descriptor to write the answer to: the nonce, read from the descript
     {"raised": TYPE, "message": TEXT, "notes": TEXTS, "frames": [[FILE, LINE, NAME, TEXT], ...], "compared": COMPARED}
 
 DATA is written as ``packed`` has it. COMPARED is null, or for a failed assertion that compares two values [OPERATOR, LEFT,
-RIGHT, BEFORE, BEHIND], BEFORE and BEHIND being what the message says around the comparison. An assertion tells its values
+RIGHT, BEFORE, BEHIND], BEFORE and BEHIND being what the message says around the comparison. An assertion shows its values
 as pytest's do: its expression is compiled such that it leaves behind what its parts came to.
 Standard library only, syntax of Python 3.7; nothing imports this file.
 """
@@ -99,7 +99,7 @@ class Explanation(str):  # noqa: SLOT000  # a str has no room for slots of any u
 
 
 class Assertions(ast.NodeTransformer):
-    """Rewrites a function's assertions, and knows of each what is to be told when it fails."""
+    """Rewrites a function's assertions, and knows of each what to say when it fails."""
 
     def __init__(self, namespace):
         self.tests = []
@@ -216,7 +216,7 @@ class FailureText:
         return self.simple(node, depth)
 
     def simple(self, node, depth):
-        """Return the value of an expression in words; of a call and an attribute it is told where it comes from."""
+        """Return the value of an expression in words; of a call and an attribute also where it comes from."""
         shown = shown_value(self.value(node))
         if isinstance(node, ast.Name) and node.id not in self.names:
             return node.id

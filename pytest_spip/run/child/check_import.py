@@ -1,8 +1,8 @@
-"""Runs inside a combination's interpreter, by path: imports modules and tells how that went.
+"""Runs inside a combination's interpreter, by path: imports modules and reports how that went.
 
     python -c CODE check_import.py RESULT NONCE MODULE...
 
-CODE is what ``cold_code`` in trials.py writes: it imports the modules, one a line from the second on, within ``check()`` of
+CODE is what ``cold_code`` in check_runners.py writes: it imports the modules, one a line from the second on, within ``check()`` of
 this file. So a package finds itself in ``python -c "import ..."``, with nothing else in ``__main__`` and no frame below that one.
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
 descriptor NONCE when everything is over, unless that is -1.
@@ -19,7 +19,7 @@ import sys
 
 
 def peak_rss():
-    """Peak resident size in bytes. What wait4 tells would include the worker we were forked from."""
+    """Peak resident size in bytes. What wait4 says would include the worker we were forked from."""
     try:
         status = os.open("/proc/self/status", os.O_RDONLY)
     except OSError:

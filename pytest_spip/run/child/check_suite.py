@@ -2,14 +2,14 @@
 
     python -u check_suite.py RESULT NONCE TRACE ARGUMENT...
 
-or, as a process that is forked for that, as zygote.py tells. TRACE are directories, joined by colons.
+or, as a process that is forked for that, as zygote.py describes. TRACE are directories, joined by colons.
 RESULT is a descriptor to write to, a line of JSON for each thing that is known, as soon as it is:
     ["start", ID]                            a test begins
     ["test", ID, OUTCOME, SECONDS, DETAIL, RERUNS]   it is over; also for a module that could not be collected, or skips itself
     ["problem", TEXT]                        pytest cannot be had, or raised that
     ["sources", FILE...]                     what was imported from below one of TRACE
     ["end", STATUS, PEAK_RSS]                pytest came to its end; then a line with the nonce, read from NONCE, unless that is -1
-DETAIL is a headline and, below it, the report. What is told is cut: a suite may have any number of tests that fail.
+DETAIL is a headline and, below it, the report. What is sent is cut: a suite may have any number of tests that fail.
 Standard library only, syntax of Python 3.7, and pytest 3 to the newest; nothing imports this file.
 """
 
@@ -38,7 +38,7 @@ def peak_rss():
 
 
 class Teller:
-    """A plugin of pytest's that tells what becomes of each test."""
+    """A plugin of pytest's that reports what becomes of each test."""
 
     def __init__(self):
         self.descriptor = self.process = self.config = None
@@ -118,7 +118,7 @@ class Teller:
             self.finish(key)
 
     def finish(self, key):
-        """Tell what a test's last attempt came to, if that is not yet told."""
+        """Report what a test's last attempt came to, unless that is done."""
         attempts = self.tests.pop(key, None)
         if attempts is not None:
             seconds = sum(part.seconds for part in attempts.parts)
@@ -213,7 +213,7 @@ def text_of(report):
 
 
 def import_pytest(teller):
-    """Return the environment's pytest; nothing, when it is told why there is none."""
+    """Return the environment's pytest; nothing, after it was reported why there is none."""
     try:
         import pytest
     except BaseException as error:

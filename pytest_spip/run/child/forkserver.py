@@ -16,7 +16,7 @@ parts. The first part is JSON, what follows it bytes.
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
-                                    "stems"                to fork for the command, the first that can be had, see zygotes.py:
+                                    "zygotes"              to fork for the command, the first that can be had, see zygotes.py:
                                                            "key", "layers", "trees", "command", "environment" of each
                                     "sources"              to compile instead of all that, see bytecode.py; if it
                                                            "rewrites", also as tests, by the pytest in "site"
@@ -27,7 +27,7 @@ parts. The first part is JSON, what follows it bytes.
                                     Sandbox.stay; null to leave it, as any request does that works in another
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
-            check says why in error. "proven" tells that the nonce came, "warm" that no program was started for it. RESULT is
+            check says why in error. "proven" says that the nonce came, "warm" that no program was started for it. RESULT is
             what check_import.py or check_suite.py tell, without the nonce, OUTPUT the tail of the rest. To {"stay"} the answer
             is {"error"} alone.
 
@@ -43,7 +43,7 @@ if sys.version_info >= (3, 13):
     import linecache  # noqa: F401  # so does Python for the code after -c
 BASELINE = frozenset(sys.modules)
 
-import os  # noqa: E402  # whatever is imported from here on goes to the shelf
+import os  # noqa: E402  # whatever is imported from here on is hidden from packages
 from importlib.machinery import SourceFileLoader  # noqa: E402
 from types import ModuleType  # noqa: E402
 

@@ -11,7 +11,7 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. 
     prefix    the environment's directory, or nothing
     layers    the directory of the layers that environments are composed of, or nothing
     own       below level 3, the directory that a combination has to itself, or nothing
-    stranger  the uid and gid that package code gets where we are root, whose files it must not own; 0 elsewhere
+    sandbox_uid  the uid and gid that package code gets where we are root, whose files it must not own; 0 elsewhere
     network   whether it may use the network
     size      bytes that an environment may hold
     processes processes and threads that there may be at once
@@ -58,13 +58,13 @@ CONFIGURATION = [
     "terminfo",
     "timezone",
 ]
-"""What below /etc tells programs how the machine is set up and nothing of its users."""
+"""What below /etc says to programs how the machine is set up and nothing of its users."""
 NETWORK = ("resolv.conf", "hosts")
 ACCOUNTS = (("daemon", 1), ("bin", 2), ("sys", 3), ("nobody", 65534))
 GROUPS = (("daemon", 1), ("bin", 2), ("sys", 3), ("adm", 4), ("tty", 5), ("users", 100), ("nogroup", 65534))
 """Names that every system has, of owners of its files and of those whom a namespace does not know."""
 MACHINE_ID = "6f1d0c5e3b7a4c2d9e8f7a6b5c4d3e2f\n"
-"""Nobody's: the user's tells who it is."""
+"""Nobody's: the user's says who it is."""
 DEVICES = ("null", "zero", "full", "random", "urandom")
 HIDDEN = "/.spip"
 """Holds layers and upper layers. Nobody without capabilities enters it, and on a read-only root nobody can change that."""
@@ -476,7 +476,7 @@ def map_when_asked(reading, pid, owner, sandbox_uid, groups):
 
 
 def map_ids(pid, owner, sandbox_uid, groups):
-    """Write the maps of a user namespace: its owner, and beside root the stranger and ``groups`` (user_namespaces(7))."""
+    """Write the maps of a user namespace: its owner, and beside root the sandbox uid and ``groups`` (user_namespaces(7))."""
     if not sandbox_uid:
         with open("/proc/%d/setgroups" % pid, "w") as stream:
             stream.write("deny")

@@ -62,7 +62,7 @@ def argument(place):
 
 
 def program(machine, sockets):
-    """Return the filter's instructions; ``sockets`` tells whether a network namespace keeps sockets harmless."""
+    """Return the filter's instructions; ``sockets`` says whether a network namespace keeps sockets harmless."""
     column = sorted(ARCHITECTURES).index(machine) ^ 1
     code = [instruction(LOAD, 4), instruction(EQUAL, ARCHITECTURES[machine], 1, 0), refuse(errno.ENOSYS)]
     code += [instruction(LOAD, 0), instruction(ABOVE, X32, 0, 1), refuse(errno.ENOSYS)]

@@ -13,7 +13,7 @@ FIRST_LOOK, LOOK = 0.1, 0.2
 
 
 class Child:
-    """One forked child, as the server sees it: reads what it says, ends it, and tells what became of it."""
+    """One forked child, as the server sees it: reads what it says, ends it, and reports what became of it."""
 
     def __init__(self, request, channel, zygotes):
         self.request = request
@@ -35,7 +35,7 @@ class Child:
         self.spent, self.active = 0.0, 0.0
 
     def watch(self, pid):
-        """Return when the child has ended, or must be ended; ``cut`` tells which."""
+        """Return when the child has ended, or must be ended; ``cut`` says which."""
         for descriptor in self.theirs:
             os.close(descriptor)
         self.start = self.active = time.monotonic()
@@ -135,7 +135,7 @@ class Child:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
 
     def kept_output(self):
-        """Return what is to be told of the output: all, or its end, or its beginning too where that was asked for."""
+        """Return what is kept of the output: all, or its end, or its beginning too where that was asked for."""
         text = bytes(self.texts[self.output])
         if self.request["apart"]:
             return text
@@ -158,7 +158,7 @@ class Child:
         os.close(self.pidfd)
 
     def proven_result(self):
-        """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it was told bit by bit."""
+        """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it came bit by bit."""
         text = bytes(self.texts[self.result])
         if self.request["streams"]:
             end = self.nonce + b"\n"

@@ -1,15 +1,15 @@
 """Runs inside a combination's interpreter, loaded by check_suite.py: loads pytest once, and is forked for suites after that.
 
-    python -u check_suite.py CONTROL stem SESSION ARGUMENT...
+    python -u check_suite.py CONTROL zygote SESSION ARGUMENT...
 
 CONTROL is a socket of packets to the fork server, see zygotes.py, which lays environments over the place where this one lies.
 
-    stem:   "ready"                      pytest is loaded; or why it can serve no suite, and the stem ends
+    zygote:   "ready"                      pytest is loaded; or why it can serve no suite, and the zygote ends
     server: "fork"                       then a packet of JSON with the descriptors of result, output and nonce:
                                          "command", "environment" of a cold program that does the same; "cwd", "site"
     child:  {"pid", "cold"}              it runs the suite; cold says why it becomes that program instead, or nothing
 
-Until it forks, a stem is what a cold program is before pytest looks at the first plugin of the environment. It holds what it
+Until it forks, a zygote is what a cold program is before pytest looks at the first plugin of the environment. It holds what it
 looked for and found, and a child that would find anything else becomes a cold program. With SESSION, which is a hook of
 pytest's or empty, it goes further: the tree with the suite is there already, and its session has come to that hook when it
 forks, as far as it comes without the tree's code. That is for environments that bring no plugins.
@@ -61,7 +61,7 @@ def load_pytest(words):
 
 
 def state_of(path):
-    """Return what tells one file from another; nothing for one that is not there."""
+    """Return what distinguishes one file from another; nothing for one that is not there."""
     try:
         state = os.stat(path)
     except OSError:
@@ -81,9 +81,9 @@ def origin_of(name):
 
 
 class Known:
-    """What a stem found in its environment: the origins of modules by name, the states of files, what lay beside them.
+    """What a zygote found in its environment: the origins of modules by name, the states of files, what lay beside them.
 
-    Names that are absent are told as such; what the standard library has cannot come from anywhere else.
+    Names that are absent are listed as such; what the standard library has cannot come from anywhere else.
     """
 
     def __init__(self, looked):
@@ -141,7 +141,7 @@ def content(path):
 
 
 def unfit():
-    """Say why this process can be no stem, if so."""
+    """Say why this process can be no zygote, if so."""
     if sys.implementation.name != "cpython":
         return "only CPython is forked"
     if any(name in sys.modules for name in SPOILED):
@@ -202,7 +202,7 @@ def receive(control):
 
 
 def copies_of_output():
-    """Return standard output, standard error, and whatever a session made of them: a stem's lead to a file of their own."""
+    """Return standard output, standard error, and whatever a session made of them: a zygote's lead to a file of their own."""
     own, found = os.fstat(1), [1, 2]
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -284,7 +284,7 @@ def run_exit_functions():
 
 
 class Zygote:
-    """This process, until it is forked. ``session`` tells whether its session has begun by then."""
+    """This process, until it is forked. ``session`` says whether its session has begun by then."""
 
     def __init__(self, control, session):
         os.set_inheritable(control, False)
@@ -304,7 +304,7 @@ class Zygote:
             self.give_up("%s: %s" % (type(error).__name__, error))
 
     def give_up(self, why):
-        """Tell why this can be no stem, and end."""
+        """Report why this can be no zygote, and end."""
         os.write(self.control, why.encode("utf-8", "replace")[:500])
         os._exit(0)
 
@@ -332,7 +332,7 @@ class Zygote:
 
 
 def begun(zygote, begin, hook):
-    """Return a plugin of pytest's by which a stem is forked in its session; children ``begin`` what they are to do.
+    """Return a plugin of pytest's by which a zygote is forked in its session; children ``begin`` what they are to do.
 
     ``hook`` says when: before conftests are loaded, or before collection, for a tree without them. Nobody's wrapper is around
     it by then.

@@ -1,8 +1,8 @@
-"""The fork server's stems: processes that have a pytest loaded, and are forked for suites. Level 3 only.
+"""The fork server's zygotes: processes that have a pytest loaded, and are forked for suites. Level 3 only.
 
-Loaded by path, see forkserver.py; zygote.py is their side, and tells the protocol. A stem is confined as any child is, for
-pytest is a stranger's code too: it has no right to mount. So the server goes into a stem's mount namespace, lays a
-combination's environment there, and takes it away when the suite is over; a stem has one child at a time.
+Loaded by path, see forkserver.py; zygote.py is their side, and describes the protocol. A zygote is confined as any child is, for
+pytest is untrusted code too: it has no right to mount. So the server goes into a zygote's mount namespace, lays a
+combination's environment there, and takes it away when the suite is over; a zygote has one child at a time.
 Standard library only, syntax of Python 3.7.
 """
 
@@ -18,7 +18,7 @@ PROCESS_TREE = KERNEL = CHILD_MAIN = None
 MOST = 3
 """Stems that are kept."""
 BIRTH, ANSWER = 60.0, 20.0
-"""Seconds after which a stem, or a child of one, is given up."""
+"""Seconds after which a zygote, or a child of one, is given up."""
 ROUNDS = 20
 """Times that what a child left is killed before everything is."""
 EMPTY = "/root"
@@ -39,7 +39,7 @@ class Zygote:
         self.limits = limits_of(pid)
 
     def within(self, function, *arguments):
-        """Call a function in the stem's mount namespace."""
+        """Call a function in the zygote's mount namespace."""
         home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         try:
             KERNEL.setns(self.space, KERNEL.CLONE_NEWNS)
@@ -52,11 +52,11 @@ class Zygote:
             os.close(home)
 
     def hide(self):
-        """Let no child reach the stem's memory, which would outlive its turn; the filter refuses the other ways to it."""
+        """Let no child reach the zygote's memory, which would outlive its turn; the filter refuses the other ways to it."""
         KERNEL.mount(EMPTY, "/proc/%d" % self.pid, None, KERNEL.MS_BIND)
 
     def lay(self, request):
-        """Lay an environment where the stem is."""
+        """Lay an environment where the zygote is."""
         self.laid = True
         self.within(self.sandbox.lay, request)
 
@@ -69,7 +69,7 @@ class Zygote:
     def bear(self, request, descriptors):
         """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
         if limits_of(self.pid) != self.limits:
-            raise OSError("somebody limited a stem")
+            raise OSError("somebody limited a zygote")
         self.lay(request)
         order = {name: request[name] for name in ("command", "environment", "cwd", "site")}
         self.control.send(b"fork")
@@ -92,7 +92,7 @@ class Zygote:
 
 
 class Zygotes:
-    """The stems of a server, by key; the one that was used last is last."""
+    """The zygotes of a server, by key; the one that was used last is last."""
 
     def __init__(self, sandbox, channel):
         self.sandbox = sandbox
@@ -101,7 +101,7 @@ class Zygotes:
         self.unfit = set()
 
     def bear(self, request, descriptors):
-        """Return pid and warmth of a child, or a pid of 0 when no stem can have one."""
+        """Return pid and warmth of a child, or a pid of 0 when no zygote can have one."""
         zygote = next(filter(None, (self.found(request, wanted) for wanted in request["zygotes"])), None)
         if zygote is None:
             return 0, False
@@ -112,7 +112,7 @@ class Zygotes:
             return 0, False
 
     def found(self, request, wanted):
-        """Return a stem that is wanted; None when its pytest cannot be one."""
+        """Return a zygote that is wanted; None when its pytest cannot be one."""
         key = wanted["key"]
         if key in self.unfit:
             return None
@@ -124,7 +124,7 @@ class Zygotes:
         return zygote
 
     def plant(self, request, wanted):
-        """Return a new stem; None when its pytest cannot be one."""
+        """Return a new zygote; None when its pytest cannot be one."""
         while len(self.known) >= MOST:
             self.known.pop(next(iter(self.known))).close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -149,7 +149,7 @@ class Zygotes:
             return None
 
     def grown(self, pid, control):
-        """Wait for a stem to have loaded its pytest, and put it out of the reach of others."""
+        """Wait for a zygote to have loaded its pytest, and put it out of the reach of others."""
         control.settimeout(BIRTH)
         reply = control.recv(1024)
         if reply != b"ready":
@@ -163,7 +163,7 @@ class Zygotes:
         return zygote
 
     def clear(self):
-        """Kill and reap all but the stems; should somebody be too quick for that, the stems as well."""
+        """Kill and reap all but the zygotes; should somebody be too quick for that, the zygotes as well."""
         for _ in range(ROUNDS):
             reap_dead()
             rest = PROCESS_TREE.sandbox_uids()
@@ -189,18 +189,18 @@ class Zygotes:
 
 
 def a_file_of_its_own():
-    """Return a descriptor to write to, which nobody reads, and of which copies can be told; from Python 3.8 on."""
+    """Return a descriptor to write to, which nobody reads, and whose copies can be recognised; from Python 3.8 on."""
     make = getattr(os, "memfd_create", lambda _: os.open(os.devnull, os.O_WRONLY))
     return make("output")
 
 
 def limits_of(pid):
-    """Return a process's limits; a child has the stem's user, and could lower them."""
+    """Return a process's limits; a child has the zygote's user, and could lower them."""
     return [resource.prlimit(pid, number) for number in LIMITS]
 
 
 def reap_dead():
-    """Reap who has ended; a stem among them is none any more."""
+    """Reap who has ended; a zygote among them is none any more."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
