@@ -19,8 +19,7 @@ from benchmarks.copies import generated
 from benchmarks.processes import ended
 from benchmarks.tables import SPREAD, say, spread, table
 from benchmarks.wheels import NEWEST
-from pytest_spip.dispatch.machine import Machine, worker_count
-from pytest_spip.record.host import cpu_times
+from pytest_spip.common.machine import Machine, worker_count
 
 __all__ = ["main"]
 
@@ -90,11 +89,11 @@ def measured(arguments: argparse.Namespace, directory: Path) -> Mapping[str, Seq
 
 def watched(many: matrix.Matrix, directory: Path) -> Round:
     """Run the matrix, sampling the machine meanwhile."""
-    samples = []
+    samples, machine = [], Machine()
     began = time.time()
     session = matrix.started(many, directory)
     while not ended(session, PERIOD):
-        samples.append((time.time(), cpu_times()))
+        samples.append((time.time(), machine.times()))
     report = matrix.read(directory, time.time() - began)
     moments = [row["at"] for row in matrix.database(directory, "SELECT at FROM ledger ORDER BY at")]
     start, end = moments[0], moments[int(BULK * (len(moments) - 1))]

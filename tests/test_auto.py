@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_spip.dispatch.machine import Machine, worker_count
+from pytest_spip.common.machine import Machine, worker_count
 
 MATRIX = "--spip-matrix=demo"
 OTHER = "# of spip\ndef pytest_xdist_auto_num_workers(): return 7"

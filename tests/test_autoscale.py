@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_spip.common.machine import Machine, Pressure, Snapshot
 from pytest_spip.dispatch.autoscale import (
     DEFAULT_PEAK,
     PATIENCE,
@@ -23,7 +24,6 @@ from pytest_spip.dispatch.autoscale import (
     seen_peak,
 )
 from pytest_spip.dispatch.concurrency import ConcurrencyController
-from pytest_spip.dispatch.machine import Machine, Pressure, Snapshot
 from pytest_spip.options import make_settings
 from tests.support.machine import eventually
 from tests.support.supply import steady

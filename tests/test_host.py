@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pytest_spip.record.host import Host, cpu_times, pressure
+from pytest_spip.common.machine import Machine
+from pytest_spip.record.host import Host
 
 
 def test_cpu_times_add_up() -> None:
     """Busy and waiting time are parts of the whole, which is what psutil counts."""
-    busy, iowait, total = cpu_times()
+    busy, iowait, total = Machine().times()
     assert 0 <= iowait <= total
     assert 0 < busy <= total
-    times = psutil.cpu_times()
-    assert total <= sum(times) + 1  # sum counts guests twice
+    assert len(Machine(allowed=[0]).topology()) == 1
+
+
+def test_only_our_processors_count() -> None:
+    """A process that may use one processor and keeps it busy says so, whatever the others do."""
+    code = """
+import os, time
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from pytest_spip.common.machine import Machine
+machine = Machine()
+until = time.process_time() + 0.5
+while time.process_time() < until:
+    pass
+seen = machine.look()
+print(seen.processors, seen.cpu)
+"""
+    processors, cpu = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert (processors, float(cpu) > 0.9) == ("1", True), cpu
 
 
 def test_sample(tmp_path: Path) -> None:
@@ -53,10 +72,12 @@ PSI = "some avg10={} avg60=0.00 avg300=0.00 total=123\nfull avg10=0.50 avg60=0.0
 )
 def test_pressure(tmp_path: Path, text: str, share: float | None) -> None:
     """Pressure is the share of ten seconds in which somebody waited; what cannot be read is not known."""
-    (tmp_path / "memory").write_text(text, "utf-8")
-    assert pressure("memory", tmp_path) == share
+    (tmp_path / "proc" / "pressure").mkdir(parents=True)
+    (tmp_path / "proc" / "pressure" / "memory").write_text(text, "utf-8")
+    seen = Machine(tmp_path).look().memory_pressure
+    assert (seen.some if seen.counted else None) == share
 
 
 def test_kernel_without_pressure(tmp_path: Path) -> None:
-    """Where the kernel tells of no pressure nothing is known."""
-    assert pressure("cpu", tmp_path) is None
+    """Where the kernel counts no pressure nothing is known."""
+    assert not Machine(tmp_path).look().cpu_pressure.counted

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_spip.dispatch.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, worker_count
+from pytest_spip.common.machine import FLOOR, Cpu, Machine, Pressure, Snapshot, worker_count
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n"
@@ -279,7 +279,7 @@ def pressures(seen: Snapshot) -> tuple[Pressure, ...]:
 
 PINS = """
 import json, os, subprocess, sys, threading
-from pytest_spip.dispatch.machine import pin
+from pytest_spip.common.machine import pin
 go, seen = threading.Event(), []
 thread = threading.Thread(target=lambda: (go.wait(), seen.append(sorted(os.sched_getaffinity(0)))))
 thread.start()
@@ -304,7 +304,7 @@ def test_pin() -> None:
 def test_pin_in_vain() -> None:
     """A processor that does not exist, or none at all, leaves a process where it is."""
     code = (
-        "import os; from pytest_spip.dispatch.machine import pin; before = os.sched_getaffinity(0)\n"
+        "import os; from pytest_spip.common.machine import pin; before = os.sched_getaffinity(0)\n"
         "print(pin([4095]), pin([]), os.sched_getaffinity(0) == before)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False", "True"]

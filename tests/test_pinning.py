@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_spip.dispatch.machine import Cpu
+from pytest_spip.common.machine import Cpu
 from pytest_spip.dispatch.pinning import Pins, pin_plan
 from tests.support.supply import steady
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.dispatch.machine import Machine
+from pytest_spip.common.machine import Machine
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.progress import StatsReporter
 from pytest_spip.report.progress import Progress
@@ -20,7 +20,7 @@ from tests.support.machine import eventually
 # A session that ticks while its tests run; each test waits until a line more was told.
 CONFTEST = """
 import pathlib, pytest
-from pytest_spip.dispatch.machine import Machine
+from pytest_spip.common.machine import Machine
 from pytest_spip.report.progress import Progress
 from pytest_spip.hooks.progress import StatsTicker, Ticker
 

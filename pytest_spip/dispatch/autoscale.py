@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pytest_spip.dispatch.machine import Snapshot
+from pytest_spip.common.machine import Snapshot
 
 __all__ = ["DEFAULT_PEAK", "PATIENCE", "PROFILES", "REST", "Band", "Load", "Policy", "Profile", "State", "seen_peak"]
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from pytest_spip.common.machine import Snapshot
 from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.autoscale import Load, Policy
-from pytest_spip.dispatch.machine import Snapshot
 
 __all__ = ["ConcurrencyController", "Sampler"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_spip.dispatch.machine import Cpu
+from pytest_spip.common.machine import Cpu
 
 __all__ = ["Pins", "pin_plan"]
 

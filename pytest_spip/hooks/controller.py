@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from pytest_spip.common.machine import Machine
 from pytest_spip.common.processes import kill_descendants
 from pytest_spip.compose.ram import discard
-from pytest_spip.dispatch.machine import Machine
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.attempts import FINAL
 from pytest_spip.hooks.configuration import LEFT_OUT

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.machine import Machine, worker_count
 from pytest_spip.dispatch.autoscale import PROFILES
-from pytest_spip.dispatch.machine import Machine, worker_count
 from pytest_spip.errors import UsageProblem
 from pytest_spip.options import make_settings
 

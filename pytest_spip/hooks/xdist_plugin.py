@@ -13,9 +13,9 @@ import pytest
 from xdist.remote import Producer
 from xdist.workermanage import parse_tx_spec_config
 
+from pytest_spip.common.machine import Machine
 from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
 from pytest_spip.dispatch.concurrency import ConcurrencyController
-from pytest_spip.dispatch.machine import Machine
 from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.hooks.reports import location_file, make_report, phase_report, trim
 from pytest_spip.hooks.undone import item_lines

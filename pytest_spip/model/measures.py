@@ -43,9 +43,9 @@ def seconds_by_phase(spans: Iterable[Span]) -> dict[str, float]:
 class HostSample:
     """A machine at one instant, ``at`` seconds since the epoch.
 
-    ``cpu`` and ``iowait`` are shares of all processors' time since the sample before; ``available`` is memory and
-    ``room_used`` what is used of the file system that environments live on, in bytes. Pressures are the shares of the last
-    ten seconds in which some process waited for processors, disks or memory; None where the kernel does not tell them.
+    ``cpu`` and ``iowait`` are shares of the time of the processors that we may use, since the sample before. ``available`` is
+    memory, ``room_used`` what is used of the file system that environments live on, in bytes. Pressures are the shares of the
+    last ten seconds in which some process waited for processors, disks or memory; None where the kernel does not count them.
     """
 
     at: float

@@ -69,7 +69,6 @@ class Reason(enum.StrEnum):
     NO_SOLUTION = "no-solution"
     NO_WHEEL = "no-wheel"
     URL_REQUIREMENT = "url-requirement"
-    YANKED = "yanked"
     NO_INTERPRETER = "no-interpreter"
     EXCLUDED = "excluded"
 

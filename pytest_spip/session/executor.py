@@ -14,13 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from pytest_spip.common.cache import Cache
+from pytest_spip.common.machine import pin
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.compose.base import Replica
 from pytest_spip.compose.copying import find_copy
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.dispatch.machine import pin
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import (
     Combo,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_spip.common.machine import Machine, ProcessorTimes
 from pytest_spip.common.tags import needs_build
 from pytest_spip.common.waits import wait_for
 from pytest_spip.compose.base import BaseRepository
@@ -44,7 +45,6 @@ from pytest_spip.model import (
 )
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, estimate, remembered
-from pytest_spip.record.host import cpu_times
 from pytest_spip.record.rundb import DatabaseError, RunWriter
 from pytest_spip.record.rundir import RunDirectory, check_room, unwritable
 from pytest_spip.record.telemetry import Telemetry
@@ -93,7 +93,8 @@ class Run:
         self._on_ready: Callable[[Sequence[int]], None] = lambda _: None
         self._on_fault: Callable[[str], None] = lambda _: None
         self._fault = ""
-        self._began: tuple[float, tuple[float, float, float]] | None = None
+        self._machine = Machine()
+        self._began: tuple[float, ProcessorTimes] | None = None
         self._telemetry: Telemetry | None = None
         self._ended = 0.0
         self.unrecorded = ""
@@ -219,7 +220,7 @@ class Run:
         chosen = frozenset(selected)
         missing = sorted(chosen.union(needed) - self._ready)
         self._on_ready, self._on_fault = on_ready, on_fault
-        self._began = time.monotonic(), cpu_times()
+        self._began = time.monotonic(), self._machine.times()
         telemetry = self.directory.workers / f"{CONTROLLER}.sqlite"
         self._telemetry = Telemetry(telemetry, CONTROLLER, self._uuid, room=self.root.path)
         try:
@@ -360,11 +361,8 @@ class Run:
         damaged = [*self._damaged, *self.writer.merge(self.directory.workers)]
         self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
         if self._began:
-            began, cpu_then = self._began
-            busy, iowait, total = (now - then for now, then in zip(cpu_times(), cpu_then, strict=True))
-            self.writer.end(
-                max(self._ended - began, 0.0), busy / total if total else 0.0, iowait / total if total else 0.0
-            )
+            began, times = self._began
+            self.writer.end(max(self._ended - began, 0.0), *self._machine.times().shares_since(times))
 
     def leave(self, *, now: bool = False) -> None:
         """Give everything back, ``now`` without waiting for what is found out; the run's tree in RAM goes in the background."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from pytest_spip.common.machine import Machine
 from pytest_spip.model import CONTROLLER, Plan, Reason, Summary
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.timeline import Timeline
@@ -30,7 +30,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
         figures = Figures(
             workers,
             lasted,
-            os.cpu_count() or 1,
+            Machine().look().processors,
             cpu=cpu,
             iowait=iowait,
             memory=sum(pressures) / len(pressures) if pressures else 0.0,

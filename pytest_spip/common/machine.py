@@ -13,10 +13,11 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "Snapshot", "pin", "worker_count"]
+__all__ = ["FLOOR", "Cpu", "Machine", "Pressure", "ProcessorTimes", "Snapshot", "pin", "worker_count"]
 
 FLOOR = 256 << 20
 """Bytes that must be available for each worker that ``-n auto`` starts: the worker, its fork servers, and one import."""
@@ -37,10 +38,27 @@ class Cpu:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pressure:
-    """Shares (0 to 1) of the last ten seconds in which some, or all, tasks waited for a resource; 0 where nobody counts."""
+    """Shares (0 to 1) of the last ten seconds in which some, or all, tasks waited for a resource; 0 where nobody counts.
+
+    ``counted`` says whether the kernel does.
+    """
 
     some: float = 0.0
     full: float = 0.0
+    counted: bool = dataclasses.field(default=False, compare=False)
+
+
+class ProcessorTimes(NamedTuple):
+    """Time of the processors that this process may use, all together, in one unit or another: only shares mean something."""
+
+    busy: float
+    iowait: float
+    total: float
+
+    def shares_since(self, before: ProcessorTimes) -> tuple[float, float]:
+        """Return the shares (0 to 1) of the time since then that were busy and that waited for disks."""
+        busy, iowait, total = (now - then for now, then in zip(self, before, strict=True))
+        return _share(busy, total), _share(iowait, total)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,12 +90,12 @@ class Machine:
         self._root = root
         self._allowed = _affinity() if allowed is None else frozenset(allowed)
         self._groups = _Groups(root)
-        self._times = self._read_times()
+        self._times = self.times()
 
     def look(self) -> Snapshot:
         """Return how things are now. What cannot be read counts as idle; raises nothing."""
-        before, self._times = self._times, self._read_times()
-        busy, iowait, total = (now - then for now, then in zip(self._times, before, strict=True))
+        before, self._times = self._times, self.times()
+        cpu, iowait = self._times.shares_since(before)
         available, whole = self._memory()
         return Snapshot(
             processors=math.ceil(min(len(self._allowed), self.quota)),
@@ -86,8 +104,8 @@ class Machine:
             cpu_pressure=self._pressure("cpu"),
             memory_pressure=self._pressure("memory"),
             io_pressure=self._pressure("io"),
-            cpu=_share(busy, total),
-            iowait=_share(iowait, total),
+            cpu=cpu,
+            iowait=iowait,
         )
 
     @property
@@ -131,19 +149,19 @@ class Machine:
         shares = {
             kind: float(share) / 100 for kind, share in re.findall(r"^(some|full) avg10=([\d.]+)", text, re.MULTILINE)
         }
-        return Pressure(**shares)
+        return Pressure(**shares, counted="some" in shares)
 
-    def _read_times(self) -> tuple[float, float, float]:
-        """Return busy, I/O-wait and total time of our processors, in one unit or another."""
+    def times(self) -> ProcessorTimes:
+        """Return what our processors have done since the machine started, whoever used them."""
         lines = re.findall(r"^cpu(\d+) (.*)$", _text(self._root / "proc/stat"), re.MULTILINE)
         # Guest time, the ninth column and the tenth, is in user time already.
         rows = [[float(word) for word in line.split()[:8]] for number, line in lines if int(number) in self._allowed]
         if not rows:
             times = psutil.cpu_times()
-            return sum(times) - times.idle, 0.0, sum(times)
+            return ProcessorTimes(sum(times) - times.idle, 0.0, sum(times))
         columns = [sum(column) for column in zip(*rows, strict=True)]
         idle, iowait = columns[3], columns[4]
-        return sum(columns) - idle - iowait, iowait, sum(columns)
+        return ProcessorTimes(sum(columns) - idle - iowait, iowait, sum(columns))
 
 
 class _Groups:
