@@ -17,7 +17,7 @@ from pytest_spip.errors import HashMismatch, NetworkProblem
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.resolver import BuiltWheel
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from tests.support import backend
 from tests.support.distributions import Content, builds, metadata_text, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pytest_spip.provision.build_cycles import Chain
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 
 
 def test_chain() -> None:

@@ -15,7 +15,7 @@ from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Outcome, Phase, Reason
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.hooks import LIMITS
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from pytest_spip.run.levels import choose_sandbox
 from tests.support.distributions import PYPROJECT, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex

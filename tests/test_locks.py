@@ -15,7 +15,7 @@ from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import Reason
 from pytest_spip.provision.locks import Lock, LockResolver, selected
 from pytest_spip.provision.resolver import BuiltWheel
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from tests.support.distributions import wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.supply import Supply, python

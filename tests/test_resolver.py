@@ -10,7 +10,7 @@ import pytest
 from pytest_spip.errors import NetworkProblem
 from pytest_spip.model import Phase, Reason
 from pytest_spip.provision.locks import Lock, selected
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from tests.support.distributions import builds, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.supply import Supply

@@ -15,7 +15,7 @@ import pytest
 from pytest_spip.model import Outcome, Phase, Reason
 from pytest_spip.provision import sdists
 from pytest_spip.provision.sdists import BuildSystem, build_system, open_plain, read_plain, unpack_sdist
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 
 Spoil = Callable[[tarfile.TarFile], None]
 

@@ -17,7 +17,7 @@ from pytest_spip.errors import IndexProblem, NetworkProblem
 from pytest_spip.model import Indexes, Trust
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
 from tests.support.server import Request, say, served

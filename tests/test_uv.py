@@ -17,7 +17,8 @@ import pytest
 
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Outcome, Phase, Reason
-from pytest_spip.provision.uv import Attempt, Failure, Uv, build_error, find_uv, last_words
+from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.provision.uv_output import Attempt, Failure, build_error, last_words
 from tests.support.distributions import simple_sdist, wheel
 from tests.support.index import Answer, Fault, LocalIndex
 from tests.support.machine import eventually

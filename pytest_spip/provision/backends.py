@@ -26,7 +26,8 @@ from pytest_spip.provision.build_cycles import RING
 from pytest_spip.provision.locks import selected
 from pytest_spip.provision.resolver import Resolver, Work
 from pytest_spip.provision.sdists import BuildSystem, build_failed
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["Backends", "Requirements", "asks_for_more"]
 

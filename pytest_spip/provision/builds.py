@@ -45,7 +45,8 @@ from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accep
 from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
 from pytest_spip.provision.store import check_wheel
 from pytest_spip.provision.unhashed import Hasher, sha256_of
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["Builder"]
 

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from pytest_spip.common.tags import accepts_python
 from pytest_spip.model import Interpreter, Outcome, Phase, Reason, StoredWheel, Verdict
 from pytest_spip.provision.needs import fields, parsed_requirements
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["absent_extras", "metadata_of", "refuse_python"]
 

@@ -30,7 +30,7 @@ from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
 from pytest_spip.provision.standin import STAND_IN, StandIns
 from pytest_spip.provision.trees import Source, Trees, installed_suite
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["EnvironmentSpec", "EnvironmentSpecs"]
 

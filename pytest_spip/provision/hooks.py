@@ -19,7 +19,7 @@ from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import Limits, Outcome, Phase, Reason, Verdict
 from pytest_spip.provision.confined import Confined, End
 from pytest_spip.provision.sdists import BuildSystem, build_failed, open_plain, read_plain
-from pytest_spip.provision.uv import Failure, build_error, is_without_room, last_words
+from pytest_spip.provision.uv_output import Failure, build_error, is_without_room, last_words
 
 __all__ = ["LIMITS", "BuildDirectories", "Hooks"]
 

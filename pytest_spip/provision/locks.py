@@ -27,7 +27,8 @@ from pytest_spip.common.tags import build_of, tags_among
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["Lock", "LockResolver", "Locked", "selected"]
 

@@ -26,7 +26,8 @@ from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_re
 from pytest_spip.provision.sdists import content_of, top_files
 from pytest_spip.provision.standin import StandIns
 from pytest_spip.provision.trees import Trees
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["Companion", "Project", "open_project"]
 

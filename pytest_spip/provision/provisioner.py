@@ -52,7 +52,8 @@ from pytest_spip.provision.resolver import BuiltWheel, Releases, of_dependency
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.unhashed import is_unchecked, warning
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["Provisioner"]
 

@@ -20,7 +20,8 @@ from pytest_spip.common.tags import best_wheel, is_new_enough
 from pytest_spip.errors import HarnessProblem, UnknownPackage
 from pytest_spip.model import DistFile, Interpreter, Outcome, Phase, Reason, Release, Span, Verdict
 from pytest_spip.provision.build_cycles import RING
-from pytest_spip.provision.uv import Failure, Uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["BuiltWheel", "Releases", "Resolver", "Work", "accepts", "of_dependency"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_spip.model import Outcome, Phase, Reason, Verdict, digest
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 
 __all__ = [
     "BuildSystem",

@@ -44,16 +44,17 @@ from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.check_runners import check_runner_of
 from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.forked import ForkRunner
-from pytest_spip.run.process import Ended, adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
-from pytest_spip.run.runner import EnvironmentSession, Runner
+from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
+from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import SANDBOX_UID, has_fork_servers
 from pytest_spip.run.text import harmless
 from pytest_spip.session.bounds import is_bound
+from pytest_spip.session.open_environment import OpenEnvironment
 from pytest_spip.session.reproduction import reproduction, reproduction_of_test
 from pytest_spip.session.slots import NOTHING, DeviceRequest, Slots, files, variables
 from pytest_spip.session.worker_spec import WorkerSpec
 
-__all__ = ["MAIN", "Executor", "OpenEnvironment"]
+__all__ = ["MAIN", "Executor"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
@@ -369,37 +370,6 @@ class Executor:
 def _is_free(environment: Environment | None, limited: Sequence[str]) -> bool:
     """Tell whether no project of an environment is among those that constraints name."""
     return not limited or (environment is not None and not environment.locked.keys() & set(limited))
-
-
-class OpenEnvironment:
-    """A combination's environment while programs run in it. ``variables`` name its devices."""
-
-    def __init__(
-        self,
-        environment: Environment,
-        composed: Composed,
-        session: EnvironmentSession,
-        place: Worktree | Overlay,
-        limits: Limits,
-        variables: Mapping[str, str],
-    ) -> None:
-        self.environment = environment
-        self.composed = composed
-        self.limits = limits
-        self._session = session
-        self._place = place
-        self._variables = variables
-
-    def run(self, command: Sequence[str], limits: Limits, *, stdin: str = "", apart: bool = False) -> Ended:
-        """Run a program, as ``run.runner.Visit`` says. Raises ``HarnessProblem``."""
-        return self._session.run(command, limits, self._variables, stdin=stdin, apart=apart)
-
-    def extend(self, environment: Environment) -> None:
-        """Make it an environment that has further wheels behind its own. Raises ``HarnessProblem``."""
-        more = environment.wheels[len(self.environment.wheels) :]
-        self.composed = self._place.extended(environment, more)
-        self.environment = environment
-        self._session.extend(self.composed)
 
 
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:

@@ -18,7 +18,7 @@ from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of
 from pytest_spip.provision.provisioner import Provisioner
-from pytest_spip.provision.uv import Failure
+from pytest_spip.provision.uv_output import Failure
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.session.worker_spec import WorkerSpec
 

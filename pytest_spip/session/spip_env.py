@@ -22,7 +22,7 @@ from pytest_spip.run import calls
 from pytest_spip.run.check_runners import ENV, found_program
 from pytest_spip.run.reasons import ended_badly
 from pytest_spip.run.text import harmless
-from pytest_spip.session.executor import OpenEnvironment
+from pytest_spip.session.open_environment import OpenEnvironment
 
 __all__ = ["Compare", "Ran", "SpipEnvironment"]
 
