@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import json
 import shlex
@@ -13,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_spip.common.machine import Machine, ProcessorTimes
 from pytest_spip.common.tags import needs_build
@@ -30,7 +28,6 @@ from pytest_spip.model import (
     Builds,
     Check,
     Combo,
-    Indexes,
     Interpreter,
     Limits,
     Outcome,
@@ -38,7 +35,6 @@ from pytest_spip.model import (
     Plan,
     Provisioned,
     Reason,
-    Release,
     Result,
     Summary,
     Verdict,
@@ -55,7 +51,8 @@ from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.devices import Devices, find_devices
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
-from pytest_spip.session.resume import Interrupted, index_names, settings_to_plain
+from pytest_spip.session.resume import Interrupted
+from pytest_spip.session.run_facts import RunFacts, now, run_facts
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
@@ -100,7 +97,7 @@ class Run:
         self.unrecorded = ""
         self._closures: dict[str, str] = {}
         self._finder: ClosureFinder | None = None
-        self._started = _now()
+        self._started = now()
         self._damaged: list[str] = []
         self.missing = earlier.missing if earlier else plan.combos
         self.plan_hash: str = earlier.facts["plan_hash"] if earlier else plan.hash
@@ -123,9 +120,20 @@ class Run:
             if earlier:
                 self._damaged = earlier.open(self.writer)
             else:
-                self.writer.create(self.plan, self._facts(command))
+                self.writer.create(self.plan, self._facts(command).to_plain())
         except DatabaseError as error:
             raise unwritable(self.directory.path, error) from error
+
+    def _facts(self, command: str) -> RunFacts:
+        return run_facts(
+            self._planner,
+            self.plan,
+            uuid=self._uuid,
+            started=self._started,
+            command=command,
+            ram=self.root.summary,
+            check=self._check,
+        )
 
     def prepare(self) -> None:
         """Sweep debris of the dead, see to the base environments, and replicate them into RAM. Raises ``HarnessProblem``."""
@@ -359,7 +367,7 @@ class Run:
 
     def _close_books(self) -> None:
         damaged = [*self._damaged, *self.writer.merge(self.directory.workers)]
-        self.writer.note({"finished": _now(), "damaged_telemetry": damaged})
+        self.writer.note({"finished": now(), "damaged_telemetry": damaged})
         if self._began:
             began, times = self._began
             self.writer.end(max(self._ended - began, 0.0), *self._machine.times().shares_since(times))
@@ -371,36 +379,3 @@ class Run:
             self._finder.close(now=now)
         self._planner.close()
         self._hold.release()
-
-    def _facts(self, command: str) -> dict[str, Any]:
-        indexes = self._planner.indexes
-        return {
-            "uuid": self._uuid,
-            "started": self._started,
-            "finished": None,
-            "sessions": 1,
-            "exclude_newer": self.plan.exclude_newer or self._started,
-            "command": command,
-            "hosts": [socket.gethostname()],
-            "sandbox": str(self._planner.sandbox.level),
-            "sandbox_summary": self._planner.sandbox.summary,
-            "runner": self.settings.runner,
-            "ram": self.root.summary,
-            "check": self._check,
-            "indexes": index_names(indexes),
-            "dated": _is_dated(indexes, self.plan.releases),
-            "settings": settings_to_plain(self.settings, run=self._uuid, cache=self._planner.cache.root),
-            "plan_hash": self.plan_hash,
-            "project": self._planner.project.to_plain() if self._planner.project else None,
-            "notes": list(self.plan.notes),
-        }
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _is_dated(indexes: Indexes, releases: Iterable[Release]) -> bool:
-    """Tell whether the index as of a date can be had again: there is one, and it dates its files."""
-    alone = len(indexes.urls) == 1 and not indexes.find_links
-    return alone and all(file.upload_time for release in releases for file in release.files)
