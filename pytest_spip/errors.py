@@ -41,13 +41,13 @@ class SpipError(Exception):
 
 
 class UsageProblem(SpipError):
-    """A request that cannot be fulfilled, in one line: ``option``, what is wrong, and the fix."""
+    """A request that cannot be fulfilled, in one line: ``option``, what is wrong, and the fix where ``what`` does not say it."""
 
-    def __init__(self, option: str, what: str, fix: str) -> None:
+    def __init__(self, option: str, what: str, fix: str = "") -> None:
         self.option = option
         self.what = what
         self.fix = fix
-        super().__init__(f"{option}: {what}; {fix}")
+        super().__init__(f"{option}: {what}; {fix}" if fix else f"{option}: {what}")
 
 
 class IndexProblem(SpipError):

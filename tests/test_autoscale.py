@@ -24,7 +24,7 @@ from pytest_spip.dispatch.autoscale import (
     seen_peak,
 )
 from pytest_spip.dispatch.concurrency import ConcurrencyController
-from pytest_spip.options import make_settings
+from pytest_spip.settings import make_settings
 from tests.support.machine import eventually
 from tests.support.supply import steady
 

@@ -247,7 +247,7 @@ def test_terminal_ends_with_grid_and_summary(done: dict[str, Done]) -> None:
 def test_header_says_what_and_where(done: dict[str, Done], machine: Machine) -> None:
     """The header says what is planned, where environments live, how items are run, and the run's name."""
     text = done["n0"].stdout
-    assert f"spip: 2 of alpha, 2 of beta, 8 of gamma x 1 Pythons ({LABEL}) = 12 combinations\n" in text
+    assert f"spip: 2 of alpha, 2 of beta, 8 of gamma x 1 Python ({LABEL}) = 12 combinations\n" in text
     assert re.search(rf"spip: environments on (tmpfs|disk) at {machine.ram}/\S+ \([\d.]+ GiB free.*\)\n", text)
     assert f"spip: run {done['n0'].report['run']['uuid']}\n" in text
 

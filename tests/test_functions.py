@@ -108,7 +108,7 @@ def test_wish() -> None:
         ({"versions": 2}, 'versions=2 is no text; write it like versions=">=3"'),
         ({"python": "new"}, "python='new' is no version specifier; write it like '>=3.9,<3.13'"),
         ({"timeout": 0}, "timeout=0 is no time limit; give a positive number of seconds"),
-        ({"network": "yes"}, "network='yes' is no choice; there are True and False"),
+        ({"network": "yes"}, "invalid choice network='yes' (choose from True, False)"),
     ],
 )
 def test_bad_wish(told: Mapping[str, object], line: str) -> None:

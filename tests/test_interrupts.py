@@ -97,7 +97,7 @@ def test_while_reporting(machine: Machine, gate: Gate, workers: str) -> None:
     gate.open()
     done = ended(machine, session)
     assert done.outcomes == ledger(machine) == {f"good[1.0-{LABEL}]": "passed"}
-    assert "spip: 1 combinations: 1 passed in" in done.stdout
+    assert "spip: 1 combination: 1 passed in" in done.stdout
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)], ids=str)

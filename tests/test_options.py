@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import OPTIONS, Settings, joined_arguments, make_settings
+from pytest_spip.options import OPTIONS, joined_arguments
+from pytest_spip.settings import Settings, make_settings
 from tests.support.supply import steady
 
 HERE = Path()
@@ -125,7 +126,7 @@ def test_conversions(option: str, given: object, expected: object) -> None:
             "0001-01-01T00:00:00+10:00",
             "--spip-exclude-newer: '0001-01-01T00:00:00+10:00' is no date; write it like 2026-11-01 or 2026-11-01T00:00:00Z",
         ),
-        ("profile", "fast", "--spip-profile: 'fast' is no choice; there are conservative, balanced, max"),
+        ("profile", "fast", "--spip-profile: invalid choice 'fast' (choose from conservative, balanced, max)"),
         *(("slots", given, f"--spip-slots: {given[-1]!r} names no devices{SLOTS}") for given in BAD_SLOTS),
         ("slots", ["a:auto"], "--spip-slots: 'a:auto': only the devices of gpu are found; name them, like a:0,1"),
         ("slots", ["a:1", "a:2"], "--spip-slots: a slot is given twice; name all its devices at once, like gpu:0,3"),

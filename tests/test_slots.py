@@ -52,7 +52,7 @@ def test_marker(told: Mapping[str, object], need: DeviceRequest) -> None:
     ("told", "line"),
     [
         ({"slot": {"gpu": 1}}, "it has no slot; it takes slots and without"),
-        ({"without": "wait"}, "without='wait' is no choice; there are 'run' and 'skip'"),
+        ({"without": "wait"}, "invalid choice without='wait' (choose from 'run', 'skip')"),
         ({"slots": "gpu"}, "slots='gpu' are no numbers of devices; write it like slots={\"gpu\": 1}"),
         ({"slots": {"gpu": 0}}, "slots={'gpu': 0} are no numbers of devices; write it like slots={\"gpu\": 1}"),
         ({"slots": {"gpu": True}}, "slots={'gpu': True} are no numbers of devices; write it like slots={\"gpu\": 1}"),

@@ -108,7 +108,7 @@ def test_groups(mixed: Summary) -> None:
 def test_summary_line(mixed: Summary) -> None:
     """One line has the counts in the outcomes' order, what is missing, time, speed and use of the CPU."""
     assert summary_line(mixed) == (
-        "9 combinations: 1 passed, 2 failed, 2 skipped, 1 killed, 1 crashed, 2 error, 1 not run"
+        "9 combinations: 1 passed, 2 failed, 2 skipped, 1 killed, 1 crashed, 2 errors, 1 not run"
         " in 4.0 s, 2.2 combinations/s, CPU 96%, iowait 1.2%"
     )
 

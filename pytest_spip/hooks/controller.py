@@ -31,7 +31,6 @@ from pytest_spip.hooks.reports import location_file
 from pytest_spip.hooks.signals import Interrupts
 from pytest_spip.hooks.undone import SUMMARISED, honest_status
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Plan, Reason, Result, Summary
-from pytest_spip.options import Settings
 from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.session.executor import MAIN, Executor
 from pytest_spip.session.installs import Additions
@@ -41,6 +40,7 @@ from pytest_spip.session.run import Run
 from pytest_spip.session.slots import DeviceRequest
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.umask import SessionUmask
+from pytest_spip.settings import Settings
 
 __all__ = ["ControllerMatrix"]
 

@@ -69,7 +69,7 @@ def read_marker(keywords: Mapping[str, object]) -> MarkerValues:
     ):
         raise UsageProblem(MARKER, f"timeout={timeout!r} is no time limit", "give a positive number of seconds")
     if not isinstance(network, bool):
-        raise UsageProblem(MARKER, f"network={network!r} is no choice", "there are True and False")
+        raise UsageProblem(MARKER, f"invalid choice network={network!r} (choose from True, False)")
     need = read_device_request({name: keywords[name] for name in ("slots", "without") if name in keywords})
     python = allowed_pythons(MARKER, str(own.get("python", "")))
     return MarkerValues(

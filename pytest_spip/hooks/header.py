@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pytest_spip.common.plural import plural
 from pytest_spip.model import Plan
 from pytest_spip.report.grid import HIGHEST
 
@@ -22,5 +23,7 @@ def matrix_line(plan: Plan) -> str:
     ways = list(dict.fromkeys(combo.resolution for combo in plan.combos))
     axis = f" x {len(ways)} resolutions ({' '.join(way or HIGHEST for way in ways)})" if any(ways) else ""
     all_of = math.prod(map(len, releases.values())) * len(plan.interpreters) * len(ways)
-    count = f"{len(plan.combos)} of {all_of}" if crossed and len(plan.combos) < all_of else f"{len(plan.combos)}"
-    return f"{what} x {len(plan.interpreters)} Pythons ({pythons}){axis} = {count} combinations"
+    count = plural(len(plan.combos), "combination")
+    if crossed and len(plan.combos) < all_of:
+        count = f"{len(plan.combos)} of {plural(all_of, 'combination')}"
+    return f"{what} x {plural(len(plan.interpreters), 'Python')} ({pythons}){axis} = {count}"

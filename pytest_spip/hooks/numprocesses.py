@@ -10,7 +10,7 @@ import pytest
 from pytest_spip.common.machine import Machine, worker_count
 from pytest_spip.dispatch.autoscale import PROFILES
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import make_settings
+from pytest_spip.settings import make_settings
 
 __all__ = ["auto_workers"]
 

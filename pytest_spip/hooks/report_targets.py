@@ -10,9 +10,9 @@ import pytest
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.model import Plan, Summary
-from pytest_spip.options import Settings
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.session.summary import write_trace
+from pytest_spip.settings import Settings
 
 __all__ = ["ReportTargets"]
 

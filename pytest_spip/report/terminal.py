@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_spip.common.plural import plural
 from pytest_spip.model import IMPORT_ONLY, Group, Outcome, Reason, Result, Summary, counted
 from pytest_spip.report.analysis import unusual_counts
 from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
@@ -243,10 +244,13 @@ def summary_line(summary: Summary) -> str:
     named = {"passed": named.pop("passed"), IMPORT_ONLY: summary.import_only, **named}
     flaky = sum(result.is_flaky for result in summary.results.values())
     again = {"passed": f" ({flaky} flaky)"} if flaky else {}
-    counts = ", ".join(f"{count} {what}{again.get(what, '')}" for what, count in named.items() if count)
+    named = {
+        what: plural(count, what) if what == "error" else f"{count} {what}" for what, count in named.items() if count
+    }
+    counts = ", ".join(f"{text}{again.get(what, '')}" for what, text in named.items())
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
-    return f"{len(summary.results)} combinations: {counts or 'none'}{missing} in {speed}"
+    return f"{plural(len(summary.results), 'combination')}: {counts or 'none'}{missing} in {speed}"
 
 
 def closing_lines(summary: Summary) -> Iterator[str]:

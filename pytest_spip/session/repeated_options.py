@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.common.http import redact
 from pytest_spip.model import Indexes
-from pytest_spip.options import OPTIONS, Settings, field_of
+from pytest_spip.options import OPTIONS
+from pytest_spip.settings import Settings, field_of
 
 __all__ = ["index_options", "limited_names", "our_options", "uv_suffices"]
 

@@ -16,12 +16,13 @@ from pytest_spip.common.http import redact
 from pytest_spip.common.owners import OwnerLock
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Summary, Verdict
-from pytest_spip.options import OPTIONS, Settings, field_of, make_settings
+from pytest_spip.options import OPTIONS
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.settings import Settings, field_of, make_settings
 
 if TYPE_CHECKING:
     from pytest_spip.session.planner import Planner

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import GPU, SLOT_NAME
+from pytest_spip.settings import GPU, SLOT_NAME
 
 __all__ = ["MARKER", "NOTHING", "Device", "DeviceRequest", "Slots", "files", "read_device_request", "variables"]
 
@@ -46,7 +46,7 @@ def read_device_request(keywords: Mapping[str, object]) -> DeviceRequest:
         raise UsageProblem(MARKER, f"it has no {min(unknown)}", "it takes slots and without")
     without = keywords.get("without", "run")
     if without not in ("run", "skip"):
-        raise UsageProblem(MARKER, f"without={without!r} is no choice", "there are 'run' and 'skip'")
+        raise UsageProblem(MARKER, f"invalid choice without={without!r} (choose from 'run', 'skip')")
     slots = keywords.get("slots", {})
     if not isinstance(slots, Mapping) or not all(_is_count(name, count) for name, count in slots.items()):
         raise UsageProblem(MARKER, f"slots={slots!r} are no numbers of devices", 'write it like slots={"gpu": 1}')
