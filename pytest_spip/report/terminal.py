@@ -244,10 +244,8 @@ def summary_line(summary: Summary) -> str:
     named = {"passed": named.pop("passed"), IMPORT_ONLY: summary.import_only, **named}
     flaky = sum(result.is_flaky for result in summary.results.values())
     again = {"passed": f" ({flaky} flaky)"} if flaky else {}
-    named = {
-        what: plural(count, what) if what == "error" else f"{count} {what}" for what, count in named.items() if count
-    }
-    counts = ", ".join(f"{text}{again.get(what, '')}" for what, text in named.items())
+    texts = {what: plural(count, what) if what == "error" else f"{count} {what}" for what, count in named.items()}
+    counts = ", ".join(f"{texts[what]}{again.get(what, '')}" for what, count in named.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{plural(len(summary.results), 'combination')}: {counts or 'none'}{missing} in {speed}"
