@@ -17,7 +17,7 @@ from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of
-from pytest_spip.provision.provisioner import Provisioner
+from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
 from pytest_spip.provision.uv_output import Failure
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.session.worker_spec import WorkerSpec
@@ -34,17 +34,18 @@ class Additions:
         self._indexes = user_indexes(os.environ, rootdir)
         self._web = Web([*self._indexes.logins, *self._indexes.find_links], trust=self._indexes.trust)
         sandboxes = BuildSandboxes(spec.sandbox, Path(spec.room) / f"build-view-{worker}", self._cache.pycache)
-        self._provisioner = Provisioner(
-            Plan((), tuple(interpreters), (), self._date),
-            self._cache,
-            self._web,
-            self._indexes,
-            sandboxes,
-            self._considered,
-            check="",
-            locks=Path(spec.room),
-            on_ready=lambda _: None,
-            policy=spec.builds,
+        self._maker = EnvironmentMaker(
+            ProvisionInputs(
+                Plan((), tuple(interpreters), (), self._date),
+                self._cache,
+                self._web,
+                self._indexes,
+                sandboxes,
+                self._considered,
+                check="",
+                locks=Path(spec.room),
+                policy=spec.builds,
+            )
         )
 
     def extended(self, combo: Combo, environment: Environment, requirements: Sequence[str]) -> Environment:
@@ -55,7 +56,7 @@ class Additions:
         for text in requirements:
             _check(text)
         try:
-            return self._provisioner.extended(combo, environment, requirements)
+            return self._maker.extended(combo, environment, requirements)
         except Failure as failure:
             output = f"\n{failure.output.rstrip()}" if failure.output.strip() else ""
             raise InstallFailed(f"{', '.join(requirements)}: {failure.verdict.detail}{output}") from failure
@@ -64,7 +65,7 @@ class Additions:
 
     def close(self) -> None:
         """Give connections and pools back."""
-        self._provisioner.stop()
+        self._maker.stop()
         self._web.close()
         self._cache.close()
 

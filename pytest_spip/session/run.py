@@ -39,6 +39,7 @@ from pytest_spip.model import (
     Summary,
     Verdict,
 )
+from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, estimate, remembered
 from pytest_spip.record.rundb import DatabaseError, RunWriter
@@ -237,23 +238,25 @@ class Run:
             raise unwritable(self.directory.path, error) from error
         self._judged = chosen
         self.progress = Progress(planned=len(chosen), provisioned=len(chosen.difference(missing)))
-        self._provisioner = Provisioner(
-            self.plan,
-            self._planner.cache,
-            self._planner.web,
-            self._planner.indexes,
-            BuildSandboxes(self._planner.sandbox, self.root.path / "build-view", self._planner.cache.pycache),
-            self._planner.considered,
-            check=self._check,
-            locks=self.directory.locks,
-            on_ready=self._provisioned,
-            on_fault=self._break_off,
-            wanted=self._planner.wanted,
-            project=self._planner.project,
-            policy=self._build_policy,
-        )
+        self._provisioner = Provisioner(EnvironmentMaker(self._inputs()), self._provisioned, self._break_off)
         self.progress.builds = self._builds
         self._provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
+
+    def _inputs(self) -> ProvisionInputs:
+        planner = self._planner
+        return ProvisionInputs(
+            self.plan,
+            planner.cache,
+            planner.web,
+            planner.indexes,
+            BuildSandboxes(planner.sandbox, self.root.path / "build-view", planner.cache.pycache),
+            planner.considered,
+            check=self._check,
+            locks=self.directory.locks,
+            wanted=planner.wanted,
+            project=planner.project,
+            policy=self._build_policy,
+        )
 
     def builds_line(self) -> list[str]:
         """Return, for the header, how many combinations are built from sdists, if any are."""

@@ -12,6 +12,7 @@ from pytest_spip.model import BuildPolicy, Indexes, Interpreter, Outcome, Phase,
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
+from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.provisioner import Provisioner
@@ -55,7 +56,7 @@ def provisioner(
     indexes = indexes or supply.indexes()
     locks = supply.root / "kept"
     locks.mkdir(exist_ok=True)
-    return Provisioner(
+    inputs = ProvisionInputs(
         plan,
         supply.cache,
         supply.web(**web),
@@ -64,12 +65,11 @@ def provisioner(
         supply.releases(indexes),
         check="suite" if wanted.suite else "import",
         locks=locks,
-        on_ready=on_ready,
-        on_fault=on_fault,
         wanted=wanted,
         project=project,
         policy=policy,
     )
+    return Provisioner(EnvironmentMaker(inputs), on_ready, on_fault)
 
 
 def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **how: object) -> Made:
