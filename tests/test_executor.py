@@ -28,8 +28,9 @@ from pytest_spip.model import (
     Outcome,
     Phase,
     Plan,
-    Provisioned,
+    Ready,
     Reason,
+    Refused,
     Result,
     Sandbox,
     Verdict,
@@ -70,7 +71,7 @@ class Bench:
         self.writer = RunWriter(root / "run.sqlite")
         self.writer.create(Plan(self.combos, (self.interpreter,), ()), {})
         for combo, code in zip(self.combos, codes.values(), strict=True):
-            self.writer.provisioned(Provisioned(combo.ordinal, self._environment(combo, code)))
+            self.writer.provisioned(Ready(combo.ordinal, self._environment(combo, code)))
         self.spec = WorkerSpec(
             database=str(self.writer.path),
             workers=str(self.workers),
@@ -167,7 +168,7 @@ def test_line_is_short_where_nothing_is_special(bases: Bases, tmp_path: Path) ->
     bench.spec = dataclasses.replace(bench.spec, exclude_newer="", index_options="")
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "no compiler")
     unbuilt = dataclasses.replace(bench.combos[0], ordinal=7, extras=("fast",))
-    bench.writer.provisioned(Provisioned(7, verdict=verdict, output="the log"))
+    bench.writer.provisioned(Refused(7, verdict, output="the log"))
     with bench.worker() as executor:
         result = executor.result(unbuilt)
     assert (result.verdict, result.output, result.attempts, result.phases) == (verdict, "the log", 1, {})
@@ -197,7 +198,7 @@ def test_skipped_combination_is_not_run(bases: Bases, tmp_path: Path, version: s
     """A combination that provisioning judged is passed on as it is; there is nothing to see again, and no worktree."""
     bench = Bench(bases, tmp_path, {})
     verdict = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON, "Requires-Python >=4")
-    bench.writer.provisioned(Provisioned(0, verdict=verdict))
+    bench.writer.provisioned(Refused(0, verdict))
     with bench.worker() as executor:
         result = executor.result(Combo(0, "demo", version, "missing", "py400"))
     assert (result.verdict, result.reproduce, result.locked, result.fingerprint) == (verdict, "", {}, "")
@@ -208,7 +209,7 @@ def test_words_of_a_build_are_harmless(bases: Bases, tmp_path: Path) -> None:
     """What a package's build wrote, and what was made of it, cannot move the terminal's cursor."""
     bench = Bench(bases, tmp_path, {})
     verdict = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "error: \x1b[2J")
-    bench.writer.provisioned(Provisioned(0, verdict=verdict, output="one\n\x1b]0;two\x07\n"))
+    bench.writer.provisioned(Refused(0, verdict, output="one\n\x1b]0;two\x07\n"))
     with bench.worker() as executor:
         result = executor.result(Combo(0, "demo", "", bench.interpreter.id, "py312"))
     assert result.verdict.detail == "error: \N{REPLACEMENT CHARACTER}[2J"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.model import Combo, Plan, Provisioned
+from pytest_spip.model import Combo, Plan, Provisioned, Refused
 from tests.support import backend
 from tests.support.distributions import Content, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import LocalIndex
@@ -138,8 +138,9 @@ def _only(plan: Plan, ordinals: Sequence[int]) -> Plan:
 
 
 def _comparable(done: Provisioned) -> object:
-    environment = done.environment
-    return (environment.fingerprint, environment.locked, environment.warnings) if environment else done.verdict
+    if isinstance(done, Refused):
+        return done.verdict
+    return done.environment.fingerprint, done.environment.locked, done.environment.warnings
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from pytest_spip.provision.needs import Wanted
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.machine import eventually
-from tests.support.provisions import judged, planned, provisioned, provisioner, the
+from tests.support.provisions import End, judged, planned, provisioned, provisioner, the
 from tests.support.rooms import alive
 from tests.support.supply import Supply
 
@@ -107,37 +107,35 @@ def test_remembered(supply: Supply, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "demo-1.0-py3-none-any.whl" in kept.read_text()
 
 
-def lose_lock(supply: Supply, made: Provisioned) -> None:
+def lose_lock(supply: Supply, made: End) -> None:
     """Clear the cache's locks."""
     remove_tree(supply.cache.locks)
 
 
-def lose_wheels(supply: Supply, made: Provisioned) -> None:
+def lose_wheels(supply: Supply, made: End) -> None:
     """Clear the wheel store."""
     remove_tree(supply.cache.wheels)
 
 
-def lose_builds(supply: Supply, made: Provisioned) -> None:
+def lose_builds(supply: Supply, made: End) -> None:
     """Clear what was built for the resolution."""
     remove_tree(supply.cache.builds)
 
 
-def damage(supply: Supply, made: Provisioned) -> None:
+def damage(supply: Supply, made: End) -> None:
     """Cut what is remembered in half."""
     (path,) = supply.cache.environments.iterdir()
     path.write_text(path.read_text()[:40])
 
 
-def grow(supply: Supply, made: Provisioned) -> None:
+def grow(supply: Supply, made: End) -> None:
     """Add a file to the release."""
     remove_tree(supply.cache.index)
     wheel(supply.files, "demo", "1.0", GOOD, tag="py2-none-any")
 
 
 @pytest.mark.parametrize("spoil", [lose_lock, lose_wheels, lose_builds, damage, grow])
-def test_forgotten(
-    supply: Supply, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Supply, Provisioned], None]
-) -> None:
+def test_forgotten(supply: Supply, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Supply, End], None]) -> None:
     """What is no longer as it was is provisioned anew."""
     wheel(supply.files, "demo", "1.0", GOOD, requires=["dep"])
     simple_sdist(supply.files, "dep", "1.0", {"dep.py": ""})
@@ -527,7 +525,7 @@ def test_builds_hold_nothing_up(supply: Supply) -> None:
     gate.touch()
     assert eventually(lambda: len(ready) == len(plan.combos), 60)
     pool.stop()
-    assert {judged(done)[2] for done in ready[1:]} == {Reason.BUILD_FAILED, Reason.DEPENDENCY_BUILD_FAILED}
+    assert {judged(End.of(done))[2] for done in ready[1:]} == {Reason.BUILD_FAILED, Reason.DEPENDENCY_BUILD_FAILED}
     assert pool.builds == ((), 0)
 
 
@@ -554,7 +552,7 @@ def test_wheels_only(supply: Supply, tmp_path: Path) -> None:
     assert built == builds(counter)
 
 
-def the_version(done: Provisioned) -> str | None:
+def the_version(done: End) -> str | None:
     """Return the version of ``dep`` that was taken, if any was."""
     return done.environment.locked.get("dep") if done.environment else None
 

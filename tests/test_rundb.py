@@ -22,7 +22,9 @@ from pytest_spip.model import (
     Phase,
     Plan,
     Provisioned,
+    Ready,
     Reason,
+    Refused,
     Result,
     Span,
     StoredWheel,
@@ -132,10 +134,10 @@ WHEELS = (
 @pytest.mark.parametrize(
     "done",
     [
-        Provisioned(0, Environment(WHEELS, "fingerprint", "lock-version = '1.0'\n")),
-        Provisioned(1, Environment((), "")),
-        Provisioned(2, verdict=SKIP, output=ODD),
-        Provisioned(3, verdict=Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED)),
+        Ready(0, Environment(WHEELS, "fingerprint", "lock-version = '1.0'\n")),
+        Ready(1, Environment((), "")),
+        Refused(2, SKIP, output=ODD),
+        Refused(3, Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED)),
     ],
 )
 def test_provision_is_seen_when_it_is_made(writer: RunWriter, reader: RunReader, done: Provisioned) -> None:
@@ -147,7 +149,7 @@ def test_provision_is_seen_when_it_is_made(writer: RunWriter, reader: RunReader,
 
 def test_first_provision_counts(writer: RunWriter, reader: RunReader) -> None:
     """A combination is provisioned once."""
-    first, second = (Provisioned(0, Environment((), text)) for text in ("first", "second"))
+    first, second = (Ready(0, Environment((), text)) for text in ("first", "second"))
     writer.provisioned(first)
     writer.provisioned(second)
     assert reader.provision(0) == first
@@ -156,11 +158,9 @@ def test_first_provision_counts(writer: RunWriter, reader: RunReader) -> None:
 def test_work_and_phases_are_summed(writer: RunWriter, reader: RunReader) -> None:
     """What provisioning really did, and how long it took, is added up over the combinations."""
     writer.provisioned(
-        Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("fetch", 1e9, 0.5)), work={"resolved": 1})
+        Refused(0, SKIP, spans=(Span("resolve", 1e9, 1.0), Span("fetch", 1e9, 0.5)), work={"resolved": 1})
     )
-    writer.provisioned(
-        Provisioned(1, verdict=SKIP, spans=(Span("resolve", 1e9, 2.0),), work={"resolved": 1, "built": 3})
-    )
+    writer.provisioned(Refused(1, SKIP, spans=(Span("resolve", 1e9, 2.0),), work={"resolved": 1, "built": 3}))
     assert reader.phases() == {"resolve": 3.0, "fetch": 0.5}
     assert reader.work() == {"resolved": 2, "built": 3}
 
@@ -201,10 +201,10 @@ def test_results_come_back(writer: RunWriter, reader: RunReader) -> None:
 def test_text_that_is_no_text_is_recorded(writer: RunWriter, reader: RunReader) -> None:
     """A file's name that is not UTF-8, in an error's message or a tool's output, costs no verdict."""
     writer.verdict(result(0, Outcome.ERROR, Reason.INTERNAL, "no \udcff", output="\ud800", reproduce="\udc80"))
-    writer.provisioned(Provisioned(1, verdict=SKIP, output="\udcff"))
+    writer.provisioned(Refused(1, SKIP, output="\udcff"))
     writer.flush()
     assert (reader.results()[0].verdict.detail, reader.results()[0].output) == ("no ?", "?")
-    assert reader.provision(1) == Provisioned(1, verdict=SKIP, output="?")
+    assert reader.provision(1) == Refused(1, SKIP, output="?")
     writer.verdict(result(1, tests=(Test("\udcff", "failed", 0.0, "\ud800"),)))
     writer.flush()
     assert reader.results()[1].tests == (Test("?", "failed", 0.0, "?"),)
@@ -232,14 +232,14 @@ def test_verdict_is_durable_by_itself(writer: RunWriter, reader: RunReader) -> N
 VICTIM = """
 import sys, time
 from pathlib import Path
-from pytest_spip.model import Provisioned, Verdict, Outcome, Phase
+from pytest_spip.model import Outcome, Phase, Provisioned, Ready, Refused, Verdict
 from pytest_spip.record.rundb import RunWriter
 from tests.support.rooms import combo, plan, result
 writer = RunWriter(Path(sys.argv[1]))
 writer.create(plan(*(combo(n, f"demo{n}") for n in range(500))), {"uuid": "u"})
 for n in range(400):
     writer.verdict(result(n, output="x" * 1000))
-    writer.provisioned(Provisioned(n, verdict=Verdict(Outcome.PASSED, Phase.PLAN)))
+    writer.provisioned(Refused(n, Verdict(Outcome.PASSED, Phase.PLAN)))
 writer.flush()
 print("flushed", flush=True)
 while True:
@@ -276,7 +276,7 @@ def test_threads_may_write_together(writer: RunWriter, reader: RunReader) -> Non
 
     def write(part: int) -> None:
         for number in work[part::8]:
-            writer.provisioned(Provisioned(number, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0),)))
+            writer.provisioned(Refused(number, SKIP, spans=(Span("resolve", 1e9, 1.0),)))
             writer.verdict(result(number))
             if number % 16 == part:
                 writer.flush()
@@ -314,9 +314,9 @@ def test_verdicts_that_cannot_be_written_are_kept(path: Path) -> None:
 def test_failed_transaction_leaves_nothing(writer: RunWriter, reader: RunReader) -> None:
     """What fails half-way is rolled back whole, and the next transaction works."""
     with pytest.raises(sqlite3.Error):
-        writer.provisioned(Provisioned(0, verdict=SKIP, spans=(Span("resolve", 1e9, 1.0), Span("No Phase", 1e9, 1.0))))
+        writer.provisioned(Refused(0, SKIP, spans=(Span("resolve", 1e9, 1.0), Span("No Phase", 1e9, 1.0))))
     assert (reader.provision(0), reader.phases()) == (None, {})
-    writer.provisioned(Provisioned(0, verdict=SKIP))
+    writer.provisioned(Refused(0, SKIP))
     assert reader.provision(0) is not None
 
 
@@ -464,7 +464,7 @@ def test_merge_while_others_write(writer: RunWriter, reader: RunReader, workers:
     def write() -> None:
         number = 0
         while not ended.is_set():
-            writer.provisioned(Provisioned(number, verdict=SKIP))
+            writer.provisioned(Refused(number, SKIP))
             number += 1
 
     threads = [threading.Thread(target=write) for _ in range(2)]
@@ -544,11 +544,11 @@ def test_forgotten_provisions_are_made_again(path: Path) -> None:
     """What provisioning made is told for combinations without a verdict, and may be made again where it is forgotten."""
     with writing(path, plan(*(combo(n, f"demo{n}") for n in range(3)))) as writer:
         for ordinal in range(3):
-            writer.provisioned(Provisioned(ordinal, verdict=SKIP))
+            writer.provisioned(Refused(ordinal, SKIP))
         writer.verdict(result(0))
     again = RunWriter(path)
     again.go_on({}, forgotten=[1])
     with contextlib.closing(again), reading(path) as reader:
         assert [one.ordinal for one in reader.provisioned()] == [2]
-        again.provisioned(Provisioned(1, verdict=SKIP))
-        assert reader.provision(1) == Provisioned(1, verdict=SKIP)
+        again.provisioned(Refused(1, SKIP))
+        assert reader.provision(1) == Refused(1, SKIP)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.common.trees import remove_tree
-from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Provisioned, Reason
+from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Reason
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project
 from tests.support.distributions import Content, builds, installed, project, sdist, simple_sdist, suite_metadata, wheel
 from tests.support.index import LocalIndex
-from tests.support.provisions import Made, judged, planned, provisioned
+from tests.support.provisions import End, Made, judged, planned, provisioned
 from tests.support.supply import Supply
 
 SUITE = Wanted(suite=True)
@@ -54,13 +54,13 @@ def mine(
     return open_project(directory, wanted, supply.here(), supply.cache, supply.uv())
 
 
-def made_of(done: Provisioned) -> Environment:
+def made_of(done: End) -> Environment:
     """Return the environment of a combination that has one."""
     assert done.environment is not None, done.verdict
     return done.environment
 
 
-def seen(done: Provisioned) -> set[str]:
+def seen(done: End) -> set[str]:
     """Return the paths of the files that a suite sees."""
     tree = Path(made_of(done).tree)
     return {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.model import Disagreement, Outcome, Phase, Provisioned, Reason, Span, Verdict
+from pytest_spip.model import Disagreement, Outcome, Phase, Reason, Refused, Span, Verdict
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.record.timeline import Timeline
@@ -97,7 +97,7 @@ def test_timeline_is_read_in_order(writer: RunWriter, workers: Path) -> None:
     """Workers' spans come as each worker recorded them; those of provisioning by combination, the first begun first."""
     for ordinal, at in ((3, 5.0), (1, 2.0), (2, 4.0)):
         spans = (Span("resolve", at, 1.0), Span("fetch", at + 1, 2.0))
-        writer.provisioned(Provisioned(ordinal, verdict=SKIP, spans=spans))
+        writer.provisioned(Refused(ordinal, SKIP, spans=spans))
     for name in ("gw1", "gw0"):
         fill(workers, name)
     writer.merge(workers)

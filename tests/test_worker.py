@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.model import Limits, Outcome, Phase, Provisioned, Reason, Result, Sandbox, Verdict
+from pytest_spip.model import Limits, Outcome, Phase, Reason, Refused, Result, Sandbox, Verdict
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.session.worker_loop import PLAN, Worker
 from pytest_spip.session.worker_spec import WorkerSpec
@@ -64,7 +64,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
     writer = RunWriter(tmp_path / "run.sqlite")
     writer.create(plan(*combos, pythons=(interpreter(),)), {"uuid": "run", "plan_hash": "abc"})
     for one in combos:
-        writer.provisioned(Provisioned(one.ordinal, verdict=REFUSED))
+        writer.provisioned(Refused(one.ordinal, REFUSED))
     spec = WorkerSpec(
         database=str(writer.path),
         workers=str(tmp_path),

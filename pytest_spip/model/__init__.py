@@ -10,6 +10,8 @@ from pytest_spip.model.environments import (
     Environment,
     Limits,
     Provisioned,
+    Ready,
+    Refused,
     Sandbox,
     StoredWheel,
 )
@@ -73,7 +75,9 @@ __all__ = [
     "Phase",
     "Plan",
     "Provisioned",
+    "Ready",
     "Reason",
+    "Refused",
     "Release",
     "ResolutionSettings",
     "Result",

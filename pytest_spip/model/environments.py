@@ -17,6 +17,8 @@ __all__ = [
     "Environment",
     "Limits",
     "Provisioned",
+    "Ready",
+    "Refused",
     "Sandbox",
     "StoredWheel",
 ]
@@ -105,18 +107,14 @@ class Composed:
         return (f"{self.prefix}/", f"{self.sources}/") if self.uncompiled or self.unrewritten else ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Provisioned:
-    """What provisioning a combination ended with: an environment to compose, or a verdict.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Provision:
+    """What all ends of provisioning have in common.
 
     ``spans`` tell where the time went, one after the other; ``work`` counts what was really done, not found in a cache
-    (``resolved``, ``downloaded``, ``built``, ``filed``). ``output`` is the tail of a failed tool's output.
+    (``resolved``, ``downloaded``, ``built``, ``filed``).
     """
 
-    ordinal: int
-    environment: Environment | None = None
-    verdict: Verdict | None = None
-    output: str = ""
     spans: tuple[Span, ...] = ()
     work: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -124,6 +122,27 @@ class Provisioned:
     def phases(self) -> dict[str, float]:
         """Seconds per phase."""
         return seconds_by_phase(self.spans)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready(_Provision):
+    """A combination was provisioned: its environment can be composed."""
+
+    ordinal: int
+    environment: Environment
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused(_Provision):
+    """A combination cannot be provisioned: its verdict, and the tail of a failed tool's output."""
+
+    ordinal: int
+    verdict: Verdict
+    output: str = ""
+
+
+Provisioned = Ready | Refused
+"""What provisioning a combination ended with."""
 
 
 class Builds(NamedTuple):

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from pytest_spip.model import Combo, Environment, Phase, Provisioned, Span, Verdict
+from pytest_spip.model import Combo, Environment, Phase, Ready, Refused, Span, Verdict
 from pytest_spip.provision.locks import Lock
 
 __all__ = ["Job"]
@@ -41,12 +41,16 @@ class Job:
         self.work["built"] += lock.work.built
         self._within += lock.work.spans
 
-    def done(
-        self, *, environment: Environment | None = None, verdict: Verdict | None = None, output: str = ""
-    ) -> Provisioned:
-        """Return what it came to."""
-        work: Mapping[str, int] = {name: count for name, count in self.work.items() if count}
-        return Provisioned(self.combo.ordinal, environment, verdict, output, tuple(self.spans), work)
+    def ready(self, environment: Environment) -> Ready:
+        """Return the end of a job that made an environment."""
+        return Ready(self.combo.ordinal, environment, spans=tuple(self.spans), work=self._done())
+
+    def refused(self, verdict: Verdict, output: str = "") -> Refused:
+        """Return the end of a job that made none."""
+        return Refused(self.combo.ordinal, verdict, output, spans=tuple(self.spans), work=self._done())
+
+    def _done(self) -> Mapping[str, int]:
+        return {name: count for name, count in self.work.items() if count}
 
 
 def _around(inner: Iterable[Span], whole: Span) -> Iterator[Span]:

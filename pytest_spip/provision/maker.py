@@ -25,6 +25,7 @@ from pytest_spip.model import (
     Phase,
     Plan,
     Provisioned,
+    Ready,
     Reason,
     Release,
     StoredWheel,
@@ -132,14 +133,14 @@ class EnvironmentMaker:
         with contextlib.suppress(OSError):  # then the next run takes longer
             self._memory.save()
 
-    def recalled(self, combo: Combo) -> Provisioned | None:
+    def recalled(self, combo: Combo) -> Ready | None:
         """Return what an earlier run made of a combination, if all of that is still there."""
         try:
             return self._recalled(combo)
         except Exception:  # it is raised again, and becomes the combination's verdict, when it is provisioned
             return None
 
-    def _recalled(self, combo: Combo) -> Provisioned | None:
+    def _recalled(self, combo: Combo) -> Ready | None:
         interpreter = self.interpreters[combo.interpreter]
         known = self._memory.find(combo, interpreter, self._chosen(combo))
         if known is None:
@@ -148,7 +149,7 @@ class EnvironmentMaker:
             self._keep(combo, known.lock)
         except OSError:  # the lock is gone
             return None
-        return Provisioned(combo.ordinal, self._filled(combo, known))
+        return Ready(combo.ordinal, self._filled(combo, known))
 
     def has_wheels(self, combo: Combo) -> bool:
         """Return True if no release of a combination has to be built."""
@@ -162,20 +163,19 @@ class EnvironmentMaker:
         """Make a combination's environment; what goes wrong is its verdict. Raises ``BuildNeeded`` where nothing may be built."""
         job = Job(combo)
         try:
-            environment = None if combo.plan_verdict else self._environment(job)
-            return job.done(environment=environment, verdict=combo.plan_verdict)
+            return job.refused(combo.plan_verdict) if combo.plan_verdict else job.ready(self._environment(job))
         except BuildNeeded:
             raise
         except Failure as failure:
             job.work["built" if job.phase is Phase.BUILD else "resolved"] += failure.fresh
-            return job.done(verdict=failure.verdict, output=failure.output)
+            return job.refused(failure.verdict, failure.output)
         except SpipError as error:
-            return job.done(verdict=_verdict(error, job.phase))
+            return job.refused(_verdict(error, job.phase))
         except OSError as error:
-            return job.done(verdict=Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
+            return job.refused(Verdict(Outcome.ERROR, job.phase, _disk_reason(error), str(error)))
         except Exception as error:  # a combination must end with a verdict, whatever we got wrong
             detail = f"{type(error).__name__}: {error}"
-            return job.done(verdict=Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, detail))
+            return job.refused(Verdict(Outcome.ERROR, job.phase, Reason.INTERNAL, detail))
 
     def extended(self, combo: Combo, environment: Environment, requirements: Sequence[str]) -> Environment:
         """Return an environment with the wheels, filed, that requirements need besides. What is there keeps its version.

@@ -15,6 +15,7 @@ from pytest_spip.model import (
     Phase,
     Provisioned,
     Reason,
+    Refused,
     Verdict,
 )
 from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
@@ -86,7 +87,7 @@ class Provisioner:
     def _end_for(self, error: BaseException) -> None:
         verdict = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, f"provisioning: {type(error).__name__}: {error}")
         try:
-            self._finish([Provisioned(ordinal, verdict=verdict) for ordinal in sorted(self._open)])
+            self._finish([Refused(ordinal, verdict) for ordinal in sorted(self._open)])
         except BaseException as again:  # such as the disk that the verdicts go to
             self._on_fault(f"provisioning: {type(again).__name__}: {again}")
         self._lanes.stop()

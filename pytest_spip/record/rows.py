@@ -14,6 +14,8 @@ from pytest_spip.model import (
     Environment,
     Interpreter,
     Provisioned,
+    Ready,
+    Refused,
     Result,
     StoredWheel,
     Test,
@@ -115,9 +117,11 @@ def others(others_text: str) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[s
 
 def provisioned_row(done: Provisioned) -> tuple[Any, ...]:
     """Return what provisioning made of a combination as the table ``provision`` has it."""
-    environment = _environment_text(done.environment) if done.environment else None
-    verdict = _verdict_text(done.verdict) if done.verdict else None
-    return done.ordinal, environment, verdict, encodable(done.output)
+    match done:
+        case Ready(ordinal, environment):
+            return ordinal, _environment_text(environment), None, ""
+        case Refused(ordinal, verdict, output):
+            return ordinal, None, _verdict_text(verdict), encodable(output)
 
 
 def _environment_text(environment: Environment) -> str:
@@ -138,12 +142,10 @@ def _environment_text(environment: Environment) -> str:
 
 def provisioned(ordinal: int, environment: str | None, verdict: str | None, output: str) -> Provisioned:
     """Rebuild what provisioning made of a combination; its phases and work are telemetry."""
-    return Provisioned(
-        ordinal,
-        _environment(json.loads(environment)) if environment else None,
-        verdict_from_plain(json.loads(verdict)) if verdict else None,
-        output,
-    )
+    if environment is not None:
+        return Ready(ordinal, _environment(json.loads(environment)))
+    assert verdict is not None, "a row has an environment or a verdict"
+    return Refused(ordinal, verdict_from_plain(json.loads(verdict)), output)
 
 
 def _environment(plain: Mapping[str, Any]) -> Environment:

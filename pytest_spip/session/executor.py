@@ -31,7 +31,9 @@ from pytest_spip.model import (
     Outcome,
     Phase,
     Provisioned,
+    Ready,
     Reason,
+    Refused,
     Result,
     Span,
     Verdict,
@@ -113,8 +115,8 @@ class Executor:
 
     def locked(self, combo: Combo) -> Mapping[str, str]:
         """Return the versions that a combination's environment holds, as far as there is one."""
-        environment = self._provision(combo).environment
-        return environment.locked if environment else {}
+        provisioned = self._provision(combo)
+        return provisioned.environment.locked if isinstance(provisioned, Ready) else {}
 
     def combo(self, ordinal: int) -> Combo:
         """Return a combination of the plan."""
@@ -127,15 +129,13 @@ class Executor:
         """
         spans: list[Span] = []
         provisioned = self._provision(combo)
-        environment = provisioned.environment
-        if environment is None:
-            assert provisioned.verdict is not None, "a provision is an environment or a verdict"
+        if isinstance(provisioned, Refused):
             verdict = dataclasses.replace(provisioned.verdict, detail=harmless(provisioned.verdict.detail))
-            result = Result(combo.ordinal, verdict, output=harmless(provisioned.output))
-            return self._signed(combo, result, provisioned, spans)
+            return self._signed(combo, Result(combo.ordinal, verdict, output=harmless(provisioned.output)), None, spans)
+        environment = provisioned.environment
         if need.skips and (lack := self._slots.lack(need)):
             skipped = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack)
-            return self._signed(combo, Result(combo.ordinal, skipped), provisioned, spans)
+            return self._signed(combo, Result(combo.ordinal, skipped), environment, spans)
         limits = self._limits
         if timeout:
             limits = dataclasses.replace(limits, timeout=min(timeout, limits.timeout))
@@ -148,7 +148,7 @@ class Executor:
                         break
         except HarnessProblem as problem:  # the devices were never free
             result = Result(combo.ordinal, _fault_verdict(Phase.PLAN, problem))
-        return self._signed(combo, result, provisioned, spans)
+        return self._signed(combo, result, environment, spans)
 
     @contextlib.contextmanager
     def _devices(self, need: DeviceRequest) -> Iterator[Mapping[str, str]]:
@@ -163,16 +163,15 @@ class Executor:
             yield variables(devices)
 
     def unavailable(self, combo: Combo, need: DeviceRequest) -> Result | None:
-        """Return why there can be no visit to a provisioned combination, or None where there can."""
+        """Return why a provisioned combination's environment cannot be opened, or None where it can."""
         provisioned = self._provision(combo)
-        if provisioned.environment is None:
-            assert provisioned.verdict is not None, "a provision is an environment or a verdict"
+        if isinstance(provisioned, Refused):
             result = Result(combo.ordinal, provisioned.verdict, output=harmless(provisioned.output))
-        elif need.skips and (lack := self._slots.lack(need)):
+            return self._signed(combo, result, None, [])
+        if need.skips and (lack := self._slots.lack(need)):
             result = Result(combo.ordinal, Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack))
-        else:
-            return None
-        return self._signed(combo, result, provisioned, [])
+            return self._signed(combo, result, provisioned.environment, [])
+        return None
 
     @contextlib.contextmanager
     def opened(self, combo: Combo, need: DeviceRequest, *, network: bool = False) -> Iterator[OpenEnvironment]:
@@ -180,8 +179,9 @@ class Executor:
 
         Raises ``HarnessProblem``.
         """
-        environment = self._provision(combo).environment
-        assert environment is not None, "asked for before"
+        provisioned = self._provision(combo)
+        assert isinstance(provisioned, Ready), "asked for before"
+        environment = provisioned.environment
         with self._devices(need) as named:
             at, start = time.time(), time.perf_counter()
             try:
@@ -203,13 +203,13 @@ class Executor:
 
     def _provision(self, combo: Combo) -> Provisioned:
         if combo.plan_verdict:
-            return Provisioned(combo.ordinal, verdict=combo.plan_verdict)
+            return Refused(combo.ordinal, combo.plan_verdict)
         try:
             found = self._reader.provision(combo.ordinal)
         except Exception as error:
-            return Provisioned(combo.ordinal, verdict=_fault_verdict(Phase.PLAN, error))
+            return Refused(combo.ordinal, _fault_verdict(Phase.PLAN, error))
         missing = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
-        return found or Provisioned(combo.ordinal, verdict=missing)
+        return found or Refused(combo.ordinal, missing)
 
     def report_took(self, ordinal: int, seconds: float) -> None:
         """Record that it took so long to report a combination, until now."""
@@ -322,10 +322,9 @@ class Executor:
             )
         return self._worktrees[interpreter.id]
 
-    def _signed(self, combo: Combo, result: Result, provisioned: Provisioned, spans: Sequence[Span]) -> Result:
-        """Add what only the executor knows."""
+    def _signed(self, combo: Combo, result: Result, environment: Environment | None, spans: Sequence[Span]) -> Result:
+        """Add what only the executor knows; without an environment there was nothing to run in."""
         self._telemetry.spans(combo.ordinal, spans)
-        environment = provisioned.environment
         bad = result.verdict.outcome.is_bad
         return dataclasses.replace(
             result,
@@ -334,7 +333,7 @@ class Executor:
             fingerprint=environment.fingerprint if environment else "",
             locked=environment.locked if environment else {},
             warnings=tuple(map(harmless, environment.warnings)) if environment else (),
-            reproduce=self._reproduction(combo, provisioned, result) if bad and combo.version else "",
+            reproduce=self._reproduction(combo, environment, result) if bad and combo.version else "",
             phases=seconds_by_phase(spans),
         )
 
@@ -350,11 +349,11 @@ class Executor:
             ours=spec.ours,
         )
 
-    def _reproduction(self, combo: Combo, provisioned: Provisioned, result: Result) -> str:
+    def _reproduction(self, combo: Combo, environment: Environment | None, result: Result) -> str:
         spec, python = self._spec, self._interpreters[combo.interpreter].path
         return reproduction(
             combo,
-            provisioned.environment,
+            environment,
             spec.check,
             python,
             extra_requirements=spec.extra_requirements,
@@ -362,7 +361,7 @@ class Executor:
             exclude_newer=spec.exclude_newer,
             index_options=spec.index_options,
             ours=spec.ours,
-            outside=spec.outside and _is_free(provisioned.environment, spec.limited),
+            outside=spec.outside and _is_free(environment, spec.limited),
             bound=is_bound(result.verdict, result.output),
         )
 

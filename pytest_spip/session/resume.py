@@ -15,7 +15,19 @@ from pytest_spip.common.cache import Cache
 from pytest_spip.common.http import redact
 from pytest_spip.common.owners import OwnerLock
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Combo, Indexes, Outcome, Phase, Plan, Provisioned, Reason, Release, Summary, Verdict
+from pytest_spip.model import (
+    Combo,
+    Indexes,
+    Outcome,
+    Phase,
+    Plan,
+    Provisioned,
+    Reason,
+    Refused,
+    Release,
+    Summary,
+    Verdict,
+)
 from pytest_spip.options import OPTIONS
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
@@ -229,8 +241,8 @@ class Interrupted:
 
 def _stands(done: Provisioned, store: WheelStore) -> bool:
     """Tell whether what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
-    if done.environment is None:
-        return done.verdict is not None and done.verdict.outcome is not Outcome.ERROR
+    if isinstance(done, Refused):
+        return done.verdict.outcome is not Outcome.ERROR
     tree = done.environment.tree
     return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels) and (
         not tree or Path(tree).is_dir()

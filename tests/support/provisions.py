@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from pytest_spip.model import BuildPolicy, Indexes, Interpreter, Outcome, Phase, Plan, Provisioned, Reason
+from pytest_spip.model import (
+    BuildPolicy,
+    Environment,
+    Indexes,
+    Interpreter,
+    Outcome,
+    Phase,
+    Plan,
+    Provisioned,
+    Ready,
+    Reason,
+    Span,
+    Verdict,
+)
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
@@ -18,9 +32,29 @@ from pytest_spip.provision.project import Project
 from pytest_spip.provision.provisioner import Provisioner
 from tests.support.supply import Supply
 
-__all__ = ["Made", "judged", "planned", "provisioned", "provisioner", "the"]
+__all__ = ["End", "Made", "judged", "planned", "provisioned", "provisioner", "the"]
 
-Made = dict[str, Provisioned]
+
+class End(NamedTuple):
+    """What provisioning one combination ended with, to look at: an environment or a verdict, and what was done for it."""
+
+    environment: Environment | None
+    verdict: Verdict | None
+    output: str
+    spans: tuple[Span, ...]
+    phases: Mapping[str, float]
+    work: Mapping[str, int]
+
+    @classmethod
+    def of(cls, done: Provisioned) -> End:
+        """Return the end of a combination."""
+        rest = done.spans, done.phases, done.work
+        if isinstance(done, Ready):
+            return cls(done.environment, None, "", *rest)
+        return cls(None, done.verdict, done.output, *rest)
+
+
+Made = dict[str, End]
 NOTHING_MORE = Wanted()
 USUAL = BuildPolicy()
 
@@ -91,16 +125,16 @@ def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | Non
     assert complete.wait(60)
     pool.stop()
     assert sorted(done.ordinal for done in made) == [combo.ordinal for combo in plan.combos]
-    return {plan.combos[done.ordinal].id: done for done in sorted(made, key=lambda done: done.ordinal)}
+    return {plan.combos[done.ordinal].id: End.of(done) for done in sorted(made, key=lambda done: done.ordinal)}
 
 
-def the(made: Made) -> Provisioned:
+def the(made: Made) -> End:
     """Return the only one."""
     (done,) = made.values()
     return done
 
 
-def judged(done: Provisioned) -> tuple[Outcome, Phase, Reason | None]:
+def judged(done: End) -> tuple[Outcome, Phase, Reason | None]:
     """Return the verdict of one that has no environment."""
     assert done.environment is None
     assert done.verdict is not None
