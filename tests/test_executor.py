@@ -322,7 +322,7 @@ def test_tree_that_is_too_deep_to_remove_costs_no_verdict(bases: Bases, tmp_path
 FULL = """
 import os, subprocess, sys
 from pathlib import Path
-from tests.test_workbench import BAD, Bench, pretend
+from tests.test_executor import BAD, Bench, pretend
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", sys.argv[1]], check=True)
 pretend(Path(sys.argv[1]), Path(sys.argv[2]))
 """
