@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pytest_spip.common.machine import Snapshot
 from pytest_spip.report.progress import Progress
 from pytest_spip.report.stats import StatsLine, stats_line
 
@@ -68,6 +69,6 @@ def test_made_of_progress(
     progress: Progress, before: tuple[float, int], expected: tuple[float, float, float | None, int, int]
 ) -> None:
     """Rates are those of the whole run and since the line before; errors are no failures."""
-    line = stats_line(progress, 10.0, before, at="", busy=1, idle=0, cpu=0, iowait=0, memory_used=0, memory_available=0)
+    line = stats_line(progress, 10.0, before, at="", workers=(1, 0), machine=Snapshot(1, 0, 0))
     assert (line.per_second, line.recent_per_second, line.eta, line.failed, line.errors) == expected
     assert (line.planned, line.done, line.seconds, line.busy, line.idle) == (10, progress.done, 10.0, 1, 0)

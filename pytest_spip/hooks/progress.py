@@ -144,19 +144,14 @@ class StatsReporter:
 
     def _line(self) -> StatsLine:
         progress, seen, now = self._progress(), self._machine.look(), time.monotonic()
-        busy, idle = self._workers()
         before, self._before = self._before, (now, progress.done)
         return stats_line(
             progress,
             now,
             before,
             at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            busy=busy,
-            idle=idle,
-            cpu=seen.cpu,
-            iowait=seen.iowait,
-            memory_used=seen.memory_used,
-            memory_available=seen.memory_available,
+            workers=self._workers(),
+            machine=seen,
         )
 
     def _append(self, line: StatsLine) -> None:

@@ -48,7 +48,7 @@ from pytest_spip.provision.unhashed import Hasher, sha256_of
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
 
-__all__ = ["Builder"]
+__all__ = ["BuildRules", "Builder"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may fix it."""
@@ -61,8 +61,18 @@ PRIVATE_BELOW = 2
 """The first level of sandboxes in which a build cannot change the environment that it shares with others."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuildRules:
+    """How builds go: the index seen as of ``exclude_newer``, ``slots`` of them at once, bounded by ``limits``."""
+
+    exclude_newer: str
+    slots: int
+    wheels_only: bool = False
+    limits: Limits = LIMITS
+
+
 class Builder:
-    """Builds sdists in sandboxes, under look, lock, look again. ``slots`` bounds how many build at once."""
+    """Builds sdists in sandboxes, under look, lock, look again."""
 
     def __init__(
         self,
@@ -71,12 +81,8 @@ class Builder:
         uv: Uv,
         confine: Confine,
         releases: Releases,
-        *,
-        exclude_newer: str,
-        slots: int,
-        wheels_only: bool = False,
+        rules: BuildRules,
         environ: Mapping[str, str] = os.environ,
-        limits: Limits = LIMITS,
     ) -> None:
         self._cache = self.cache = cache
         self.hasher = Hasher(cache, web)
@@ -84,13 +90,14 @@ class Builder:
         self._uv = uv
         self._confine = confine
         self._environ = environ
-        self._limits = limits
-        self.resolver = Resolver(uv, releases, self.wheel, wheels_only=wheels_only)
+        self._limits = rules.limits
+        self.resolver = Resolver(uv, releases, self.wheel, wheels_only=rules.wheels_only)
+        exclude_newer = rules.exclude_newer
         self._surroundings = FORM, exclude_newer, uv.places, confine.level, _variables(environ)
         self._backends = Backends(cache, uv, self.resolver, self._surroundings, ages=not exclude_newer)
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
         self._tools = _tools()
-        self._slots = threading.BoundedSemaphore(slots)
+        self._slots = threading.BoundedSemaphore(rules.slots)
         self._chain = Chain()
         self._here = threading.local()
         self._running: dict[Path, tuple[str, float]] = {}

@@ -32,7 +32,7 @@ from pytest_spip.model import (
     Verdict,
     digest,
 )
-from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.builds import Builder, BuildRules
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.demands import absent_extras, metadata_of, refuse_python
 from pytest_spip.provision.environment_specs import EnvironmentSpec, EnvironmentSpecs
@@ -102,10 +102,7 @@ class EnvironmentMaker:
             self._uv,
             inputs.confine,
             inputs.releases,
-            exclude_newer=inputs.date,
-            slots=max(os.cpu_count() or 1, 2),
-            wheels_only=policy.never,
-            limits=limits,
+            BuildRules(inputs.date, max(os.cpu_count() or 1, 2), policy.never, limits),
         )
         self._lock_resolver = LockResolver(
             cache,

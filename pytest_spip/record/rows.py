@@ -79,19 +79,9 @@ def _verdict_text(verdict: Verdict) -> str:
     return json.dumps(verdict_to_plain(verdict))
 
 
-def combo(
-    ordinal: int,
-    package: str,
-    version: str,
-    interpreter: str,
-    label: str,
-    extras: str,
-    verdict: str | None,
-    others_text: str,
-    resolution: str,
-    exact: str,
-) -> Combo:
+def combo(row: Sequence[Any]) -> Combo:
     """Rebuild a combination."""
+    ordinal, package, version, interpreter, label, extras, verdict, others_text, resolution, exact = row
     plan_verdict = verdict_from_plain(json.loads(verdict)) if verdict else None
     own = tuple(json.loads(extras))
     return Combo(

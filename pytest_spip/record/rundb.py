@@ -294,12 +294,12 @@ class RunReader:
             " ORDER BY ordinal",
             session,
         )
-        return tuple(combo(*row) for row in rows)
+        return tuple(combo(row) for row in rows)
 
     def combo(self, ordinal: int) -> Combo:
         """Return a combination of the plan; raises ``LookupError``."""
         for row in self._rows(f"{COMBOS} WHERE ordinal=?", ordinal):
-            return combo(*row)
+            return combo(row)
         raise LookupError(f"the plan has no combination {ordinal}")
 
     def is_complete(self) -> bool:

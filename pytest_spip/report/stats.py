@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pytest_spip.common.machine import Snapshot
 from pytest_spip.report.progress import Progress
 
 __all__ = ["StatsLine", "stats_line"]
@@ -70,19 +71,16 @@ def stats_line(
     before: tuple[float, int],
     *,
     at: str,
-    busy: int,
-    idle: int,
-    cpu: float,
-    iowait: float,
-    memory_used: int,
-    memory_available: int,
+    workers: tuple[int, int],
+    machine: Snapshot,
 ) -> StatsLine:
     """Return the line for an instant, ``now`` on ``progress``'s clock.
 
-    ``before`` is when the line before was made, on the same clock, and how many combinations were done then. The keywords
-    are fields of the line that others count.
+    ``before`` is when the line before was made, on the same clock, and how many combinations were done then. ``workers`` are
+    how many are busy and idle.
     """
     then, done = before
+    busy, idle = workers
     return StatsLine(
         at=at,
         seconds=progress.seconds(now),
@@ -95,10 +93,10 @@ def stats_line(
         eta=progress.eta(now),
         busy=busy,
         idle=idle,
-        cpu=cpu,
-        iowait=iowait,
-        memory_used=memory_used,
-        memory_available=memory_available,
+        cpu=machine.cpu,
+        iowait=machine.iowait,
+        memory_used=machine.memory_used,
+        memory_available=machine.memory_available,
     )
 
 

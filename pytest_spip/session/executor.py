@@ -339,31 +339,12 @@ class Executor:
 
     def reproduction_of_test(self, combo: Combo, nodeid: str) -> str:
         """Return a line that runs a test function's item again."""
-        spec = self._spec
-        return reproduction_of_test(
-            combo,
-            nodeid,
-            extra_requirements=spec.extra_requirements,
-            project=spec.project,
-            exclude_newer=spec.exclude_newer,
-            ours=spec.ours,
-        )
+        return reproduction_of_test(combo, nodeid, self._spec)
 
     def _reproduction(self, combo: Combo, environment: Environment | None, result: Result) -> str:
         spec, python = self._spec, self._interpreters[combo.interpreter].path
-        return reproduction(
-            combo,
-            environment,
-            spec.check,
-            python,
-            extra_requirements=spec.extra_requirements,
-            project=spec.project,
-            exclude_newer=spec.exclude_newer,
-            index_options=spec.index_options,
-            ours=spec.ours,
-            outside=spec.outside and _is_free(environment, spec.limited),
-            bound=is_bound(result.verdict, result.output),
-        )
+        outside, bound = spec.outside and _is_free(environment, spec.limited), is_bound(result.verdict, result.output)
+        return reproduction(combo, environment, python, spec, outside=outside, bound=bound)
 
 
 def _is_free(environment: Environment | None, limited: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pytest_spip.common.nodeids import label_to_python
 from pytest_spip.model import Check, Combo, Environment
+from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["reproduction", "reproduction_of_test"]
 
@@ -14,51 +15,32 @@ _PYTHON = "--spip-python="
 
 
 def reproduction(
-    combo: Combo,
-    environment: Environment | None,
-    check: Check,
-    python: str,
-    *,
-    extra_requirements: Sequence[str] = (),
-    project: str = "",
-    exclude_newer: str = "",
-    index_options: str = "",
-    ours: Sequence[str] = (),
-    outside: bool = True,
-    bound: bool = False,
+    combo: Combo, environment: Environment | None, python: str, spec: WorkerSpec, *, outside: bool, bound: bool
 ) -> str:
     """Return a command of uv's, which needs nothing of ours; or one of pytest's, for what uv cannot do as it was done.
 
-    ``extra_requirements`` are the requirements of every environment, ``project`` the directory whose suite was run, ``python`` the
-    interpreter's path. ``ours`` are the run's options that decide on verdicts; ``outside`` says whether uv knows all that
-    the run resolved with, ``bound`` whether limits or the sandbox made it fail.
-    Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command line names: both are for us to repeat.
+    ``python`` is the interpreter's path. ``outside`` says whether uv knows all that the run resolved with, ``bound`` whether
+    limits or the sandbox made it fail. Suites see a tree and what lies over it, and ``lowest-direct`` lowers what no command
+    line names: both are for us to repeat.
     """
-    if check.kind == "suite" or project or not outside or bound or combo.resolution == "lowest-direct":
-        return _our_line(combo, check, ours)
+    check = spec.check
+    if check.kind == "suite" or spec.project or not outside or bound or combo.resolution == "lowest-direct":
+        return _our_line(combo, check, spec.ours)
     words = ["uv", "run", "--isolated", "--no-project", "--python", python]
-    words += [word for requirement in (*combo.requirements, *extra_requirements) for word in ("--with", requirement)]
+    words += [word for text in (*combo.requirements, *spec.extra_requirements) for word in ("--with", text)]
     words += ["--resolution", combo.resolution] if combo.resolution else []
-    words += ["--exclude-newer", exclude_newer] if exclude_newer else []
-    options = f" {index_options}" if index_options else ""
+    words += ["--exclude-newer", spec.exclude_newer] if spec.exclude_newer else []
+    options = f" {spec.index_options}" if spec.index_options else ""
     return f"{shlex.join(words)}{options} {shlex.join(_tried(combo, environment, check))}"
 
 
-def reproduction_of_test(
-    combo: Combo,
-    nodeid: str,
-    *,
-    extra_requirements: Sequence[str],
-    project: str,
-    exclude_newer: str,
-    ours: Sequence[str] = (),
-) -> str:
-    """Return a command of pytest's that runs a test function's item again; all else is as with :func:`reproduction`."""
-    paths = [word for word in ours if word.startswith(_PYTHON)]
+def reproduction_of_test(combo: Combo, nodeid: str, spec: WorkerSpec) -> str:
+    """Return a command of pytest's that runs a test function's item again."""
+    paths = [word for word in spec.ours if word.startswith(_PYTHON)]
     words = ["pytest", *(word for word in _matrix(combo) if not (paths and word.startswith(_PYTHON))), *paths]
-    words += [f"--spip-project={project}"] if project else []
-    words += [f"--spip-with={requirement}" for requirement in (() if project else extra_requirements)]
-    words += [f"--spip-exclude-newer={exclude_newer}"] if exclude_newer else []
+    words += [f"--spip-project={spec.project}"] if spec.project else []
+    words += [f"--spip-with={requirement}" for requirement in (() if spec.project else spec.extra_requirements)]
+    words += [f"--spip-exclude-newer={spec.exclude_newer}"] if spec.exclude_newer else []
     return shlex.join([*words, "--spip-check=none", nodeid])
 
 

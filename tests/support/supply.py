@@ -21,7 +21,7 @@ from pytest_spip.model import DistFile, Indexes, Interpreter, Limits, Release, S
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.plan.versions import as_of
-from pytest_spip.provision.builds import Builder
+from pytest_spip.provision.builds import Builder, BuildRules
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.locks import LockResolver
@@ -178,10 +178,8 @@ class Supply:
             uv or self.uv(indexes, date),
             confine or self.confine(),
             self.releases(indexes, date),
-            exclude_newer=date,
-            slots=2,
+            BuildRules(date, 2, limits=limits),
             environ={**self.environ, **environ},
-            limits=limits,
         )
 
     def lock_resolver(
