@@ -405,7 +405,7 @@ def test_a_sample_of_passes_is_tried_cold(bases: Bases, tmp_path: Path, monkeypa
 def test_tests_that_differ_are_a_disagreement(bases: Bases, tmp_path: Path) -> None:
     """Where warm and cold suites fail alike, but for other tests, that is recorded, and the cold tests count."""
     must_work(3)
-    code = "def test_bad(): assert 0\ndef test_odd(): assert b'\\0stem\\0' not in open('/proc/self/cmdline', 'rb').read()\n"
+    code = "def test_bad(): assert 0\ndef test_odd(): assert b'\\0zygote\\0' not in open('/proc/self/cmdline', 'rb').read()\n"
     bench = SuiteBench(bases, tmp_path, {"demo": code})
     limits = Limits(timeout=60, memory=512 << 20)
     bench.spec = dataclasses.replace(bench.spec, runner="auto", sandbox=Sandbox(3), check=Check("suite"), limits=limits)
