@@ -21,9 +21,10 @@ import pytest
 from pytest_spip import cli, hookspecs
 from pytest_spip.dispatch.autoscale import PROFILES
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
-from pytest_spip.options import OPTIONS, Settings, joined_arguments, make_settings
+from pytest_spip.options import OPTIONS, joined_arguments
 from pytest_spip.report import terminal
 from pytest_spip.report.stats import StatsLine
+from pytest_spip.settings import Settings, make_settings
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Done, Machine
 from tests.support.rooms import combo, result, summary

@@ -13,7 +13,7 @@ __all__ = ["StatsLine", "stats_line"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StatsLine:
-    """What ``docs/how-it-works.md`` says of each key. ``at`` is ISO 8601 in UTC; seconds, bytes, shares from 0 to 1.
+    """What ``docs/reference/progress.md`` says of each key. ``at`` is ISO 8601 in UTC; seconds, bytes, shares from 0 to 1.
 
     ``recent_per_second`` is the rate since the line before; ``eta`` is None before anything is done.
     """

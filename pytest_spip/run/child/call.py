@@ -299,7 +299,7 @@ def made(question, namespace):
     function = tree.body[0]
     function.decorator_list = []
     bare(function)
-    exec(compile(Assertions(namespace).session(tree), question["file"], "exec"), namespace)
+    exec(compile(Assertions(namespace).visit(tree), question["file"], "exec"), namespace)
     return namespace[question["name"]]
 
 
