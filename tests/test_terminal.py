@@ -220,7 +220,7 @@ def test_cross() -> None:
     combos = [combo(n, "ark", f"1.{one}", others=(("bee", f"2.{other}"),)) for n, (one, other) in enumerate(pairs)]
     results = [result(n, FAILED, IMPORT) if pair == (5, 0) else result(n) for n, pair in enumerate(pairs)]
     assert text(grid_lines(summary(combos, results[:29])))[-1] == (
-        "not all was tried; the cell of several versions tells of those that were"
+        "not all was tried; the cell of several versions stands for those that were"
     )
     assert text(grid_lines(summary(combos, results))) == [
         "ark+bee                        py312",

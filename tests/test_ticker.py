@@ -22,7 +22,7 @@ CONFTEST = """
 import pathlib, pytest
 from pytest_spip.common.machine import Machine
 from pytest_spip.report.progress import Progress
-from pytest_spip.hooks.progress import StatsTicker, Ticker
+from pytest_spip.hooks.progress import ProgressLine, StatsReporter
 
 class Run:
     progress = Progress(planned=2, provisioned=2)
@@ -39,11 +39,11 @@ def pytest_sessionstart(session):
     config = session.config
     session.machine = Looks()
     session.tickers = [
-        StatsTicker(config, 0.1, pathlib.Path("out.jsonl"), lambda: Run.progress, lambda: (1, 0), session.machine)
+        StatsReporter(config, 0.1, pathlib.Path("out.jsonl"), lambda: Run.progress, lambda: (1, 0), session.machine)
     ]
     session.tickers[0].start()
     if config.getoption("verbose") == 0:
-        session.tickers.append(Ticker(config))
+        session.tickers.append(ProgressLine(config))
         session.tickers[1].start(Run)
 
 def pytest_runtest_logreport(report):

@@ -169,7 +169,7 @@ LEFT = (
         "ready, told = os.pipe()\n"
         + BOUND
         + leaving(
-            "held(socket.AF_UNIX, chr(0) + mark)", DAEMON.format(process_tree="socket.AF_UNIX", address="chr(0) + mark")
+            "held(socket.AF_UNIX, chr(0) + mark)", DAEMON.format(family="socket.AF_UNIX", address="chr(0) + mark")
         ),
         versions=3,
     ),
@@ -179,7 +179,7 @@ LEFT = (
         + BOUND
         + leaving(
             "held(socket.AF_INET, ('127.0.0.1', 45671))",
-            DAEMON.format(process_tree="socket.AF_INET", address="('127.0.0.1', 45671)"),
+            DAEMON.format(family="socket.AF_INET", address="('127.0.0.1', 45671)"),
         ),
         versions=3,
     ),

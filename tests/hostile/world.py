@@ -61,9 +61,9 @@ class Listeners:
             key.fileobj.close()  # type: ignore[union-attr]  # sockets alone were registered
         self._selector.close()
 
-    def _listen(self, process_tree: int, kind: int, address: tuple[str, int] | str) -> int:
+    def _listen(self, family: int, kind: int, address: tuple[str, int] | str) -> int:
         try:
-            listener = socket.socket(process_tree, kind)
+            listener = socket.socket(family, kind)
             listener.bind(address)
         except OSError:  # no such family on this machine
             return 0
@@ -71,7 +71,7 @@ class Listeners:
         if stream:
             listener.listen(64)
         self._selector.register(listener, selectors.EVENT_READ, self._accept if stream else self._answer)
-        return int(listener.getsockname()[1]) if process_tree != socket.AF_UNIX else 0
+        return int(listener.getsockname()[1]) if family != socket.AF_UNIX else 0
 
     def _serve(self) -> None:
         while True:
