@@ -142,6 +142,23 @@ def test_processors(
     assert worker_count(machine(tmp_path, THREADS, PLENTY, files, allowed=allowed), **wanted) == count  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("used", "before", "after", "share"),
+    [
+        (f"{JOB}/cpu.stat", "usage_usec 1000000\nuser_usec 5\n", "usage_usec 3000000\n", 0.8),
+        (f"{JOB}/cpu.stat", "nothing\n", "nothing\n", 1.0),
+    ],
+)
+def test_share_of_a_quota(tmp_path: Path, used: str, before: str, after: str, share: float) -> None:
+    """Under a quota of 2.5 of 8 processors, two seconds used in one are four fifths; what is not counted is taken from all."""
+    quota = V2 | {f"{JOB}/cpu.max": "250000 100000\n"}
+    tick = os.sysconf("SC_CLK_TCK")
+    seen = machine(tmp_path, quota | {used: before} | stat(*["0 0 0 0 0 0 0 0 0 0"] * 8))
+    for name, text in ({used: after} | stat(*[f"{tick // 2} 0 0 {tick - tick // 2} 0 0 0 0 0 0"] * 8)).items():
+        (tmp_path / name).write_text(text)
+    assert seen.look().cpu == pytest.approx(share)
+
+
 # -- memory -------------------------------------------------------------------------------------------------------------
 
 

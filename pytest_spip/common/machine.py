@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import operator
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -111,7 +112,7 @@ class Machine:
     @property
     def quota(self) -> float:
         """Processors' worth of time that the tightest control group grants; infinity where none limits it."""
-        return min(self._groups.quotas(), default=math.inf)
+        return min((quota for quota, _ in self._groups.quotas()), default=math.inf)
 
     def topology(self) -> tuple[Cpu, ...]:
         """Return the processors that we may use, by number."""
@@ -152,7 +153,19 @@ class Machine:
         return Pressure(**shares, counted="some" in shares)
 
     def times(self) -> ProcessorTimes:
-        """Return what our processors have done since the machine started, whoever used them."""
+        """Return what our processors have done since the machine started, whoever used them.
+
+        Where a control group grants less than these, its own tasks count, and the whole is what it grants.
+        """
+        times = self._times_of_processors()
+        quota, used = min(self._groups.quotas(), key=operator.itemgetter(0), default=(math.inf, None))
+        granted = quota / len(self._allowed)
+        if granted >= 1:
+            return times
+        busy = times.busy if used is None else used * os.sysconf("SC_CLK_TCK")
+        return ProcessorTimes(busy, times.iowait, times.total * granted)
+
+    def _times_of_processors(self) -> ProcessorTimes:
         lines = re.findall(r"^cpu(\d+) (.*)$", _text(self._root / "proc/stat"), re.MULTILINE)
         # Guest time, the ninth column and the tenth, is in user time already.
         rows = [[float(word) for word in line.split()[:8]] for number, line in lines if int(number) in self._allowed]
@@ -176,13 +189,19 @@ class _Groups:
                 if name in mounts:
                     self._chains[name] = tuple(_upwards(path, *mounts[name]))
 
-    def quotas(self) -> Iterator[float]:
-        """Yield processors' worth of time, for each group that grants less than all."""
+    def quotas(self) -> Iterator[tuple[float, float | None]]:
+        """Yield processors' worth of time, for each group that grants less than all, with the seconds that its tasks have used.
+
+        These are None where the group does not count them.
+        """
         for group in self._chains.get("", ()):
             quota, _, period = _text(group / "cpu.max").strip().partition(" ")
-            yield from _ratio(quota, period)
+            used = dict(_pairs(group / "cpu.stat")).get("usage_usec", "")
+            yield from ((ratio, int(used) / 1e6 if used.isdecimal() else None) for ratio in _ratio(quota, period))
         for group in self._chains.get("cpu", ()):
-            yield from _ratio(_text(group / "cpu.cfs_quota_us").strip(), _text(group / "cpu.cfs_period_us").strip())
+            quota, period = (_text(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+            used = _text(group / "cpuacct.usage").strip()
+            yield from ((ratio, int(used) / 1e9 if used.isdecimal() else None) for ratio in _ratio(quota, period))
 
     def memory(self) -> Iterator[tuple[int, int]]:
         """Yield limit and bytes used, less the page cache that can be reclaimed, for each group that has a limit."""

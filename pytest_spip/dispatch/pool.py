@@ -29,7 +29,7 @@ class Worker:
     queue: Queue | None = None
     warm_groups: set[str] = dataclasses.field(default_factory=set)
     suspects: int = 0
-    steals: bool = False
+    steal_pending: bool = False
     declined: bool = False
     stopped: bool = False
     active: bool = False
@@ -172,14 +172,14 @@ class WorkerPool:
         return None
 
     def _spares(self, worker: Worker) -> bool:
-        return len(worker.held) > self._keeps + 1 and not (worker.steals or worker.declined)
+        return len(worker.held) > self._keeps + 1 and not (worker.steal_pending or worker.declined)
 
     def ask(self, worker: Worker) -> None:
         """Note that a worker is being asked for units."""
-        worker.steals = True
+        worker.steal_pending = True
         self.steals += 1
 
     def answered(self, worker: Worker) -> None:
         """Note that a worker has answered, if it was asked."""
-        self.steals -= worker.steals
-        worker.steals = False
+        self.steals -= worker.steal_pending
+        worker.steal_pending = False

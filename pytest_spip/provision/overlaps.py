@@ -87,7 +87,7 @@ def _clash(one: StoredWheel, path: str, other: StoredWheel) -> BadWheel:
     return BadWheel(f"{one.name} {one.version} has the file {path} where {other.name} {other.version} has a directory")
 
 
-@functools.lru_cache(maxsize=128)  # a filed wheel never changes; some have thousands of files
+@functools.lru_cache(maxsize=64)  # a filed wheel never changes; some have thousands of files
 def _files(root: str, library: str) -> tuple[Mapping[str, str], Collection[str]]:
     """Return a wheel's files below site-packages of a library directory, path to hash, and the directories that they need."""
     own = f"../../../lib/{library}/site-packages/"

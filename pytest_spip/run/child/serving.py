@@ -132,7 +132,7 @@ def serve(channel, sandbox, hidden_modules, zygotes, request):
         sandbox.leave()
     child = SUPERVISE.Child(request, channel, zygotes)
     result, output, _, nonce = child.theirs
-    pid, warm = zygotes.bear(request, (result, output, nonce)) if zygotes else (0, False)
+    pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
     if not pid and not request["command"] and not request["sources"]:
         forked, warm = WarmFork(channel, sandbox, hidden_modules, request, child), True

@@ -66,7 +66,7 @@ class Zygote:
             self.within(self.sandbox.lift)
             self.laid = False
 
-    def bear(self, request, descriptors):
+    def fork_child(self, request, descriptors):
         """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
         if limits_of(self.pid) != self.limits:
             raise OSError("somebody limited a zygote")
@@ -100,13 +100,13 @@ class Zygotes:
         self.known = {}
         self.unfit = set()
 
-    def bear(self, request, descriptors):
+    def fork_child(self, request, descriptors):
         """Return pid and warmth of a child, or a pid of 0 when no zygote can have one."""
         zygote = next(filter(None, (self.found(request, wanted) for wanted in request["zygotes"])), None)
         if zygote is None:
             return 0, False
         try:
-            return zygote.bear(request, descriptors)
+            return zygote.fork_child(request, descriptors)
         except (OSError, ValueError, KeyError, TypeError):
             self.give_up()
             return 0, False
@@ -116,14 +116,14 @@ class Zygotes:
         key = wanted["key"]
         if key in self.unfit:
             return None
-        zygote = self.known.pop(key, None) or self.plant(request, wanted)
+        zygote = self.known.pop(key, None) or self.spawn(request, wanted)
         if zygote is None:
             self.unfit.add(key)
         else:
             self.known[key] = zygote
         return zygote
 
-    def plant(self, request, wanted):
+    def spawn(self, request, wanted):
         """Return a new zygote; None when its pytest cannot be one."""
         while len(self.known) >= MOST:
             self.known.pop(next(iter(self.known))).close()
@@ -141,14 +141,14 @@ class Zygotes:
                 os._exit(70)
         theirs.close()
         try:
-            return self.grown(pid, ours)
+            return self.ready(pid, ours)
         except OSError:
             PROCESS_TREE.SPARED.discard(pid)
             ours.close()
             self.clear()
             return None
 
-    def grown(self, pid, control):
+    def ready(self, pid, control):
         """Wait for a zygote to have loaded its pytest, and put it out of the reach of others."""
         control.settimeout(BIRTH)
         reply = control.recv(1024)
