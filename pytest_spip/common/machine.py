@@ -99,7 +99,7 @@ class Machine:
         cpu, iowait = self._times.shares_since(before)
         available, whole = self._memory()
         return Snapshot(
-            processors=math.ceil(min(len(self._allowed), self.quota)),
+            processors=self.processors,
             memory_total=whole,
             memory_available=available,
             cpu_pressure=self._pressure("cpu"),
@@ -108,6 +108,11 @@ class Machine:
             cpu=cpu,
             iowait=iowait,
         )
+
+    @property
+    def processors(self) -> int:
+        """Processors that we may use, of which a control group may grant less than all."""
+        return math.ceil(min(len(self._allowed), self.quota))
 
     @property
     def quota(self) -> float:

@@ -47,7 +47,8 @@ class Overlay:
 
     def _described(self, environment: Environment) -> Composed:
         wheels = environment.wheels
-        # Bytecode in the layer of a wheel must not be met beside the source of another that replaces its file.
+        # The last wheel is the uppermost layer. Where one replaces a file of another they are one layer: bytecode of the file
+        # that is hidden must not be met beside the other's source.
         apart = len(wheels) <= OVERLAY_LIMIT and not environment.replaces
         stacks = [(wheel,) for wheel in reversed(wheels)] if apart else [wheels]
         try:

@@ -133,7 +133,8 @@ class Worktree:
             replaced = True
         self._copy(source, target)
         if replaced:  # bytecode of what it replaces must not be taken for its own, for which the times tell
-            os.utime(target, ns=(os.stat(source).st_atime_ns, os.stat(source).st_mtime_ns))
+            state = source.stat()
+            os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
 
     def clear(self) -> None:
         """Take out all that is not the base environment, or make it anew where a combination changed that itself.

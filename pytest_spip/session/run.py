@@ -129,6 +129,7 @@ class Run:
         return run_facts(
             self._planner,
             self.plan,
+            self.plan_hash,
             uuid=self._uuid,
             started=self._started,
             command=command,

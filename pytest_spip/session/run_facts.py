@@ -47,8 +47,10 @@ class RunFacts:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
-def run_facts(planner: Planner, plan: Plan, *, uuid: str, started: str, command: str, ram: str, check: str) -> RunFacts:
-    """Return the facts of a run that begins; ``ram`` says where its environments are."""
+def run_facts(
+    planner: Planner, plan: Plan, plan_hash: str, *, uuid: str, started: str, command: str, ram: str, check: str
+) -> RunFacts:
+    """Return the facts of a run that begins; ``ram`` says where its environments are. The hash was made: it takes its time."""
     indexes, settings = planner.indexes, planner.settings
     return RunFacts(
         uuid=uuid,
@@ -64,7 +66,7 @@ def run_facts(planner: Planner, plan: Plan, *, uuid: str, started: str, command:
         indexes=index_names(indexes),
         dated=_is_dated(indexes, plan.releases),
         settings=settings_to_plain(settings, run=uuid, cache=planner.cache.root),
-        plan_hash=plan.hash,
+        plan_hash=plan_hash,
         project=planner.project.to_plain() if planner.project else None,
         notes=list(plan.notes),
     )

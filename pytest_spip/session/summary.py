@@ -30,7 +30,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
         figures = Figures(
             workers,
             lasted,
-            Machine().look().processors,
+            Machine().processors,
             cpu=cpu,
             iowait=iowait,
             memory=sum(pressures) / len(pressures) if pressures else 0.0,
