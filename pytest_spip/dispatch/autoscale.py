@@ -4,7 +4,7 @@ The number rises by steps and falls by halves (additive increase, multiplicative
 machine bears and gives way quickly. What runs is never touched: a lower number only means that who finishes waits.
 
 Memory admits at most as many as fit what is available, beside a reserve, at the peak that combinations show. Pressure
-is what the kernel's stall information over ten seconds, and the share of I/O wait since the look before. Each has
+is what the kernel's stall information says of ten seconds, and the share of I/O wait since the look before. Each has
 a band: growth needs all of them at or below ``calm``, one above ``strained`` halves, and in between nothing changes.
 """
 

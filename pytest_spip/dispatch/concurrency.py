@@ -24,7 +24,7 @@ class Sampler(Protocol):
 class ConcurrencyController:
     """Has a policy decide every ``period`` seconds, and calls ``set_limit`` with the number whenever that changes.
 
-    ``set_limit`` and ``load`` are called from :meth:`start`, once, and from then on from the governor's thread. A look that
+    ``set_limit`` and ``load`` are called from :meth:`start`, once, and from then on from the controller's thread. A look that
     fails changes nothing.
     """
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from pytest_spip.provision.sdists import build_failed
 
-__all__ = ["RING", "Chain"]
+__all__ = ["RING", "BuildCycles"]
 
 RING = "its build requirements lead back to it or to each other: "
 """Begins the detail of a ring, which reads the same for each of its members and for all that need one of them."""
 
 
-class Chain:
+class BuildCycles:
     """Sdists that need each other's wheels to be built. Of this process: two that meet such a ring wait for the first."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ from pytest_spip.model import (
     verdict_to_plain,
 )
 from pytest_spip.provision.backends import Backends, Requirements, asks_for_more
-from pytest_spip.provision.build_cycles import Chain
+from pytest_spip.provision.build_cycles import BuildCycles
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import KEEPS, LIMITS, BuildDirectories, Hooks
 from pytest_spip.provision.lanes import BuildNeeded
@@ -98,7 +98,7 @@ class Builder:
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
         self._tools = _tools()
         self._slots = threading.BoundedSemaphore(rules.slots)
-        self._chain = Chain()
+        self._cycles = BuildCycles()
         self._here = threading.local()
         self._running: dict[Path, tuple[str, float]] = {}
 
@@ -123,7 +123,7 @@ class Builder:
             if not place.exists() or self._is_stale(place, interpreter):
                 raise BuildNeeded(place.name, sdist.size)
         sdist, archive = self.fetch(sdist)
-        with self._chain.waiting_for(sdist.sha256, sdist.filename):
+        with self._cycles.waiting_for(sdist.sha256, sdist.filename):
             return self._built(project, archive, sdist, interpreter)
 
     def announced(self, sdist: DistFile) -> str:

@@ -85,7 +85,7 @@ class EnvironmentSpecs:
 
     @property
     def phase(self) -> Phase | None:
-        """What writing a recipe is counted as: a project is built for it, and an sdist fetched. Else it takes no time."""
+        """What making a spec is counted as: a project is built for it, and an sdist fetched. Else it takes no time."""
         if self._project:
             return Phase.BUILD
         return Phase.FETCH if self._wanted.suite else None
@@ -93,7 +93,7 @@ class EnvironmentSpecs:
     def spec(
         self, combo: Combo, release: Release, interpreter: Interpreter, wheels: tuple[BuiltWheel, ...]
     ) -> EnvironmentSpec:
-        """Return the recipe of a combination; ``wheels`` are those of its releases that were built here. Raises ``Failure``."""
+        """Return the spec of a combination; ``wheels`` are those of its releases that were built here. Raises ``Failure``."""
         always = self._wanted.always(combo.resolution)
         if self._project:
             return self._of_project(self._project, combo, interpreter, wheels, always)
@@ -109,7 +109,7 @@ class EnvironmentSpecs:
     def lowered(
         self, spec: EnvironmentSpec, interpreter: Interpreter, subjects: Sequence[tuple[StoredWheel, Sequence[str]]]
     ) -> EnvironmentSpec:
-        """Return a recipe that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that.
+        """Return a spec that asks for what its subjects, with these extras, require: ``lowest-direct`` lowers only that.
 
         What the tests require must not be lowered, so it is required by a wheel of ours, which is not installed.
         """

@@ -44,7 +44,7 @@ from pytest_spip.provision.locks import Lock, Locked, LockResolver, selected
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.overlaps import installation
 from pytest_spip.provision.project import Project
-from pytest_spip.provision.provision_cache import Memory, Remembered
+from pytest_spip.provision.provision_cache import ProvisionCache, Remembered
 from pytest_spip.provision.resolver import BuiltWheel, Releases
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.trees import Trees
@@ -117,7 +117,7 @@ class EnvironmentMaker:
         self._specs = EnvironmentSpecs(inputs.wanted, inputs.project, self.builder, Trees(cache))
         circumstances = self._uv.places, inputs.date, inputs.confine.level, self._specs.circumstances, policy.never
         ages = not (inputs.date or inputs.indexes.offline)
-        self._memory = Memory(cache, store, circumstances, ages=ages)
+        self._provision_cache = ProvisionCache(cache, store, circumstances, ages=ages)
 
     def stop(self) -> None:
         """Kill what runs."""
@@ -128,7 +128,7 @@ class EnvironmentMaker:
     def save(self) -> None:
         """Remember, for runs to come, what was made."""
         with contextlib.suppress(OSError):  # then the next run takes longer
-            self._memory.save()
+            self._provision_cache.save()
 
     def recalled(self, combo: Combo) -> Ready | None:
         """Return what an earlier run made of a combination, if all of that is still there."""
@@ -139,7 +139,7 @@ class EnvironmentMaker:
 
     def _recalled(self, combo: Combo) -> Ready | None:
         interpreter = self.interpreters[combo.interpreter]
-        known = self._memory.find(combo, interpreter, self._chosen(combo))
+        known = self._provision_cache.find(combo, interpreter, self._chosen(combo))
         if known is None:
             return None
         try:
@@ -208,7 +208,7 @@ class EnvironmentMaker:
         tree = self._tree(job, spec, wheels)
         it = Remembered(str(lock.path), installed.wheels, *tree, warnings, installed.replaces)
         if not job.warnings:  # else a file may be another one next time
-            self._memory.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
+            self._provision_cache.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
         return self._filled(combo, it)
 
     def _lock(self, job: Job, spec: EnvironmentSpec, interpreter: Interpreter) -> Lock:

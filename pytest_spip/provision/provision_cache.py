@@ -16,7 +16,7 @@ from pytest_spip.model import Combo, Interpreter, Release, StoredWheel, digest
 from pytest_spip.provision.locks import UNDATED_KEPT
 from pytest_spip.provision.store import WheelStore
 
-__all__ = ["Memory", "Remembered"]
+__all__ = ["ProvisionCache", "Remembered"]
 
 FORM = 7
 """Raise it when entries are written in another form."""
@@ -38,7 +38,7 @@ class Remembered(NamedTuple):
     replaces: bool = False
 
 
-class Memory:
+class ProvisionCache:
     """Successful provisions by what could change them; ``circumstances`` are those that all combinations of a run share.
 
     Only a shortcut: what is not remembered, or no longer true, is provisioned from the locks and wheels of the cache. Where

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from pytest_spip.provision.build_cycles import Chain
+from pytest_spip.provision.build_cycles import BuildCycles
 from pytest_spip.provision.uv_output import Failure
 
 
 def test_chain() -> None:
     """What needs another sdist may wait for it, any number of times; what would wait for itself is refused."""
-    chain = Chain()
+    chain = BuildCycles()
     for _ in range(2):
         with chain.waiting_for("a", "a.zip"), chain.waiting_for("b", "b.zip"):
             for key in ("a", "b"):
@@ -24,7 +24,7 @@ def test_chain() -> None:
 
 def test_chain_of_threads() -> None:
     """A ring is found also where each of two threads builds one part of it."""
-    chain, there, done = Chain(), threading.Event(), threading.Event()
+    chain, there, done = BuildCycles(), threading.Event(), threading.Event()
 
     def other() -> None:
         with chain.waiting_for("b", "b.zip"), chain.waiting_for("a", "a.zip"):
