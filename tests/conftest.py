@@ -1,18 +1,30 @@
-"""Machines for end-to-end tests."""
+"""Marks by folder, and machines for end-to-end tests."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from pytest_spip.run.levels import try_level
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import Machine
 from tests.support.plugins import Plugins
 
 MakeMachine = Callable[..., Machine]
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before "-m" selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its folder's name: unit, integration, e2e, hostile."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(item.path.relative_to(HERE).parts[0])
 
 
 @contextlib.contextmanager
@@ -64,3 +76,13 @@ def machine(make_machine: MakeMachine) -> Machine:
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Plugins:
     """Fetch plugins of pytest, each when it is asked for first."""
     return Plugins(tmp_path_factory.mktemp("plugins"))
+
+
+@pytest.fixture(params=[3, 2])
+def level(request: pytest.FixtureRequest) -> int:
+    """Return a level of the sandbox that confines, where it works."""
+    level: int = request.param
+    if why := try_level(level):
+        assert os.environ.get("SPIP_MUST_WORK") != "1", why
+        pytest.skip(why)
+    return level

@@ -13,11 +13,24 @@ from types import MappingProxyType
 
 from tests.support import backend
 
-__all__ = ["Content", "builds", "installed", "project", "scripted", "sdist", "simple_sdist", "suite_metadata", "wheel"]
+__all__ = [
+    "PYTEST_WHEELS",
+    "Content",
+    "builds",
+    "installed",
+    "project",
+    "scripted",
+    "sdist",
+    "simple_sdist",
+    "suite_metadata",
+    "wheel",
+]
 
 Content = str | bytes
 
 NONE: Mapping[str, Content] = MappingProxyType({})
+PYTEST_WHEELS = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+"""The projects that an index has to list so that suites can be run."""
 
 PYPROJECT = """\
 [build-system]

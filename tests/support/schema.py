@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 
+from tests.support.paths import DOCS
+
 __all__ = ["SCHEMA", "problems"]
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "report.schema.json"
+SCHEMA = DOCS / "reference" / "report.schema.json"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""An HTTP server whose answers are a test's own function, for what an index never says of itself."""
+"""An HTTP server whose answers are a test's own function, for what an index never says of itself; our client, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["Request", "say", "served"]
+from pytest_spip.common.http import Web
+
+__all__ = ["Request", "client", "say", "served"]
 
 Request = BaseHTTPRequestHandler
 
@@ -18,6 +20,13 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients that leave early are what some tests are about."""
+
+
+@contextlib.contextmanager
+def client(*index_urls: str, retries: int = 0, **more: object) -> Iterator[Web]:
+    """Yield a client that asks once, and is closed at the end."""
+    with contextlib.closing(Web(index_urls, retries=retries, **more)) as web:  # type: ignore[arg-type]  # passed on
+        yield web
 
 
 @contextlib.contextmanager

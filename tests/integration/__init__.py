@@ -1,0 +1,1 @@
+"""Tests of several parts with what is outside for real: git, uv, kernels' namespaces, fork servers, indexes."""
