@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.common.cache import Cache
 from pytest_spip.run.levels import try_level
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
@@ -17,14 +18,22 @@ from tests.support.plugins import Plugins
 
 MakeMachine = Callable[..., Machine]
 HERE = Path(__file__).parent
+LONGEST = (
+    "hostile/test_corpus.py",
+    "integration/test_zygotes.py",
+)
+"""Files that take longest, with which workers begin, lest one of them is alone with the last for minutes."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before "-m" selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its folder's name: unit, integration, e2e, hostile."""
+    """Mark each test with its folder's name: unit, integration, e2e, hostile. Put long files first for workers."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(item.path.relative_to(HERE).parts[0])
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {HERE / name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @contextlib.contextmanager
@@ -86,3 +95,9 @@ def level(request: pytest.FixtureRequest) -> int:
         assert os.environ.get("SPIP_MUST_WORK") != "1", why
         pytest.skip(why)
     return level
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """Return an empty cache."""
+    return Cache(tmp_path / "cache")

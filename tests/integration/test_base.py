@@ -16,28 +16,16 @@ from pytest_spip.compose.base import BaseRepository, Replica, branch
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Interpreter
 from tests.support.interpreters import pythons
-from tests.support.rooms import Bases, interpreter, shared_bases, tree_of
+from tests.support.rooms import Bases, interpreter, tree_of
 
 LATEST = list(pythons())[-1]
 PLAIN = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
 @pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
 def latest(bases: Bases) -> Interpreter:
     """Return one interpreter."""
     return bases.pythons[LATEST]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    """Make an empty cache."""
-    return Cache(tmp_path / "cache")
 
 
 def git(repository: Path, *arguments: str, env: Mapping[str, str] = PLAIN) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,19 +20,11 @@ from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.uv_output import Failure
 from tests.support import backend
 from tests.support.distributions import Content, builds, metadata_text, sdist, simple_sdist, wheel
-from tests.support.index import Fault, LocalIndex
+from tests.support.index import Fault
 from tests.support.supply import Supply
 
 GOOD = {"demo.py": ""}
 WEEK = 7 * 86400.0
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 @pytest.fixture

@@ -19,18 +19,9 @@ from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.run.confine import BuildSandboxes
 from tests.support import backend
 from tests.support.distributions import PYPROJECT, scripted, sdist, wheel
-from tests.support.index import LocalIndex
 from tests.support.machine import eventually
 from tests.support.rooms import alive
 from tests.support.supply import Supply
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 def built(supply: Supply, source: Path, level: int) -> BuiltWheel:

@@ -41,19 +41,15 @@ from pytest_spip.session.executor import ATTEMPTS, Executor
 from pytest_spip.session.worker_spec import WorkerSpec
 from tests.support.interpreters import pythons
 from tests.support.paths import ROOT
-from tests.support.rooms import Bases, adopting, environment, filed, filed_installed, shared_bases, tree_of
+from tests.support.rooms import Bases, environment, filed, filed_pytest, tree_of
 from tests.support.ways import must_work
+
+pytestmark = pytest.mark.usefixtures("adopted")
 
 LATEST = list(pythons())[-1]
 GOOD = "import demo_helper"
 BAD = "import nowhere"
 HELPER = {"demo_helper.py": ""}
-
-
-@pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
 
 
 class Bench:
@@ -118,17 +114,9 @@ class SuiteBench(Bench):
         tree = self.room.parent / f"tree-{combo.package}"
         tree.mkdir()
         (tree / "test_it.py").write_text(code)
-        wheels = [
-            filed_installed(self.cache, name) for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
-        ]
+        wheels = filed_pytest(self.cache)
         own = filed(self.cache, combo.package, "1.0", {f"{combo.package}.py": ""})
         return dataclasses.replace(environment(*wheels, own), tree=str(tree))
-
-
-@pytest.fixture(autouse=True)
-def adopted() -> Iterator[None]:
-    """Steal what a executor makes of its process back in the end."""
-    yield from adopting()
 
 
 def outcomes(results: list[Result]) -> list[tuple[Outcome, int]]:

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,11 @@ from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.uv_output import Failure
 from pytest_spip.run.levels import choose_sandbox
 from tests.support.distributions import PYPROJECT, scripted, sdist, simple_sdist, wheel
-from tests.support.index import Fault, LocalIndex
+from tests.support.index import Fault
 from tests.support.supply import Supply
 
 GOOD = {"demo.py": ""}
 NEEDS_MISSING = '[build-system]\nrequires = ["missing"]\nbuild-backend = "missing"\n'
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 def build(supply: Supply, source: Path, builder: Builder | None = None) -> Path:

@@ -16,25 +16,13 @@ from pytest_spip.model import Check, Composed, Environment, Limits, Outcome, Pha
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.check_runners import SHARING, check_runner_of
 from tests.support.interpreters import pythons
-from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, shared_bases
+from tests.support.rooms import Bases, combo, environment, every_python, filed
 from tests.support.ways import WAYS, Way, must_work, shared_way
 
 LIMITS = Limits(timeout=60, memory=256 << 20, file_size=1 << 20, output=1 << 20)
 LATEST = list(pythons())[-1]
 NUMBERS = itertools.count(1)
 Try = Callable[..., Result]
-
-
-@pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def adopted() -> Iterator[None]:
-    """Be a worker, who is given the orphans."""
-    yield from adopting()
 
 
 @pytest.fixture(params=WAYS)

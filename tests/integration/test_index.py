@@ -20,14 +20,6 @@ GOOD = {"demo/__init__.py": ""}
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
-
-
 def listed(supply: Supply, indexes: Indexes | None = None, project: str = "demo") -> Listing:
     """Return a project's listing."""
     return list_project(project, indexes or supply.indexes(), supply.web(), supply.cache)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,13 +23,11 @@ DAY = 86400.0
 
 
 @pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
+def supply(supply: Supply) -> Supply:
     """Make a world in which ``demo`` needs ``dep``."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        wheel(tmp_path / "files", "demo", "1.0", {"demo.py": ""}, requires=["dep"])
-        release(index, "1.0")
-        yield Supply(tmp_path, index)
+    wheel(supply.root / "files", "demo", "1.0", {"demo.py": ""}, requires=["dep"])
+    release(supply.index, "1.0")
+    return supply
 
 
 def release(index: LocalIndex, version: str) -> None:

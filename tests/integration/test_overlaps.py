@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from pytest_spip.errors import BadWheel
 from pytest_spip.model import StoredWheel
 from pytest_spip.provision.overlaps import installation
 from tests.support.distributions import Content, wheel
-from tests.support.index import LocalIndex
 from tests.support.rooms import filed
 from tests.support.supply import Supply
 
@@ -31,14 +29,6 @@ PIP = (
     "--no-compile",
     "--no-index",
 )
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a place for wheels, and a cache."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 def random_requirements(dice: random.Random, name: str) -> list[str]:

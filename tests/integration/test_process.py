@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from pytest_spip.run.alone import ALONE
 from pytest_spip.run.process import KEPT, LIFELINE, RESULT, RESULT_LIMIT, Ended, run
 from tests.support.machine import eventually
-from tests.support.rooms import adopting, alive
+from tests.support.rooms import alive
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
 
@@ -40,12 +39,6 @@ while not os.path.exists("pids") or len(open("pids").read().split()) < 2:
 with open("pids", "a") as pids:
     print(os.getpid(), file=pids)
 """
-
-
-@pytest.fixture
-def adopted() -> Iterator[None]:
-    """Be a worker, who is given the orphans."""
-    yield from adopting()
 
 
 def run_python(cwd: Path, code: str, *words: str, timeout: float = 60, limit: int = 1 << 20) -> Ended:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from pytest_spip.run.process import Ended
 from pytest_spip.run.program import Program
 from pytest_spip.run.server import Request
 from tests.support.distributions import simple_sdist
-from tests.support.index import LocalIndex
 from tests.support.machine import eventually
 from tests.support.rooms import alive
 from tests.support.supply import Supply
@@ -77,14 +75,6 @@ def test_hang_up(tmp_path: Path) -> None:
         with pytest.raises(HarnessProblem, match="the session is ending"):
             running.result(30)
     assert not alive(pid)
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 def test_build(supply: Supply, monkeypatch: pytest.MonkeyPatch) -> None:

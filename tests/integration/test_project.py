@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,20 +15,11 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.needs import Needs, Wanted
 from pytest_spip.provision.project import Project, open_project
 from tests.support.distributions import project, suite_metadata
-from tests.support.index import LocalIndex
 from tests.support.supply import Supply
 
 FILES = {"mine/__init__.py": "", "tests/test_mine.py": "def test_it():\n    pass\n"}
 INSTALLS = ("mine/__init__.py",)
 NONE: Mapping[str, str] = MappingProxyType({})
-
-
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
 
 
 def written(supply: Supply, *, more: Mapping[str, str] = NONE, **options: object) -> Path:

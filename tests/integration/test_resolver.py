@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,17 @@ from pytest_spip.model import Phase, Reason
 from pytest_spip.provision.locks import Lock, selected
 from pytest_spip.provision.uv_output import Failure
 from tests.support.distributions import builds, sdist, simple_sdist, wheel
-from tests.support.index import Fault, LocalIndex
+from tests.support.index import Fault
 from tests.support.supply import Supply
 
 GOOD = {"demo.py": ""}
 
 
 @pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
+def supply(supply: Supply) -> Supply:
     """Make a world in which the release ``demo`` 1.0 needs ``dep``."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        wheel(tmp_path / "files", "demo", "1.0", GOOD, requires=["dep"])
-        yield Supply(tmp_path, index)
+    wheel(supply.root / "files", "demo", "1.0", GOOD, requires=["dep"])
+    return supply
 
 
 def need(supply: Supply, *requires: str) -> None:

@@ -14,13 +14,22 @@ from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Reason
 from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project
-from tests.support.distributions import Content, builds, installed, project, sdist, simple_sdist, suite_metadata, wheel
+from tests.support.distributions import (
+    PYTEST_WHEELS,
+    Content,
+    builds,
+    installed,
+    project,
+    sdist,
+    simple_sdist,
+    suite_metadata,
+    wheel,
+)
 from tests.support.index import LocalIndex
 from tests.support.provisions import End, Made, judged, planned, provisioned
 from tests.support.supply import Supply
 
 SUITE = Wanted(suite=True)
-PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 FILES = {"src/mine/__init__.py": "", "mine/__init__.py": "", "tests/test_mine.py": "import six\n"}
 HERE = "{}.{}".format(*sys.version_info[:2])
 
@@ -30,7 +39,7 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supply]:
     """Make a world whose index lists pytest, what tests need, and two releases of ``demo``."""
     files = tmp_path / "files"
     files.mkdir()
-    for name in PYTEST:
+    for name in PYTEST_WHEELS:
         installed(files, name)
     for name in ("six", "toml"):
         for version in ("1.0", "2.0"):

@@ -8,30 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from pytest_spip.model import Check, Limits, Outcome, Phase, Reason, Result, StoredWheel
+from pytest_spip.model import Check, Limits, Outcome, Phase, Reason, Result
 from pytest_spip.options import OPTIONS
 from tests.support.interpreters import pythons
-from tests.support.rooms import Bases, adopting, combo, environment, filed, filed_installed, shared_bases
+from tests.support.rooms import Bases, combo, environment, filed, filed_pytest
 from tests.support.ways import must_work, shared_way
 
 LIMITS = Limits(timeout=60, memory=512 << 20, file_size=1 << 20, output=1 << 20)
 LATEST = list(pythons())[-1]
 WAYS = ("alone", "cold-1", "cold-2", "cold-3")
 SUITE_WAYS = (*WAYS, "warm-3")
-PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 Try = Callable[..., Result]
-
-
-@pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def adopted() -> Iterator[None]:
-    """Be a worker, who is given the orphans."""
-    yield from adopting()
 
 
 @pytest.fixture
@@ -48,7 +35,7 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases, adopted: Non
         demo = filed(
             bases.cache, "demo", "1.0", {"demo/__init__.py": "answer = 42\n", "demo/__main__.py": "print(42)\n"}
         )
-        wheels = [demo, *(with_pytest(bases) if check.kind == "suite" else ())]
+        wheels = [demo, *(filed_pytest(bases.cache) if check.kind == "suite" else ())]
         made = dataclasses.replace(environment(*wheels), tree=str(tree))
         went = shared_way(tmp_path_factory.getbasetemp(), way, check)
         used.append(went)
@@ -58,11 +45,6 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases, adopted: Non
     yield attempt
     for went in used:
         went.runner.close()
-
-
-def with_pytest(bases: Bases) -> list[StoredWheel]:
-    """Return pytest and what it needs."""
-    return [filed_installed(bases.cache, name) for name in PYTEST]
 
 
 def judged(result: Result) -> tuple[Outcome, Phase, Reason | None]:

@@ -26,14 +26,6 @@ from tests.support.supply import Supply
 GOOD = {"demo.py": ""}
 
 
-@pytest.fixture
-def supply(tmp_path: Path) -> Iterator[Supply]:
-    """Make a world with an empty index."""
-    (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
-
-
 def resolve(supply: Supply, requirement: str = "demo==1.0", uv: Uv | None = None, **how: Any) -> str:
     """Resolve a requirement for the running interpreter and return the lock's text."""
     lock = Path(tempfile.mkdtemp(dir=supply.root)) / "pylock.toml"  # uv would keep to what is locked already

@@ -18,8 +18,10 @@ from pytest_spip.model import Limits, Outcome, Result
 from pytest_spip.run.check_runners import child_environment
 from pytest_spip.run.server import ForkServer, Setup
 from tests.support.machine import eventually
-from tests.support.rooms import Bases, adopting, alive, combo, environment, every_python, filed, shared_bases
+from tests.support.rooms import Bases, alive, combo, environment, every_python, filed
 from tests.support.ways import Way, must_work, shared_way
+
+pytestmark = pytest.mark.usefixtures("adopted")
 
 LIMITS = Limits(timeout=60, memory=512 << 20)
 STATE = """
@@ -72,18 +74,6 @@ STATE = """
     raise SystemExit(json.dumps(told))
 """
 Try = Callable[..., Result]
-
-
-@pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(autouse=True)
-def adopted() -> Iterator[None]:
-    """Be a worker, who is given the orphans."""
-    yield from adopting()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,17 +13,11 @@ from pytest_spip.compose.worktree import Worktree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Composed, StoredWheel
 from tests.support.interpreters import pythons
-from tests.support.rooms import Bases, environment, every_python, filed, interpreter, shared_bases, tree_of
+from tests.support.rooms import Bases, environment, every_python, filed, interpreter, tree_of
 
 OLDEST, *_, LATEST = [*pythons(), *pythons()]
 FILES = {"demo/__init__.py": "value = 1\n", "demo/data.txt": "data"}
 TOOL = "#!python\nimport demo, sys\nprint(sys.prefix, sys.argv[1:])\n"
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

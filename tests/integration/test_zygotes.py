@@ -14,7 +14,7 @@ import pytest
 from pytest_spip.model import Check, Composed, Limits, Outcome, Result, StoredWheel, digest
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.zygotes import zygotes_of
-from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_installed, shared_bases
+from tests.support.rooms import Bases, adopting, combo, environment, every_python, filed, filed_pytest
 from tests.support.ways import must_work, shared_way
 
 LIMITS = Limits(timeout=60, memory=512 << 20, file_size=1 << 20, output=1 << 20)
@@ -22,7 +22,6 @@ PYTHONS = [version for version in every_python() if int(version.partition(".")[2
 """Those that can run the pytest of this environment without the backports that it would need."""
 LATEST = PYTHONS[-1]
 TRACING = importlib.metadata.distribution("pluggy").locate_file("pluggy/_tracing.py").read_text()
-PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 SUITE = Check("suite")
 Try = Callable[..., Result]
 
@@ -118,12 +117,6 @@ STATE = """\
 """
 
 
-@pytest.fixture
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
-    """Know every Python."""
-    return shared_bases(tmp_path_factory.getbasetemp())
-
-
 @pytest.fixture(params=[False, True], ids=["loaded", "begun"])
 def begun(request: pytest.FixtureRequest) -> bool:
     """Whether zygotes begin the suites' sessions, or have pytest loaded and no more."""
@@ -152,7 +145,7 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases, *, begun: bo
             for name, text in files.items():
                 (trees[known] / name).write_text(textwrap.dedent(text))
         demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
-        wheels = [*(filed_installed(bases.cache, name) for name in PYTEST), demo, *more]
+        wheels = [*filed_pytest(bases.cache), demo, *more]
         chosen = dataclasses.replace(environment(*wheels), tree=str(trees[known]))
         with way.composed(python, chosen) as composed:
             result = way.runner.run(combo(python=bases.pythons[python]), chosen, composed, LIMITS, warm=warm)
@@ -483,7 +476,7 @@ def test_tests_are_rewritten_once(tmp_path_factory: pytest.TempPathFactory, base
     (tree / "test_it.py").write_text(textwrap.dedent(WRITTEN))
     (tree / "pytest.ini").write_text(setting or "[pytest]\n")
     demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
-    wheels = [*(filed_installed(bases.cache, name) for name in PYTEST), demo]
+    wheels = [*filed_pytest(bases.cache), demo]
     chosen, tried = dataclasses.replace(environment(*wheels), tree=str(tree)), combo(python=bases.pythons[LATEST])
 
     def told(*, warm: bool) -> tuple[str, Composed]:
@@ -507,7 +500,7 @@ def test_tests_are_rewritten_once(tmp_path_factory: pytest.TempPathFactory, base
 
 def test_what_is_tried_is_loaded_by_nobody_before(bases: Bases) -> None:
     """Where pytest's import would load the package under test, or is not to be had, suites run cold."""
-    wheels = tuple(filed_installed(bases.cache, name) for name in PYTEST)
+    wheels = tuple(filed_pytest(bases.cache))
     composed = Composed(
         "/p", "/p/bin/python", "", "", "", "", "", layer_of={wheel.sha256: wheel.name for wheel in wheels}
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import json
 import re
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -209,12 +211,22 @@ def suite_metadata(
 
 def installed(directory: Path, name: str) -> Path:
     """Write a project of the running environment as a wheel, without its bytecode and scripts, and return its path."""
+    filename, content = _installed(name)
+    (directory / filename).write_bytes(content)
+    return directory / filename
+
+
+@functools.cache  # to pack pytest takes longer than most tests that serve it
+def _installed(name: str) -> tuple[str, bytes]:
+    """Return a wheel's filename and content."""
     found = importlib.metadata.distribution(name)
     paths = [path for path in found.files or () if path.parts[0] != ".." and path.suffix != ".pyc"]
     files = {str(path): path.read_binary() for path in paths if ".dist-info" not in path.parts[0]}
     info = {"METADATA": found.read_text("METADATA") or ""}
     entry_points = found.read_text("entry_points.txt") or ""
-    return wheel(directory, name, found.version, files, entry_points=entry_points, extra_dist_info=info)
+    with tempfile.TemporaryDirectory() as directory:
+        made = wheel(Path(directory), name, found.version, files, entry_points=entry_points, extra_dist_info=info)
+        return made.name, made.read_bytes()
 
 
 def builds(counter: Path) -> list[str]:

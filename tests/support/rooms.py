@@ -31,7 +31,7 @@ from pytest_spip.plan.interpreters import probe
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.report.analysis import groups
 from pytest_spip.run.process import adopt_orphans
-from tests.support.distributions import Content, wheel
+from tests.support.distributions import PYTEST_WHEELS, Content, wheel
 from tests.support.interpreters import pythons
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "every_python",
     "filed",
     "filed_installed",
+    "filed_pytest",
     "interpreter",
     "interpreters",
     "plan",
@@ -82,6 +83,16 @@ def filed(cache: Cache, name: str, version: str, files: Mapping[str, Content], *
     found = store.get(sha256)
     assert found is not None, "filed just now"
     return found
+
+
+def filed_pytest(cache: Cache) -> list[StoredWheel]:
+    """File the running pytest and what it needs, once for each cache."""
+    if cache.root not in _PYTESTS:
+        _PYTESTS[cache.root] = [filed_installed(cache, name) for name in PYTEST_WHEELS]
+    return list(_PYTESTS[cache.root])
+
+
+_PYTESTS: dict[Path, list[StoredWheel]] = {}
 
 
 def filed_installed(cache: Cache, name: str) -> StoredWheel:

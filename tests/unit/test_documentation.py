@@ -19,10 +19,10 @@ import pytest
 from pytest_spip import cli, hookspecs
 from pytest_spip.dispatch.autoscale import PROFILES
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
-from pytest_spip.options import OPTIONS, joined_arguments
+from pytest_spip.options import OPTIONS
 from pytest_spip.report import terminal
 from pytest_spip.report.stats import StatsLine
-from pytest_spip.settings import Settings, make_settings
+from tests.support.command_lines import parsed
 from tests.support.markdown import OTHERS, Block, blocks
 from tests.support.paths import DOCS, ROOT
 from tests.support.rooms import combo, result, summary
@@ -59,12 +59,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "examples" / "tally" / "pyproject.toml", base)
     shutil.copy(ROOT / "examples" / "cli" / "packages.txt", base)
     return base
-
-
-def parsed(config: pytest.Config, arguments: Sequence[str], base: Path) -> Settings:
-    """Return what pytest's parser and ours make of a command line."""
-    known = vars(config._parser.parse(joined_arguments(arguments)))
-    return make_settings({option.name: known[option.dest] for option in OPTIONS}, base)
 
 
 @each("console", "bash")

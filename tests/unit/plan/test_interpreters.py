@@ -150,12 +150,6 @@ def test_bad_wish(text: str, told: str) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    """Return an empty cache."""
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
 def room(tmp_path: Path) -> Path:
     """Make a directory for executables."""
     (tmp_path / "bin").mkdir()

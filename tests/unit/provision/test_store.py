@@ -30,12 +30,6 @@ GOOD = {"demo/__init__.py": "value = 1\n"}
 INFO = "demo-1.0.dist-info"
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    """Return an empty cache."""
-    return Cache(tmp_path / "cache")
-
-
 def sha256(path: Path) -> str:
     """Return a file's hash."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -31,10 +31,10 @@ LEFT = {
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    """Return an empty cache."""
-    (tmp_path / "cache").mkdir()
-    return Cache(tmp_path / "cache")
+def cache(cache: Cache) -> Cache:
+    """Return an empty cache, whose directory is there."""
+    cache.root.mkdir()
+    return cache
 
 
 @pytest.fixture
