@@ -10,8 +10,12 @@ import platform
 import sys
 import sysconfig
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def abis():
+
+def abis() -> "list[str]":
     """ABI tags from best to least, as PEP 425 and packaging spell them."""
     number = "%d%d" % sys.version_info[:2]
     soabi = sysconfig.get_config_var("SOABI") or ""
@@ -27,14 +31,14 @@ def abis():
     return found
 
 
-def full_version(info):
+def full_version(info: "Any") -> str:
     """Version text of sys.version_info or sys.implementation.version, PEP 440 spelling."""
     text = "%d.%d.%d" % (info.major, info.minor, info.micro)
     letters = {"alpha": "a", "beta": "b", "candidate": "rc"}
     return text + letters[info.releaselevel] + str(info.serial) if info.releaselevel in letters else text
 
 
-def libc():
+def libc() -> "list[str]":
     """Name and version of the C library: glibc, musl, or nothing."""
     name, version = platform.libc_ver()
     if name == "glibc":
@@ -43,7 +47,7 @@ def libc():
         return ["musl", ""] if b"ld-musl-" in stream.read(4096) else ["", ""]
 
 
-def describe():
+def describe() -> "dict[str, object]":
     """Everything the plan wants to know."""
     implementation = sys.implementation
     markers = {

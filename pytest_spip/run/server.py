@@ -17,6 +17,7 @@ from typing import Any
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Composed, Limits
 from pytest_spip.run.process import Ended
+from pytest_spip.run.protocol import ReplyMessage, RequestMessage, SetupMessage, StayMessage
 from pytest_spip.run.text import harmless
 from pytest_spip.run.zygotes import Zygote
 
@@ -66,11 +67,23 @@ class Setup:
         """The uid that package code gets, 0 for our own."""
         return SANDBOX_UID if self.level >= 3 and os.getuid() == 0 else 0
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> SetupMessage:
         """Return the protocol's fields."""
-        plain = dataclasses.asdict(self)
-        del plain["environment"], plain["pycache"]
-        return plain | {"sandbox_uid": self.sandbox_uid, "read": [*self.read, str(CHILD)]}
+        return {
+            "level": self.level,
+            "view": self.view,
+            "prefix": self.prefix,
+            "layers": self.layers,
+            "own": self.own,
+            "read": [*self.read, str(CHILD)],
+            "write": [*self.write],
+            "devices": [*self.devices],
+            "network": self.network,
+            "size": self.size,
+            "processes": self.processes,
+            "closures": self.closures,
+            "sandbox_uid": self.sandbox_uid,
+        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +114,7 @@ class Request:
     stays: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> RequestMessage:
         """Return the protocol's fields; made by hand, for there is one for every combination."""
         limits = self.limits
         return {
@@ -166,6 +179,7 @@ class ForkServer:
         """Have a child run, and return how it ended."""
         try:
             self._send(request.to_plain())
+            reply: ReplyMessage
             reply, result, output = self._receive(request.limits.timeout + GRACE)
         except BaseException:
             self.close()
@@ -188,14 +202,21 @@ class ForkServer:
 
     def stay(self, composed: Composed, scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
         """Compose an environment for all requests that say ``stays``, or lay that which is there over other layers."""
-        layers = {"layers": [*composed.layers], "trees": [*composed.trees], "scripts": [*scripts]}
-        self._settle({**layers, "cwd": composed.cwd, "fresh": fresh})
+        self._settle(
+            {
+                "layers": composed.layers,
+                "trees": composed.trees,
+                "scripts": scripts,
+                "cwd": composed.cwd,
+                "fresh": fresh,
+            }
+        )
 
     def leave(self) -> None:
         """Give up the environment that stays, with all that was written there."""
         self._settle(None)
 
-    def _settle(self, wanted: Mapping[str, object] | None) -> None:
+    def _settle(self, wanted: StayMessage | None) -> None:
         try:
             self._send({"stay": wanted})
             reply, *_ = self._receive(GRACE)

@@ -8,12 +8,12 @@ import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
+from pytest_spip.run.protocol import ZygoteMessage
 
 __all__ = ["Zygote", "mentions", "zygotes_of"]
 
@@ -48,9 +48,15 @@ class Zygote:
     command: tuple[str, ...]
     environment: Mapping[str, str]
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> ZygoteMessage:
         """Return the protocol's fields."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"environment": dict(self.environment)}
+        return {
+            "key": self.key,
+            "layers": self.layers,
+            "trees": self.trees,
+            "command": self.command,
+            "environment": dict(self.environment),
+        }
 
 
 def zygotes_of(

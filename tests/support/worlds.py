@@ -64,7 +64,7 @@ def refuse() -> None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    given = seccomp.compiled(os.uname().machine, sockets=True)  # type: ignore[no-untyped-call]  # for foreign interpreters
+    given = seccomp.compiled(os.uname().machine, sockets=True)
     libc.prctl(38, ctypes.c_ulong(1), *[ctypes.c_ulong(0)] * 3)  # PR_SET_NO_NEW_PRIVS
     if libc.prctl(22, ctypes.c_ulong(2), ctypes.byref(given), ctypes.c_ulong(0), ctypes.c_ulong(0)):  # PR_SET_SECCOMP
         raise OSError(ctypes.get_errno(), "no filter")

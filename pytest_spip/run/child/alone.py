@@ -11,7 +11,7 @@ import os
 import sys
 
 
-def limit(memory, file_size):
+def limit(memory: int, file_size: int) -> None:
     """Bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
     import resource
 
@@ -21,7 +21,7 @@ def limit(memory, file_size):
         resource.setrlimit(what, (most, most))
 
 
-def hold_lifeline(descriptor):
+def hold_lifeline(descriptor: int) -> None:
     """Have the kernel kill our process group when the last writer of the pipe is gone (fcntl(2), F_SETSIG)."""
     import fcntl
 
@@ -38,7 +38,7 @@ def hold_lifeline(descriptor):
         pass
 
 
-def main(lifeline, memory, file_size, *program):
+def main(lifeline: str, memory: str, file_size: str, *program: str) -> None:
     """Bound this process and become the program."""
     hold_lifeline(int(lifeline))
     limit(int(memory), int(file_size))

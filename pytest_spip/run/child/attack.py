@@ -12,15 +12,21 @@ import os
 import socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-def attempts(outside, prefix, controller, port=None, abstract=None, path=None):
+
+def attempts(
+    outside: str, prefix: str, controller: str, port: str = "", abstract: str = "", path: str = ""
+) -> "Iterator[tuple[str, Callable[[], object]]]":
     """Yield names and functions that raise, or return something false, when they are stopped."""
     libc = ctypes.CDLL(None)
     yield "reading a file", lambda: open(outside + "/canary").read()
     yield "listing a directory", lambda: os.listdir(outside)
     yield "writing outside", lambda: open(outside + "/written", "w")
     yield "the environment of another process", lambda: open("/proc/%s/environ" % controller).read()
-    yield "a signal", lambda: os.kill(int(controller), 0) is None
+    yield "a signal", lambda: os.kill(int(controller), 0) is None  # type: ignore[func-returns-value]
     yield "a new user namespace", lambda: libc.unshare(0x10000000) == 0
     yield "ptrace", lambda: libc.ptrace(16, int(controller), 0, 0) == 0
     yield (
@@ -32,12 +38,12 @@ def attempts(outside, prefix, controller, port=None, abstract=None, path=None):
     yield "writing to /proc/sys", lambda: open("/proc/sys/kernel/core_pattern", "a")
     if port:
         yield "a connection", lambda: socket.create_connection(("127.0.0.1", int(port)), 2)
-        yield "an abstract socket", lambda: socket.socket(socket.AF_UNIX).connect("\0" + abstract) is None
-        yield "a socket's path", lambda: socket.socket(socket.AF_UNIX).connect(path) is None
+        yield "an abstract socket", lambda: socket.socket(socket.AF_UNIX).connect("\0" + abstract) is None  # type: ignore[func-returns-value]
+        yield "a socket's path", lambda: socket.socket(socket.AF_UNIX).connect(path) is None  # type: ignore[func-returns-value]
     yield "layer", lambda: open(prefix + "/layered").read()
 
 
-def main(*arguments):
+def main(*arguments: str) -> None:
     """Try all, and say what worked."""
     through = []
     for name, attempt in attempts(*arguments):

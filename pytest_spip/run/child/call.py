@@ -21,12 +21,22 @@ import os
 import sys
 import types
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, TypeVar
+
+    from pytest_spip.run.protocol import QuestionMessage
+
+    _Argument = TypeVar("_Argument")
+    _Result = TypeVar("_Result")
+
 SEEN, EXPLANATION = "@spip_seen", "@spip_explanation"
 """Names that no source can have."""
 SCALARS = (type(None), bool, int, float, str)
-SEQUENCES = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
+SEQUENCES: "dict[type, str]" = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
 LARGEST, LONGEST, DEEPEST = 1000000, 240, 64
-OPERATORS = {
+OPERATORS: "dict[type[ast.AST], str]" = {
     ast.Eq: "==",
     ast.NotEq: "!=",
     ast.Lt: "<",
@@ -60,7 +70,7 @@ OPERATORS = {
 # -- data that goes to and fro -----------------------------------------------------------------------------------------------
 
 
-def packed(value, depth=0):
+def packed(value: "Any", depth: int = 0) -> "Any":
     """Return plain data as JSON holds it, whatever its containers are; raises ``TypeError`` for what is none."""
     kind = type(value)
     if kind in SCALARS:
@@ -76,7 +86,7 @@ def packed(value, depth=0):
     raise TypeError("%s object" % name_of(kind))
 
 
-def unpacked(plain):
+def unpacked(plain: "Any") -> "Any":
     """Return what ``packed`` was given."""
     if not isinstance(plain, dict):
         return plain
@@ -95,19 +105,19 @@ def unpacked(plain):
 class Explanation(str):  # noqa: SLOT000  # a str has no room for slots of any use here
     """An assertion's message; ``compared`` as in the answer."""
 
-    compared = None
+    compared: "list[Any] | None" = None
 
 
 class Assertions(ast.NodeTransformer):
     """Rewrites a function's assertions, and knows of each what to say when it fails."""
 
-    def __init__(self, namespace):
-        self.tests = []
-        self.values = {}
+    def __init__(self, namespace: "dict[str, Any]") -> None:
+        self.tests: "list[ast.expr]" = []
+        self.values: "dict[int, dict[int, object]]" = {}
         self.count = 0
         namespace[SEEN], namespace[EXPLANATION] = self.seen, self.explanation
 
-    def visit_Assert(self, node):
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         """Have the expression leave its values behind, and the message be made of them."""
         self.tests.append(node.test)
         words = [ast.Constant(len(self.tests) - 1)] + ([node.msg] if node.msg is not None else [])
@@ -116,7 +126,7 @@ class Assertions(ast.NodeTransformer):
         test = ast.BoolOp(ast.And(), [begin, self.watched(node.test)])
         return ast.fix_missing_locations(ast.copy_location(ast.Assert(test, explanation), node))
 
-    def seen(self, key, value):
+    def seen(self, key: int, value: object) -> object:
         """Keep what a part of an expression came to, for the frame it is in; the key -1 begins an assertion."""
         frame = id(sys._getframe(1))
         if key < 0:
@@ -125,7 +135,7 @@ class Assertions(ast.NodeTransformer):
             self.values[frame][key] = value
         return value
 
-    def explanation(self, number, *message):
+    def explanation(self, number: int, *message: object) -> Explanation:
         """Return the message of an assertion that failed."""
         failure_text = FailureText(self.values[id(sys._getframe(1))], sys._getframe(1).f_locals)
         test = self.tests[number]
@@ -136,7 +146,7 @@ class Assertions(ast.NodeTransformer):
         explanation.compared = self.compared(failure_text, test, before, behind)
         return explanation
 
-    def compared(self, failure_text, test, before, behind):
+    def compared(self, failure_text: "FailureText", test: ast.expr, before: str, behind: str) -> "list[Any] | None":
         """Return the two values of a comparison that are plain data, small enough to be carried."""
         if not isinstance(test, ast.Compare) or len(test.ops) > 1:
             return None
@@ -147,16 +157,18 @@ class Assertions(ast.NodeTransformer):
         compared = [OPERATORS[type(test.ops[0])], *values, before, behind]
         return compared if len(json.dumps(compared)) < LARGEST // 4 else None
 
-    def watched(self, node):
+    def watched(self, node: ast.expr) -> ast.expr:
         """Return an expression of the same value that leaves it behind, and those of its parts."""
         if is_literal(node):
             return node
-        node.key = self.count = self.count + 1
-        call = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(node.key), self.rebuilt(node)], [])
+        self.count += 1
+        node.key = self.count  # type: ignore[attr-defined]  # for key_of
+        call = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(self.count), self.rebuilt(node)], [])
         return ast.copy_location(call, node)
 
-    def rebuilt(self, node):
+    def rebuilt(self, node: ast.expr) -> ast.expr:
         """Return a node whose parts are watched, as far as they are evaluated once, here and now."""
+        made: ast.expr
         if isinstance(node, ast.Compare):
             made = ast.Compare(self.watched(node.left), node.ops, [self.watched(one) for one in node.comparators])
         elif isinstance(node, ast.BoolOp):
@@ -177,7 +189,7 @@ class Assertions(ast.NodeTransformer):
             return node
         return ast.copy_location(made, node)
 
-    def argument(self, node):
+    def argument(self, node: ast.expr) -> ast.expr:
         """Return a watched argument; a starred one is no value by itself."""
         if isinstance(node, ast.Starred):
             return ast.copy_location(ast.Starred(self.watched(node.value), node.ctx), node)
@@ -187,16 +199,16 @@ class Assertions(ast.NodeTransformer):
 class FailureText:
     """Puts an expression that was evaluated into words: its values, and where they come from."""
 
-    def __init__(self, values, names):
+    def __init__(self, values: "Mapping[int, object]", names: "Mapping[str, object]") -> None:
         self.values = values
         self.names = names
-        self.wheres = []
+        self.wheres: "list[tuple[int, str]]" = []
 
-    def value(self, node):
+    def value(self, node: ast.expr) -> object:
         """Return what an expression came to; raises ``KeyError`` where it was not evaluated."""
-        return ast.literal_eval(node) if is_literal(node) else self.values[node.key]
+        return ast.literal_eval(node) if is_literal(node) else self.values[key_of(node)]
 
-    def of(self, node, depth):
+    def of(self, node: ast.expr, depth: int) -> str:
         """Return an expression's words."""
         if isinstance(node, ast.Compare):
             words = [self.of(node.left, depth)]
@@ -211,22 +223,22 @@ class FailureText:
         if isinstance(node, ast.UnaryOp) and not is_literal(node):
             return OPERATORS[type(node.op)] + self.of(node.operand, depth)
         if isinstance(node, ast.BinOp):
-            words = self.of(node.left, depth), OPERATORS[type(node.op)], self.of(node.right, depth)
-            return "(%s %s %s)" % words
+            sides = self.of(node.left, depth), self.of(node.right, depth)
+            return "(%s %s %s)" % (sides[0], OPERATORS[type(node.op)], sides[1])
         return self.simple(node, depth)
 
-    def simple(self, node, depth):
+    def simple(self, node: ast.expr, depth: int) -> str:
         """Return the value of an expression in words; of a call and an attribute also where it comes from."""
         shown = shown_value(self.value(node))
         if isinstance(node, ast.Name) and node.id not in self.names:
             return node.id
         if isinstance(node, (ast.Call, ast.Attribute)):
             at = len(self.wheres)
-            self.wheres.append(None)
+            self.wheres.append((depth, ""))
             self.wheres[at] = depth, "%s = %s" % (shown, self.origin(node, depth + 1))
         return shown
 
-    def origin(self, node, depth):
+    def origin(self, node: "ast.Call | ast.Attribute", depth: int) -> str:
         """Return a call or an attribute with the values of its parts."""
         if isinstance(node, ast.Attribute):
             return "%s.%s" % (self.of(node.value, depth), node.attr)
@@ -241,13 +253,13 @@ class FailureText:
         words += [(one.arg + "=" if one.arg else "**") + self.of(one.value, depth) for one in node.keywords]
         return "%s(%s)" % (function, ", ".join(words))
 
-    def has(self, node):
+    def has(self, node: ast.expr) -> bool:
         """Tell whether an expression was evaluated."""
-        return is_literal(node) or node.key in self.values
+        return is_literal(node) or key_of(node) in self.values
 
-    def lines(self):
+    def lines(self) -> "Iterator[str]":
         """Return where values come from, one a line, what belongs to a value below it."""
-        last = {}
+        last: "dict[int, bool]" = {}
         for depth, text in self.wheres:
             word = "and  " if last.get(depth) else "where"
             last = {known: True for known in last if known < depth}
@@ -255,7 +267,12 @@ class FailureText:
             yield " +  %s%s %s" % ("  " * depth, word, text)
 
 
-def is_literal(node):
+def key_of(node: ast.expr) -> int:
+    """Return the number that a watched node has."""
+    return node.key  # type: ignore[attr-defined,no-any-return]
+
+
+def is_literal(node: ast.expr) -> bool:
     """Tell whether an expression is its own value."""
     try:
         ast.literal_eval(node)
@@ -264,13 +281,13 @@ def is_literal(node):
     return True
 
 
-def shown_value(value):
+def shown_value(value: object) -> str:
     """Return a value in words, the middle of long ones left out."""
     text = attempt(repr, value, "<an object whose repr fails>")
     return text if len(text) <= LONGEST else text[: LONGEST // 2] + "..." + text[-LONGEST // 2 :]
 
 
-def shown_text(value):
+def shown_text(value: object) -> str:
     """Return a message in words."""
     return attempt(str, value, "<an object whose str fails>") if isinstance(value, str) else shown_value(value)
 
@@ -278,7 +295,7 @@ def shown_text(value):
 # -- the call ----------------------------------------------------------------------------------------------------------------
 
 
-def attempt(function, argument, otherwise):
+def attempt(function: "Callable[[_Argument], _Result]", argument: "_Argument", otherwise: "_Result") -> "_Result":
     """Call a function that runs a package's code; whatever that raises, even to exit, is not ours to pass on."""
     try:
         return function(argument)
@@ -286,24 +303,24 @@ def attempt(function, argument, otherwise):
         return otherwise
 
 
-def name_of(kind):
+def name_of(kind: type) -> str:
     """Name a type as tracebacks do."""
     return kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
 
 
-def made(question, namespace):
+def made(question: "QuestionMessage", namespace: "dict[str, Any]") -> "Any":
     """Return the function, compiled as if it stood where it stands."""
     source = "\n" * (question["line"] - 1) + question["source"]
     linecache.cache[question["file"]] = len(source), None, source.splitlines(True), question["file"]
     tree = ast.parse(source, question["file"])
-    function = tree.body[0]
+    function: ast.FunctionDef = tree.body[0]  # type: ignore[assignment]  # the worker sends nothing else
     function.decorator_list = []
     bare(function)
     exec(compile(Assertions(namespace).visit(tree), question["file"], "exec"), namespace)
     return namespace[question["name"]]
 
 
-def bare(function):
+def bare(function: "ast.FunctionDef") -> None:
     """Take the annotations off: they may name what is not here."""
     function.returns = None
     signature = function.args
@@ -313,7 +330,7 @@ def bare(function):
         argument.annotation = None
 
 
-def frames_of(error):
+def frames_of(error: BaseException) -> "list[list[Any]]":
     """Return file, line, name and text of each frame but ours, the outermost first."""
     frames, trace = [], error.__traceback__
     while trace is not None:
@@ -326,30 +343,32 @@ def frames_of(error):
     return frames if len(frames) <= 40 else frames[:20] + frames[-20:]
 
 
-def causes_of(error):
+def causes_of(error: BaseException) -> "Iterator[str]":
     """Yield what an exception came of, one line each."""
     for _ in range(8):
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if error is None:
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
             return
+        error = cause
         message = attempt(str, error, "(its message cannot be had)")[:1000]
         yield ("%s: %s" % (name_of(type(error)), message)).rstrip(": ").splitlines()[0]
 
 
-def failure(error):
+def failure(error: BaseException) -> "dict[str, Any]":
     """Return the answer for an exception."""
     explanation = error.args[0] if type(error) is AssertionError and error.args else None
     message = attempt(str, error, "(its message cannot be had)")[:65536]
+    nothing: "list[Any]" = []
     return {
         "raised": attempt(name_of, type(error), "BaseException")[:500],
         "message": message,
-        "notes": attempt(lambda one: list(causes_of(one)), error, []),
-        "frames": attempt(frames_of, error, []),
+        "notes": attempt(lambda one: list(causes_of(one)), error, nothing),
+        "frames": attempt(frames_of, error, nothing),
         "compared": explanation.compared if isinstance(explanation, Explanation) else None,
     }
 
 
-def answer(question):
+def answer(question: "QuestionMessage") -> "dict[str, Any]":
     """Call the function and return the answer."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
@@ -366,7 +385,7 @@ def answer(question):
     return plain if size < LARGEST else {"unfit": "returned %d bytes of data, more than %d" % (size, LARGEST)}
 
 
-def main(result, nonce):
+def main(result: int, nonce: int) -> None:
     """Read the question, answer it, and end as an interpreter does."""
     with os.fdopen(os.dup(0), encoding="utf-8", errors="surrogatepass") as stream:
         question = json.load(stream)

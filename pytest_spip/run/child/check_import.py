@@ -17,8 +17,17 @@ imported before the package is.
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import FrameType, TracebackType
+    from typing import TypeVar
 
-def peak_rss():
+    _Argument = TypeVar("_Argument")
+    _Result = TypeVar("_Result")
+
+
+def peak_rss() -> int:
     """Peak resident size in bytes. What wait4 says would include the worker we were forked from."""
     try:
         status = os.open("/proc/self/status", os.O_RDONLY)
@@ -29,7 +38,7 @@ def peak_rss():
     return int(text.partition(b"VmHWM:")[2].split()[0]) * 1024
 
 
-def write(descriptor, nonce, *fields):
+def write(descriptor: int, nonce: int, *fields: "str | int") -> None:
     """Write the result in one go, and nothing after it."""
     if nonce >= 0:
         fields = (os.read(nonce, 64).decode("ascii", "replace"), *fields)
@@ -38,17 +47,17 @@ def write(descriptor, nonce, *fields):
         data = data[os.write(descriptor, data) :]
 
 
-def of_import_system(frame):
+def of_import_system(frame: "FrameType") -> bool:
     """Tell whether a frame is the import system's. Packages may be called importlib_something."""
     return frame.f_code.co_filename.startswith("<frozen importlib")
 
 
-def name_of(kind):
+def name_of(kind: type) -> str:
     """Name an exception's type as tracebacks do."""
     return kind.__name__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__name__)
 
 
-def trace_of(error):
+def trace_of(error: BaseException) -> str:
     """Return the traceback's text, without the import statement and the import system."""
     import traceback
 
@@ -58,7 +67,7 @@ def trace_of(error):
     return "".join(traceback.format_exception(type(error), error.with_traceback(trace), trace))
 
 
-def attempt(function, argument, otherwise):
+def attempt(function: "Callable[[_Argument], _Result]", argument: "_Argument", otherwise: "_Result") -> "_Result":
     """Call a function that runs a package's code; whatever that raises, even to exit, is not ours to pass on."""
     try:
         return function(argument)
@@ -66,7 +75,7 @@ def attempt(function, argument, otherwise):
         return otherwise
 
 
-def tell_failure(descriptor, nonce, error, module):
+def tell_failure(descriptor: int, nonce: int, error: BaseException, module: str) -> None:
     """Write what went wrong."""
     name = attempt(name_of, type(error), "BaseException")
     message = attempt(str, error, "(its message cannot be had)")
@@ -80,7 +89,14 @@ class Check:
     An import that exits is one that failed. ``more`` returns fields that a pass bears too; ``leave`` is how to end, if not as ever.
     """
 
-    def __init__(self, result, nonce, modules, more=None, leave=None):
+    def __init__(
+        self,
+        result: int,
+        nonce: int,
+        modules: "Sequence[str]",
+        more: "Callable[[], Iterable[str]] | None" = None,
+        leave: "Callable[[], object] | None" = None,
+    ) -> None:
         self.result = result
         self.nonce = nonce
         self.modules = modules
@@ -88,15 +104,15 @@ class Check:
         self.leave = leave
         self.process = os.getpid()
         # Given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory.
-        self.reserve = bytes(4 << 20)
+        self.reserve: "bytes | None" = bytes(4 << 20)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         """Keep what was said before a crash."""
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # they are Python's own
         self.__exit__(Check, None, None)  # older Pythons make room for a function's frame when it is first called
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: object, error: "BaseException | None", trace: "TracebackType | None") -> "bool | None":
         """Tell how it went; a child that the package forked has no verdict to give."""
         if kind is Check:
             return None
@@ -106,7 +122,7 @@ class Check:
             self.leave()
         return True
 
-    def tell(self, error, trace):
+    def tell(self, error: "BaseException | None", trace: "TracebackType | None") -> None:
         """Write the result."""
         if os.getpid() != self.process:
             return
@@ -120,14 +136,14 @@ class Check:
             write(self.result, self.nonce, "passed", peak_rss())
 
 
-def check():
+def check() -> Check:
     """Be the program of a cold check: take our own words away, and return what surrounds the imports."""
     result, nonce, *modules = sys.argv[2:]
     pretend(modules)
     return Check(int(result), int(nonce), modules)
 
 
-def pretend(modules):
+def pretend(modules: "Sequence[str]") -> None:
     """Have Python tell of the command that a person would have typed."""
     code = "import " + ", ".join(modules) if modules else "pass"
     sys.argv[:] = ["-c"]

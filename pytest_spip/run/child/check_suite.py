@@ -17,6 +17,13 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any
+
+    from pytest_spip.run.child import zygote as ZYGOTE
+
 _WORDS = (
     "autoscale build build_memory build_timeout cache check command cross env exclude_newer extras flaky groups inactivity matrix"
     " memory network pin pre profile project python ram report resolution resume run runner sandbox skip slots stats timeout"
@@ -28,7 +35,7 @@ ONE, ALL = 8192, 4 << 20
 """Characters of one detail, and of all together."""
 
 
-def peak_rss():
+def peak_rss() -> int:
     """Peak resident size in bytes."""
     try:
         with open("/proc/self/status", "rb") as status:
@@ -40,21 +47,24 @@ def peak_rss():
 class Teller:
     """A plugin of pytest's that reports what becomes of each test."""
 
-    def __init__(self):
-        self.descriptor = self.process = self.config = None
-        self.nonce, self.trace = "", ()
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.process: "int | None" = None
+        self.config: "Any" = None
+        self.nonce = -1
+        self.trace: "tuple[str, ...]" = ()
         self.left = ALL
-        self.tests = {}
-        self.status = None, ""
+        self.tests: "dict[tuple[str, int], Attempts]" = {}
+        self.status: "tuple[Any, str]" = (None, "")
 
-    def begin(self, result, nonce, trace, *_):
+    def begin(self, result: str, nonce: str, trace: str, *_: str) -> None:
         """Take in where to tell, and what."""
         self.descriptor, self.process = int(result), os.getpid()
         self.nonce, self.trace = int(nonce), tuple(filter(None, trace.split(":")))
         os.set_inheritable(self.descriptor, False)  # what tests start has nothing to tell
         become_script()
 
-    def tell(self, *fields):
+    def tell(self, *fields: object) -> None:
         """Write a line; what a test forked has nothing to tell."""
         if os.getpid() != self.process:
             return
@@ -62,28 +72,28 @@ class Teller:
         while data:
             data = data[os.write(self.descriptor, data) :]
 
-    def cut(self, text):
+    def cut(self, text: str) -> str:
         """Return as much of a detail as there is room for."""
         text = text[: min(ONE, self.left)]
         self.left -= len(text)
         return text
 
-    def pytest_addoption(self, parser):
+    def pytest_addoption(self, parser: "Any") -> None:
         """Keep the environment's pytest from taking our own options for mistakes."""
         for name in INI:
             parser.addini("spip_" + name, "for pytest-spip", default=None)
 
-    def pytest_configure(self, config):
+    def pytest_configure(self, config: "Any") -> None:
         """Keep the session's configuration."""
         self.config = config
 
-    def pytest_runtest_logstart(self, nodeid):
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins; another attempt of the last one begins so, too."""
         for key in [key for key in self.tests if key[0] != nodeid and key[1] == id(None)]:
             self.finish(key)
         self.tell("start", nodeid)
 
-    def pytest_report_teststatus(self, report):
+    def pytest_report_teststatus(self, report: "Any") -> "Generator[None, Any]":
         """Wrap what plugins make of a report, to take in their category."""
         outcome = yield
         try:
@@ -91,13 +101,13 @@ class Teller:
         except BaseException:  # whoever asked gets it
             self.status = None, ""
 
-    def category_of(self, report):
+    def category_of(self, report: "Any") -> str:
         """Return the category that pytest counts a report in; empty for a part that it does not count."""
         if self.status[0] is not report:  # nobody has asked: there is no terminal reporter, or another one
             self.config.hook.pytest_report_teststatus(report=report, config=self.config)
         return self.status[1] if self.status[0] is report else plain_category(report)
 
-    def pytest_runtest_logreport(self, report):
+    def pytest_runtest_logreport(self, report: "Any") -> "Generator[None]":
         """Wrap the report of a part of a test: by then its category is known."""
         yield
         key = report.nodeid, id(getattr(report, "node", None))
@@ -106,18 +116,18 @@ class Teller:
         if attempts.are_over():
             self.finish(key)
 
-    def pytest_runtest_logfinish(self, nodeid):
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """A test is over, whatever its last report was, or an attempt of it is."""
         key = nodeid, id(None)
         if key in self.tests and not self.tests[key].may_go_on():
             self.finish(key)
 
-    def pytest_sessionfinish(self):
+    def pytest_sessionfinish(self) -> None:
         """Tell of tests whose end nobody has reported."""
         for key in list(self.tests):
             self.finish(key)
 
-    def finish(self, key):
+    def finish(self, key: "tuple[str, int]") -> None:
         """Report what a test's last attempt came to, unless that is done."""
         attempts = self.tests.pop(key, None)
         if attempts is not None:
@@ -125,7 +135,7 @@ class Teller:
             worst = max(attempts.parts, key=lambda part: (RANKS.index(part.outcome), part.odd))
             self.tell("test", key[0], worst.outcome, seconds, self.cut(worst.detail), attempts.reruns)
 
-    def pytest_collectreport(self, report):
+    def pytest_collectreport(self, report: "Any") -> None:
         """Something could not be collected, or skips itself as a whole: pytest counts that, too."""
         if not report.passed:
             outcome = "error" if report.failed else "skipped"
@@ -140,7 +150,7 @@ WRAPPERS = ("pytest_report_teststatus", "pytest_runtest_logreport")
 class Part:
     """A report on a part of a test. It is ``odd`` where a plugin has an outcome of its own for it, such as a rerun."""
 
-    def __init__(self, report, category):
+    def __init__(self, report: "Any", category: str) -> None:
         self.when = report.when
         self.seconds = getattr(report, "duration", 0.0)
         known = [word for word in (category or "passed", category.rpartition(" ")[2]) if word in RANKS]
@@ -154,11 +164,11 @@ class Part:
 class Attempts:
     """What is known of a test: the parts of its last attempt, and how many there were before."""
 
-    def __init__(self):
-        self.parts = []
+    def __init__(self) -> None:
+        self.parts: "list[Part]" = []
         self.reruns = 0
 
-    def add(self, part):
+    def add(self, part: Part) -> None:
         """Take in a part. A setup begins a new attempt; so does a call after one with an outcome of its own, to which it leads."""
         last = self.parts[-1] if self.parts else None
         if last and part.when == "setup":
@@ -169,16 +179,16 @@ class Attempts:
             self.parts = [one for one in self.parts if not one.odd]
         self.parts.append(part)
 
-    def are_over(self):
+    def are_over(self) -> bool:
         """Tell whether nothing more can come: after a teardown, or a report on no part, of a process that died."""
         return self.parts[-1].when not in ("setup", "call") and not self.may_go_on()
 
-    def may_go_on(self):
+    def may_go_on(self) -> bool:
         """Tell whether a plugin has an outcome of its own for the last attempt: there may be another one."""
         return any(part.odd for part in self.parts)
 
 
-def plain_category(report):
+def plain_category(report: "Any") -> str:
     """Return what a part of a test comes to where plugins do not say."""
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed" if report.passed else "failed"
@@ -187,7 +197,7 @@ def plain_category(report):
     return "" if report.passed and report.when != "call" else report.outcome
 
 
-def detail_of(report):
+def detail_of(report: "Any") -> str:
     """Return why: a headline, and the report below it."""
     try:
         return text_of(report)
@@ -195,7 +205,7 @@ def detail_of(report):
         return "a report that cannot be shown (%s)" % type(error).__name__
 
 
-def text_of(report):
+def text_of(report: "Any") -> str:
     """Return a report's detail; raises what its parts raise."""
     if report.passed and not hasattr(report, "wasxfail"):
         return ""
@@ -212,7 +222,7 @@ def text_of(report):
     return "%s\n%s" % ((lines or text.strip().splitlines() or [""])[-1], text)
 
 
-def import_pytest(teller):
+def import_pytest(teller: Teller) -> "Any":
     """Return the environment's pytest; nothing, after it was reported why there is none."""
     try:
         import pytest
@@ -225,17 +235,17 @@ def import_pytest(teller):
     return pytest
 
 
-def run_session(pytest, arguments, plugins, teller):
+def run_session(pytest: "Any", arguments: "list[str]", plugins: "list[object]", teller: Teller) -> int:
     """Return pytest's exit status; it may also raise, such as a warning that its settings make an error."""
     try:
         return int(pytest.main(arguments, plugins=plugins))
     except Exception as error:
-        if teller.descriptor is not None:
+        if teller.descriptor >= 0:
             teller.tell("problem", formatted(error))
         return 1
 
 
-def formatted(error):
+def formatted(error: BaseException) -> str:
     """Return an exception with the end of its traceback, as far as it lets itself be shown."""
     try:
         import traceback
@@ -245,9 +255,10 @@ def formatted(error):
         return type(error).__name__
 
 
-def module_files():
+def module_files() -> "list[str]":
     """Return the files of all modules. Whatever else tests have put among them is asked nothing: it may lie, or raise."""
-    kind, files = type(sys), []
+    kind = type(sys)
+    files: "list[object]" = []
     for module in list(sys.modules.values()):
         try:
             if issubclass(type(module), kind):
@@ -257,21 +268,22 @@ def module_files():
     return [file for file in files if type(file) is str]
 
 
-def sources_below(directories):
+def sources_below(directories: "tuple[str, ...]") -> "list[str]":
     """Return the files of modules that were imported from below directories."""
     return [file for file in module_files() if file.startswith(directories) and file.endswith(".py")]
 
 
-def loaded(name):
+def loaded(name: str) -> "dict[str, Any]":
     """Return what a file beside this one defines; it is no module that anybody could import."""
-    path, defined = os.path.join(os.path.dirname(os.path.abspath(__file__)), name), {}
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    defined: "dict[str, Any]" = {}
     with open(path, "rb") as stream:
         exec(compile(stream.read(), path, "exec"), defined)
     defined["module_files"] = module_files
     return defined
 
 
-def become_script():
+def become_script() -> None:
     """Have the interpreter look as if it had started pytest's own script, which is what a person calls."""
     path, own = sys.argv[0], sys.modules["__main__"]
     if hasattr(sys, "orig_argv"):
@@ -285,18 +297,21 @@ def become_script():
         sys.modules["__main__"] = main
 
 
-HELD = []
+HELD: "list[object]" = []
 """This file's module, which is not to be torn down."""
 
 
-def main(result, nonce, trace, *arguments):
+def main(result: str, nonce: str, trace: str, *arguments: str) -> None:
     """Be pytest, for a session."""
-    teller, plugins, leave = Teller(), [], sys.exit
+    teller = Teller()
+    plugins: "list[object]" = []
+    leave: "Callable[[int], object]" = sys.exit
     sys.argv[:] = [os.path.join(sys.prefix, "bin", "pytest"), *arguments]
     sys.path[0] = os.path.dirname(sys.argv[0])
     if nonce == "zygote":
         defined = loaded("zygote.py")
-        zygote, leave = defined["Zygote"](int(result), bool(trace)), defined["leave"]
+        zygote: "ZYGOTE.Zygote" = defined["Zygote"](int(result), bool(trace))
+        leave = defined["leave"]
         zygote.load(arguments)
         if trace:
             plugins = [defined["begun"](zygote, teller.begin, trace)]
@@ -308,7 +323,7 @@ def main(result, nonce, trace, *arguments):
     status = 1
     if pytest is not None:
         status = run_session(pytest, list(arguments), [teller, *plugins], teller)
-        if teller.descriptor is None:
+        if teller.descriptor < 0:
             zygote.give_up("its session ended before it had begun")
         teller.pytest_sessionfinish()
         if teller.trace:

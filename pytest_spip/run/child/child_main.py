@@ -9,8 +9,16 @@ import site
 import sys
 import types
 
-BYTECODE = CHECK = SANDBOX = None
-"""The modules beside this one, given by who loads it."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_spip.run.child import bytecode as BYTECODE
+    from pytest_spip.run.child import check_import as CHECK
+    from pytest_spip.run.child import hidden_modules as HIDDEN
+    from pytest_spip.run.child import sandbox as SANDBOX
+    from pytest_spip.run.protocol import RequestMessage
+
 EXIT, INTERRUPTED = os._exit, signal.getsignal(signal.SIGINT)
 """As they were before any package could replace them."""
 IMPORTER = sys.__spec__.loader
@@ -19,7 +27,7 @@ PROGRAM = os.path.realpath(sys.executable)
 """What to start as this interpreter: a wheel may bring another to where the environment has its own."""
 
 
-def be_child(sandbox, request, descriptors):
+def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors: "tuple[int, int, int, int]") -> None:
     """Be one combination's process: close the sandbox around it, then start a program, or return for the check to be run here."""
     result, output, fault, nonce = descriptors
     try:
@@ -40,7 +48,7 @@ def be_child(sandbox, request, descriptors):
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
-            BYTECODE.tell(result, nonce, request["sources"], request["rewrites"] and request["site"])
+            BYTECODE.tell(result, nonce, request["sources"], request["site"] if request["rewrites"] else "")
             EXIT(0)
     except BaseException as error:
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
@@ -48,7 +56,7 @@ def be_child(sandbox, request, descriptors):
     os.close(fault)
 
 
-def take_in(text, directory):
+def take_in(text: str, directory: str) -> None:
     """Have a text on standard input, as a file without a name: a pipe would want somebody to fill it."""
     path = os.path.join(directory, ".spip-" + os.urandom(8).hex())
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -61,7 +69,7 @@ def take_in(text, directory):
     os.close(descriptor)
 
 
-def start_program(request, names):
+def start_program(request: "RequestMessage", names: "Mapping[str, int]") -> None:
     """Become another program. Of our descriptors it keeps those that its command names."""
     for word, descriptor in names.items():
         if word in request["command"]:
@@ -70,9 +78,10 @@ def start_program(request, names):
     os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
 
 
-def sources_below(directories):
+def sources_below(directories: "tuple[str, ...]") -> str:
     """Return the files of modules that were imported from below directories, one a line."""
-    kind, files = type(sys), []
+    kind = type(sys)
+    files: "list[object]" = []
     for module in list(sys.modules.values()) if directories else ():
         try:  # what is no module is asked nothing: it may lie, or raise
             if issubclass(type(module), kind):
@@ -84,7 +93,7 @@ def sources_below(directories):
     )
 
 
-def enter_site(directory):
+def enter_site(directory: str) -> None:
     """Do what a start does with site-packages; most hold nothing that it would run, and then there is little to do.
 
     The library's own function does it, for versions differ: some process a virtual environment's site-packages twice.
@@ -101,17 +110,23 @@ def enter_site(directory):
     sys.path[:0] = first
 
 
-def bare_main():
+def bare_main() -> types.ModuleType:
     """Return a module like the one that ``python -c`` runs in."""
     main = types.ModuleType("__main__")
     main.__loader__ = IMPORTER
     if sys.version_info < (3, 14):
         main.__annotations__ = {}
-    main.__builtins__ = builtins
+    vars(main)["__builtins__"] = builtins
     return main
 
 
-def warm_check(hidden_modules, request, result, nonce, main):
+def warm_check(
+    hidden_modules: "HIDDEN.HiddenModules",
+    request: "RequestMessage",
+    result: int,
+    nonce: int,
+    main: types.ModuleType,
+) -> "CHECK.Check":
     """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
     gc.enable()
     sys.modules["__main__"] = main
@@ -121,14 +136,15 @@ def warm_check(hidden_modules, request, result, nonce, main):
     enter_site(request["site"])
     trace = tuple(request["trace"])
 
-    def more():
+    def more() -> "Sequence[str]":
         return sources_below(trace), "\n".join(hidden_modules.missed())
 
     return CHECK.Check(result, nonce, request["modules"], more, leave)
 
 
-def leave():
+def leave() -> None:
     """End as an interpreter does: wait for threads, run exit functions, flush; but tear nothing down."""
+    step: "Callable[[], object]"
     for step in (end_threads, atexit._run_exitfuncs, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
         try:
             step()
@@ -137,7 +153,7 @@ def leave():
     EXIT(0)
 
 
-def end_threads():
+def end_threads() -> None:
     """Wait for threads."""
     threading = sys.modules.get("threading")
     if threading is not None:

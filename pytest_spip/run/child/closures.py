@@ -14,8 +14,12 @@ BASELINE = frozenset(sys.modules)
 
 import os  # noqa: E402
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def added_by(name):
+
+def added_by(name: str) -> "list[str]":
     """Return what importing a module adds to ``sys.modules``; nothing when it cannot be imported."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -34,9 +38,9 @@ def added_by(name):
     return added
 
 
-def main(names):
+def main(names: "Iterable[str]") -> None:
     """Follow what modules add until nothing new is found. What comes with its parent adds what the parent adds."""
-    closures = {}
+    closures: "dict[str, list[str]]" = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop()

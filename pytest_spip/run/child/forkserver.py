@@ -47,10 +47,14 @@ import os  # noqa: E402  # whatever is imported from here on is hidden from pack
 from importlib.machinery import SourceFileLoader  # noqa: E402
 from types import ModuleType  # noqa: E402
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def load(pycache, name, **given):
+def load(pycache: str, name: str, **given: ModuleType) -> ModuleType:
     """Return a module made of a file beside this one; nothing of ours is ever importable."""
     module = ModuleType(name)
     module.__file__ = os.path.join(HERE, name + ".py")
@@ -59,19 +63,19 @@ def load(pycache, name, **given):
     return module
 
 
-def code_of(pycache, name, path):
+def code_of(pycache: str, name: str, path: str) -> "CodeType":
     """Return a file's code, compiled but once if there is a directory to keep it in (from Python 3.8 on)."""
     loader = SourceFileLoader(name, path)
     if not pycache or sys.version_info < (3, 8):
-        return loader.get_code(name)
+        return loader.get_code(name)  # type: ignore[return-value]  # a source has code
     sys.pycache_prefix, sys.dont_write_bytecode = pycache, False
     try:
-        return loader.get_code(name)
+        return loader.get_code(name)  # type: ignore[return-value]
     finally:
         sys.pycache_prefix, sys.dont_write_bytecode = None, True
 
 
-def main(control, pycache):
+def main(control: str, pycache: str) -> None:
     """Put the server together and have it serve."""
     names = ("kernel", "process_tree", "seccomp", "hidden_modules", "check_import", "bytecode", "sandbox")
     kernel, process_tree, seccomp, hidden_modules, check, bytecode, sandbox = (load(pycache, name) for name in names)

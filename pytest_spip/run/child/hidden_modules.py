@@ -9,6 +9,12 @@ import os
 import sys
 from importlib.machinery import ModuleSpec  # by name: attributes of modules come and go here
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
 
 class HiddenModules:
     """A finder and loader that hands out what it holds; ``baseline`` are the names that a fresh interpreter has.
@@ -16,25 +22,26 @@ class HiddenModules:
     It holds what children turned out to need: to import everything would cost a server's start, and every fork.
     """
 
-    def __init__(self, closures, baseline):
+    def __init__(self, closures: "Mapping[str, Sequence[str]]", baseline: "frozenset[str]") -> None:
         self.closures = closures
         self.baseline = baseline
         self.path = list(sys.path)
-        self.modules = {}
-        self.at_fork = {}
+        self.modules: "dict[str, ModuleType]" = {}
+        self.at_fork: "dict[str, list[dict[str, Callable[[], object]]]]" = {}
 
-    def missed(self):
+    def missed(self) -> "list[str]":
         """Return what a package imported of the standard library that was not here, in the order of its imports."""
         here = self.baseline.union(self.modules)
         return [name for name in list(sys.modules) if name in self.closures and name not in here]
 
-    def learn(self, names):
+    def learn(self, names: "Iterable[str]") -> None:
         """Import modules, as far as the closures know them, and take everything but the baseline out of sight."""
         names = [name for name in names if name in self.closures and name not in self.modules]
         if not names:
             return
         self.show()
-        register, os.register_at_fork = os.register_at_fork, self.note_at_fork
+        register = os.register_at_fork
+        os.register_at_fork = self.note_at_fork  # type: ignore[assignment]  # it takes what that one takes
         try:
             for name in names:
                 importlib.import_module(name)
@@ -44,13 +51,13 @@ class HiddenModules:
             os.register_at_fork = register
             self.hide()
 
-    def show(self):
+    def show(self) -> None:
         """Put all that is here where an import puts it."""
         sys.modules.update(self.modules)
         for name, module in self.modules.items():
             set_child(name, module)
 
-    def hide(self):
+    def hide(self) -> None:
         """Take all that a fresh interpreter would not have out of sight."""
         for name in [name for name in sys.modules if name not in self.baseline]:
             module = sys.modules.pop(name)
@@ -60,11 +67,13 @@ class HiddenModules:
                 delattr(above, child)
             self.modules[name] = module
 
-    def note_at_fork(self, **functions):
+    def note_at_fork(self, **functions: "Callable[[], object]") -> None:
         """Keep what a module wants called around forks until it is handed out: most forks never need it, and all would pay."""
         self.at_fork.setdefault(sys._getframe(1).f_globals["__name__"], []).append(functions)
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """Return a module's own spec, but for the loader; nothing where another of that name may come first."""
         module = self.modules.get(name)
         if module is None or name not in self.closures or sys.path[: len(self.path)] != self.path:
@@ -74,21 +83,27 @@ class HiddenModules:
         own = getattr(module, "__spec__", None)
         if own is None:
             return None
-        spec = ModuleSpec(name, self, origin=own.origin, loader_state=own.loader_state)
+        spec = ModuleSpec(
+            name,
+            self,  # type: ignore[arg-type]  # the import system needs no more of a loader
+            origin=own.origin,
+            loader_state=own.loader_state,
+        )
         spec.submodule_search_locations = own.submodule_search_locations
         spec.cached = own.cached
         spec.has_location = own.has_location
-        spec.own = own
+        spec.own = own  # type: ignore[attr-defined]  # for exec_module
         return spec
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """Hand the module out."""
         return self.modules[spec.name]
 
-    def exec_module(self, module):
+    def exec_module(self, module: "ModuleType") -> None:
         """Put what a fresh import would have pulled in beside the module, and give the module its own spec back."""
-        module.__spec__ = module.__spec__.own
-        closure = self.closures[module.__name__ if module.__name__ in self.closures else module.__spec__.name]
+        spec: "Any" = module.__spec__
+        module.__spec__ = spec.own
+        closure = self.closures[module.__name__ if module.__name__ in self.closures else spec.own.name]
         fresh = [name for name in closure if name not in sys.modules and name in self.modules]
         for name in fresh:
             sys.modules[name] = self.modules[name]
@@ -103,7 +118,7 @@ class HiddenModules:
                 os.register_at_fork(**functions)
 
 
-def put_thread_right(threading):
+def put_thread_right(threading: "Any") -> None:
     """Give the main thread its numbers: it bears those of the server, who imported the module."""
     main = threading.main_thread()
     main._ident = threading.get_ident()
@@ -115,7 +130,7 @@ def put_thread_right(threading):
     getattr(main, "_set_native_id", int)()
 
 
-def set_child(name, module):
+def set_child(name: str, module: "ModuleType") -> None:
     """Make a module an attribute of its parent, as its import would have."""
     parent, _, child = name.rpartition(".")
     if parent in sys.modules:

@@ -7,6 +7,10 @@ import ctypes
 import os
 import select
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: a child that is forked of a thread has memory as one has that was started
@@ -44,7 +48,7 @@ CAPABILITIES, NONE_OF_THEM = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uin
 """Header and data of capset(2), version 3, for this process."""
 
 
-def call(function, *arguments):
+def call(function: "Callable[..., int]", *arguments: object) -> int:
     """Call a function of libc that returns -1 for an error."""
     done = function(*arguments)
     if done == -1:
@@ -53,28 +57,30 @@ def call(function, *arguments):
     return done
 
 
-def address(thing):
+def address(thing: "ctypes.Array[ctypes.c_uint32] | ctypes.Structure") -> ctypes.c_void_p:
     """Return a pointer to something of ctypes' as any implementation takes it; who calls keeps the thing."""
     return ctypes.c_void_p(ctypes.addressof(thing))
 
 
-def syscall(number, *arguments):
+def syscall(number: int, *arguments: object) -> int:
     """Make a system call by its number; integers are passed in full width."""
     wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     return call(LIBC.syscall, ctypes.c_long(number), *wide)
 
 
-def unshare(flags):
+def unshare(flags: int) -> None:
     """Leave namespaces for new ones (unshare(2))."""
     call(LIBC.unshare, flags)
 
 
-def setns(descriptor, kind):
+def setns(descriptor: int, kind: int) -> None:
     """Enter the namespace that a descriptor stands for (setns(2))."""
     call(LIBC.setns, descriptor, kind)
 
 
-def mount(source, target, kind=None, flags=0, data=None):
+def mount(
+    source: "str | None", target: str, kind: "str | None" = None, flags: int = 0, data: "str | None" = None
+) -> None:
     """Mount (mount(2)); a refusal names the target."""
     words = [word if word is None else os.fsencode(word) for word in (source, target, kind, data)]
     try:
@@ -83,7 +89,7 @@ def mount(source, target, kind=None, flags=0, data=None):
         raise OSError(error.errno, error.strerror, "mount of %s on %s" % (kind or source, target)) from None
 
 
-def umount(target):
+def umount(target: str) -> None:
     """Take a mount out of sight (umount2(2))."""
     call(LIBC.umount2, os.fsencode(target), MNT_DETACH)
 
@@ -94,27 +100,27 @@ class MountAttributes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
 
 
-def seal(path):
+def seal(path: str) -> None:
     """Make a mount and all below it read-only, without devices and set-user-id programs (mount_setattr(2), Linux 5.12)."""
     wanted = MountAttributes(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, 0, 0)
     size = ctypes.sizeof(wanted)
     syscall(MOUNT_SETATTR, AT_FDCWD, ctypes.c_char_p(os.fsencode(path)), AT_RECURSIVE, address(wanted), size)
 
 
-def pivot_root():
+def pivot_root() -> None:
     """Make the working directory the root and drop the old one (pivot_root(2), the idiom with two dots)."""
     syscall(PIVOT_ROOT[MACHINE], ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
     umount(".")
     os.chdir("/")
 
 
-def prctl(option, argument, more=0):
+def prctl(option: int, argument: object, more: object = 0) -> None:
     """Change an attribute of this process (prctl(2))."""
     wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in (argument, more)]
     call(LIBC.prctl, option, *wide, ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
-def drop_bounds():
+def drop_bounds() -> None:
     """See that no program we start can have a capability; we keep our own (capabilities(7))."""
     for capability in range(64):
         try:
@@ -123,17 +129,17 @@ def drop_bounds():
             break
 
 
-def drop_capabilities():
+def drop_capabilities() -> None:
     """Give up every capability, for good."""
     syscall(CAPSET[MACHINE], address(CAPABILITIES), address(NONE_OF_THEM))
 
 
-def pidfd_open(pid):
+def pidfd_open(pid: int) -> int:
     """Return a descriptor that is readable once a process has ended."""
     return syscall(PIDFD_OPEN, pid, 0)
 
 
-def wait_for_end(pid, seconds, what):
+def wait_for_end(pid: int, seconds: float, what: str) -> int:
     """Return the status of a child as waitpid(2) gives it; a child that takes longer is killed, and ``OSError`` says at what."""
     end = pidfd_open(pid)
     poller = select.poll()

@@ -7,11 +7,11 @@ MANY = 256
 """A child that has so many processes has too many."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
-SPARED = set()
+SPARED: "set[int]" = set()
 """Children of the server that outlive its other children and are not counted with them: see zygotes.py."""
 
 
-def kill(pid):
+def kill(pid: int) -> None:
     """Kill, if there is anybody."""
     try:
         os.kill(pid, signal.SIGKILL)
@@ -19,7 +19,7 @@ def kill(pid):
         pass
 
 
-def kill_below(but=0):
+def kill_below(but: int = 0) -> None:
     """Kill and reap all children but one, and the orphans that become ours by that."""
     for _ in range(100):  # a daemon may fork faster than we look
         rest = [pid for pid in children(os.getpid()) if pid != but]
@@ -34,7 +34,7 @@ def kill_below(but=0):
             return
 
 
-def reap():
+def reap() -> None:
     """Wait for all children, which were killed; their orphans are ours before they are reaped themselves."""
     while True:
         try:
@@ -43,7 +43,7 @@ def reap():
             return
 
 
-def children(pid):
+def children(pid: int) -> "list[int]":
     """Return a process's children; orphans are ours, for we are their reaper.
 
     Each of its threads has those that it forked itself (proc_pid_task(5)), and packages fork in threads, too.
@@ -55,9 +55,10 @@ def children(pid):
     return [int(word) for thread in threads for word in words_of(pid, "task/%s/children" % thread)]
 
 
-def descendants(pid):
+def descendants(pid: int) -> "list[int]":
     """Return all processes below one."""
-    found, waiting = [], [pid]
+    found: "list[int]" = []
+    waiting = [pid]
     while waiting and len(found) <= MANY:
         below = [child for child in children(waiting.pop()) if child not in SPARED]
         found += below
@@ -65,7 +66,7 @@ def descendants(pid):
     return found
 
 
-def sandbox_uids():
+def sandbox_uids() -> "list[int]":
     """Return all processes of our pid namespace but us and the spared.
 
     The directory lists numbers upwards, and who forks has a child with a higher one: nobody escapes the view by that.
@@ -73,7 +74,7 @@ def sandbox_uids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in SPARED | {os.getpid()}]
 
 
-def words_of(pid, name):
+def words_of(pid: int, name: str) -> "list[bytes]":
     """Return the words of a file below /proc/PID, none when the process is gone."""
     try:
         with open("/proc/%d/%s" % (pid, name), "rb", 0) as stream:
@@ -82,19 +83,19 @@ def words_of(pid, name):
         return []
 
 
-def resident_memory(pid):
+def resident_memory(pid: int) -> int:
     """Return the most that a process's share of memory can be, in bytes: also what it maps of files, or shares, counts in full."""
     words = words_of(pid, "statm")
     return int(words[1]) * PAGE if words else 0
 
 
-def proportional_memory(pid):
+def proportional_memory(pid: int) -> int:
     """Return a process's share of memory in bytes, shared pages counted in parts: exact, and slow."""
     words = words_of(pid, "smaps_rollup")
     return sum(int(words[words.index(name) + 1]) * 1024 for name in (b"Pss_Anon:", b"Pss_Shmem:") if name in words)
 
 
-def cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process."""
     words = words_of(pid, "stat")
     return (int(words[-39]) + int(words[-38])) / TICK if len(words) > 40 else 0.0

@@ -24,6 +24,16 @@ import resource
 import socket
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import NoReturn
+
+    from pytest_spip.run.child import seccomp as SECCOMP
+    from pytest_spip.run.protocol import LayMessage, RequestMessage, SetupMessage, StayMessage
+
+
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/sys/devices/system")
 CONFIGURATION = [
     "alternatives",
@@ -83,7 +93,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 class Sandbox:
     """One fork server's sandbox. ``kernel`` and ``seccomp`` are the modules beside this one."""
 
-    def __init__(self, setup, kernel, seccomp):
+    def __init__(self, setup: "SetupMessage", kernel: "ModuleType", seccomp: "ModuleType") -> None:
         self.setup = setup
         self.level = setup["level"]
         self.sandbox_uid = setup["sandbox_uid"]
@@ -91,15 +101,15 @@ class Sandbox:
         self.ruleset = -1
         self.bare = -1
         self.stays = False
-        self.added = []
-        self.filter = None
+        self.added: "list[str]" = []
+        self.filter: "SECCOMP.Filter | None" = None
         self.device_groups = groups_of(setup["devices"]) if self.sandbox_uid else []
         if self.level >= 2:
             self.filter = seccomp.compiled(kernel.MACHINE, self.level >= 3 or setup["network"])
 
     # -- once ----------------------------------------------------------------------------------------------------------
 
-    def enter(self):
+    def enter(self) -> None:
         """Go where children will be born. On level 3 this returns in the first process of a new pid namespace."""
         os.umask(0o022)  # the view is for package code's user as well, and a verdict depends on nobody's habits
         if self.level >= 3:
@@ -114,7 +124,7 @@ class Sandbox:
             self.ruleset = landlock_ruleset(self.kernel, self.setup)
             self.kernel.drop_bounds()
 
-    def leave_namespaces(self):
+    def leave_namespaces(self) -> None:
         """Leave all namespaces for new ones. Who maps users must stay outside: a helper does."""
         kernel = self.kernel
         flags = (
@@ -141,7 +151,7 @@ class Sandbox:
             number = os.WEXITSTATUS(status)
             raise OSError(number, os.strerror(number), "mapping users")
 
-    def become_first(self):
+    def become_first(self) -> None:
         """Fork into the pid namespace, whose first process takes all others with it when it ends; wait for it outside."""
         first = os.fork()
         if first:
@@ -153,7 +163,7 @@ class Sandbox:
         if self.sandbox_uid:
             os.setgroups(self.device_groups)
 
-    def build_view(self):
+    def build_view(self) -> None:
         """Make a root that shows the system, the interpreter and the environment, and nothing else."""
         kernel, view, setup = self.kernel, self.setup["view"], self.setup
         kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
@@ -180,7 +190,7 @@ class Sandbox:
         if not setup["network"]:
             raise_loopback()
 
-    def show(self, path, writable=False):
+    def show(self, path: str, writable: bool = False) -> None:
         """Let a path appear in the view; a link is made anew, what is not there stays away."""
         target = self.setup["view"] + path
         if not os.path.lexists(path) or (os.path.lexists(target) and not os.path.isdir(path)):
@@ -200,7 +210,7 @@ class Sandbox:
         if not writable:
             self.kernel.seal(target)
 
-    def lend(self, path, target):
+    def lend(self, path: str, target: str) -> None:
         """Copy our own modules into the view: root may have installed them for nobody else."""
         os.makedirs(target)
         for name in os.listdir(path):
@@ -208,7 +218,7 @@ class Sandbox:
                 with open(os.path.join(path, name), encoding="utf-8") as stream:
                     self.write(os.path.join(target, name), stream.read())
 
-    def furnish(self, view):
+    def furnish(self, view: str) -> None:
         """Add what a system has and no user's: /proc of this namespace, a few devices, one user."""
         kernel = self.kernel
         for name in ("proc", "dev/pts", "dev/shm", "etc", "tmp", "var", "run", "root", HOME[1:], SOURCES[1:]):
@@ -242,7 +252,7 @@ class Sandbox:
             local = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
             self.write(view + "/etc/hosts", "%s127.0.0.1 %s\n" % (local, own))
 
-    def show_device(self, path):
+    def show_device(self, path: str) -> None:
         """Let a device file appear in the view; a link leads to the file itself, which is named beside it."""
         target = self.setup["view"] + path
         if os.path.lexists(target):
@@ -255,7 +265,7 @@ class Sandbox:
         self.kernel.mount(path, target, None, self.kernel.MS_BIND)
 
     @staticmethod
-    def write(path, text):
+    def write(path: str, text: str) -> None:
         """Write a small file, without what the text layer would wake in a fork."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
@@ -265,12 +275,12 @@ class Sandbox:
 
     # -- for every child -------------------------------------------------------------------------------------------------
 
-    def compose(self, wanted):
+    def compose(self, wanted: "RequestMessage | StayMessage") -> None:
         """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
         self.kernel.unshare(self.kernel.CLONE_NEWNS | self.kernel.CLONE_NEWIPC)
         self.lay(wanted, copies=bool(wanted.get("command")) and not wanted.get("begins"))
 
-    def lay(self, wanted, copies=False):
+    def lay(self, wanted: "LayMessage", copies: bool = False) -> None:
         """Lay an environment over the worktree, in the mount namespace where we are.
 
         ``layers`` and ``trees`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and
@@ -297,7 +307,7 @@ class Sandbox:
                 self.add_script("ram/u/" + path, text)
             self.lay_over(wanted["layers"])
 
-    def lay_sources(self, trees, cwd, copies):
+    def lay_sources(self, trees: "Sequence[str]", cwd: str, copies: bool) -> None:
         """Mount the layers of trees, and what is written over them, where sources are. The working directory is ``HIDDEN``."""
         if trees and not (copies and self.copy_trees(trees)):
             lower = ":".join("l/" + name for name in trees)
@@ -309,7 +319,7 @@ class Sandbox:
         if cwd.startswith(SOURCES + "/") and not os.path.isdir(cwd):
             self.make_directories(cwd)
 
-    def copy_trees(self, trees):
+    def copy_trees(self, trees: "Sequence[str]") -> bool:
         """Copy trees to where sources are written, the lowest first; return whether there was room for all of them.
 
         On an overlay a file's link has another inode than the file, and a directory of a layer cannot be renamed (Linux,
@@ -329,7 +339,7 @@ class Sandbox:
             self.hand_over(directory)
         return True
 
-    def copy(self, source, target):
+    def copy(self, source: str, target: str) -> None:
         """Copy a file, with its times and mode, for the one that package code runs as."""
         import shutil
 
@@ -338,17 +348,17 @@ class Sandbox:
             os.chown(target, self.sandbox_uid, self.sandbox_uid, follow_symlinks=False)
 
     @staticmethod
-    def places():
+    def places() -> "tuple[str, ...]":
         """Return the directories that every child has to itself."""
         return (*(target for target, _ in SCRATCH), SOURCES)
 
-    def lay_over(self, layers):
+    def lay_over(self, layers: "Sequence[str]") -> None:
         """Mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
         lower = ":".join([*self.added, *("l/" + name for name in layers), "base"])
         options = "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower
         self.kernel.mount("overlay", self.setup["prefix"], "overlay", 0, options)
 
-    def stay(self, wanted):
+    def stay(self, wanted: "StayMessage") -> None:
         """Compose an environment that several children work in; where it is not ``fresh``, add layers to the one that stays.
 
         Nothing runs in it meanwhile, so its upper layer can be laid over others (overlayfs, "Changes to underlying filesystems").
@@ -371,25 +381,25 @@ class Sandbox:
             self.lay_over(wanted["layers"])
         os.chdir("/")
 
-    def leave(self):
+    def leave(self) -> None:
         """Go back to where nothing was composed: with its last process a mount namespace ends, and all that was written there."""
         if self.stays:
             self.kernel.setns(self.bare, self.kernel.CLONE_NEWNS)
             os.close(self.bare)
             self.bare, self.stays, self.added = -1, False, []
 
-    def lift(self):
+    def lift(self) -> None:
         """Take away what :meth:`lay` laid."""
         for target in (self.setup["prefix"], *self.places(), HIDDEN + "/ram"):
             self.kernel.umount(target)
 
-    def shown_in_scratch(self):
+    def shown_in_scratch(self) -> "list[str]":
         """Return what can be read and written of the places that a child's own scratch directories cover."""
         shown = self.setup["read"] + self.setup["write"]
         covering = tuple(place + "/" for place in self.places())
         return [path for path in shown if path.startswith(covering) and os.path.exists(path)]
 
-    def show_again(self, path, descriptor):
+    def show_again(self, path: str, descriptor: int) -> None:
         """Let a path appear over the scratch directory that covers it, as writable as it was."""
         source = "/proc/self/fd/%d" % descriptor
         if not os.path.isdir(source):
@@ -400,7 +410,7 @@ class Sandbox:
         self.kernel.mount(source, path, None, self.kernel.MS_BIND | self.kernel.MS_REC)
         os.close(descriptor)
 
-    def add_script(self, path, text):
+    def add_script(self, path: str, text: str) -> None:
         """Write a script, and the directories above it, into the upper layer."""
         self.make_directories(os.path.dirname(path))
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -408,9 +418,9 @@ class Sandbox:
         os.chmod(path, 0o755)
         self.hand_over(path)
 
-    def make_directories(self, path):
+    def make_directories(self, path: str) -> None:
         """Make a directory of the child's, and those above it that are missing."""
-        missing = []
+        missing: "list[str]" = []
         while not os.path.isdir(path):
             missing.append(path)
             path = os.path.dirname(path)
@@ -418,12 +428,12 @@ class Sandbox:
             os.mkdir(directory, 0o755)
             self.hand_over(directory)
 
-    def hand_over(self, path):
+    def hand_over(self, path: str) -> None:
         """Give a path to the one that package code runs as."""
         if self.sandbox_uid:
             os.chown(path, self.sandbox_uid, self.sandbox_uid)
 
-    def confine(self):
+    def confine(self) -> None:
         """Give up every right that package code must not have."""
         kernel = self.kernel
         if self.level >= 3 and self.sandbox_uid:
@@ -445,27 +455,29 @@ class Sandbox:
             kernel.prctl(kernel.PR_SET_SECCOMP, 2, kernel.address(self.filter))
 
 
-def limit_to(what, most):
+def limit_to(what: int, most: int) -> None:
     """Lower a limit for good, if it is not lower already."""
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(what, (most, most))
 
 
-def limit(memory, file_size):
+def limit(memory: int, file_size: int) -> None:
     """Bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
     limit_to(resource.RLIMIT_DATA, memory)
     limit_to(resource.RLIMIT_FSIZE, file_size)
     limit_to(resource.RLIMIT_CORE, 0)
 
 
-def groups_of(devices):
+def groups_of(devices: "Sequence[str]") -> "list[int]":
     """Return the groups, but root's, to whose members device files are open: package code's user joins them where we are root."""
     states = [os.stat(path) for path in devices if os.path.exists(path)]
     return sorted({state.st_gid for state in states if state.st_gid and state.st_mode & 0o060 == 0o060})
 
 
-def map_when_asked(reading, pid, owner, sandbox_uid, groups):
+def map_when_asked(
+    reading: int, pid: int, owner: "tuple[int, int]", sandbox_uid: int, groups: "Sequence[int]"
+) -> "NoReturn":
     """Write the maps when a byte comes, and end; end as well when none can come any more."""
     try:
         if os.read(reading, 1):
@@ -475,7 +487,7 @@ def map_when_asked(reading, pid, owner, sandbox_uid, groups):
         os._exit(error.errno or 1)
 
 
-def map_ids(pid, owner, sandbox_uid, groups):
+def map_ids(pid: int, owner: "tuple[int, int]", sandbox_uid: int, groups: "Sequence[int]") -> None:
     """Write the maps of a user namespace: its owner, and beside root the sandbox uid and ``groups`` (user_namespaces(7))."""
     if not sandbox_uid:
         with open("/proc/%d/setgroups" % pid, "w") as stream:
@@ -490,7 +502,7 @@ def map_ids(pid, owner, sandbox_uid, groups):
             stream.write("\n".join(lines) + "\n")
 
 
-def raise_loopback():
+def raise_loopback() -> None:
     """Have a network of one's own: programs that talk to themselves may (netdevice(7))."""
     import fcntl
 
@@ -509,12 +521,12 @@ RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1
 SCOPES = 3  # abstract sockets and signals, from version 6
 
 
-def landlock_version(kernel):
+def landlock_version(kernel: "ModuleType") -> int:
     """Return the version of Landlock; raises ``OSError`` where there is none."""
     return kernel.syscall(kernel.LANDLOCK_CREATE_RULESET, ctypes.c_void_p(None), 0, 1)
 
 
-def landlock_ruleset(kernel, setup):
+def landlock_ruleset(kernel: "ModuleType", setup: "SetupMessage") -> int:
     """Return a ruleset that allows reading the system and writing the environment, and nothing else."""
     version = landlock_version(kernel)
     rights = RIGHTS[max(known for known in RIGHTS if known <= version)]
@@ -531,7 +543,7 @@ def landlock_ruleset(kernel, setup):
     return ruleset
 
 
-def allow(kernel, ruleset, path, rights):
+def allow(kernel: "ModuleType", ruleset: int, path: str, rights: int) -> None:
     """Add a rule for a path and all below it; what is not there needs none."""
     try:
         descriptor = os.open(path, O_PATH | os.O_CLOEXEC)

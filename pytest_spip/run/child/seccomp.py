@@ -41,27 +41,27 @@ _FIRST = 1
 """The fork server in its pid namespace. Where it has the child's own user, the kernel would let the child limit it."""
 
 
-def instruction(code, value, yes=0, no=0):
+def instruction(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
     """Return one ``struct sock_filter``."""
     return struct.pack("HBBI", code, yes, no, value)
 
 
-def refuse(number):
+def refuse(number: int) -> bytes:
     """Return the instruction that fails a system call with an error number."""
     return instruction(RETURN, ERRNO | number)
 
 
-def when(number, *then):
+def when(number: int, *then: bytes) -> "list[bytes]":
     """Return instructions that are reached only by one system call; the accumulator holds the number before and after."""
     return [instruction(EQUAL, number, 0, len(then) + 1), *then, instruction(LOAD, 0)]
 
 
-def argument(place):
+def argument(place: int) -> bytes:
     """Return the instruction that loads the lower half of an argument; both architectures are little-endian."""
     return instruction(LOAD, 16 + 8 * place)
 
 
-def program(machine, sockets):
+def program(machine: str, sockets: bool) -> "list[bytes]":
     """Return the filter's instructions; ``sockets`` says whether a network namespace keeps sockets harmless."""
     column = sorted(ARCHITECTURES).index(machine) ^ 1
     code = [instruction(LOAD, 4), instruction(EQUAL, ARCHITECTURES[machine], 1, 0), refuse(errno.ENOSYS)]
@@ -91,7 +91,7 @@ class Filter(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def compiled(machine, sockets):
+def compiled(machine: str, sockets: bool) -> Filter:
     """Return the filter as prctl(2) takes it; keep it as long as it is used."""
     code = program(machine, sockets)
     return Filter(len(code), b"".join(code))

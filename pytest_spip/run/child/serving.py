@@ -13,26 +13,38 @@ import struct
 import sys
 from importlib.machinery import PathFinder
 
-CHILD_MAIN = KERNEL = SANDBOX = SECCOMP = HIDDEN = ZYGOTES = SUPERVISE = None
-"""The modules beside this one, given by who loads it."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pytest_spip.run.child import check_import as CHECK
+    from pytest_spip.run.child import child_main as CHILD_MAIN
+    from pytest_spip.run.child import hidden_modules as HIDDEN
+    from pytest_spip.run.child import kernel as KERNEL
+    from pytest_spip.run.child import sandbox as SANDBOX
+    from pytest_spip.run.child import seccomp as SECCOMP
+    from pytest_spip.run.child import supervise as SUPERVISE
+    from pytest_spip.run.child import zygotes as ZYGOTES
+    from pytest_spip.run.protocol import RequestMessage, StayMessage
 
 
 class Channel:
     """The socket to the worker."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor: int) -> None:
         self.socket = socket.socket(fileno=descriptor)
 
-    def receive(self):
+    def receive(self) -> "Any":
         """Return a message's JSON; None when the worker is gone."""
         head = self.read(4)
         if not head:
             return None
-        sizes = struct.unpack("!%dI" % struct.unpack("!I", head), self.read(4 * struct.unpack("!I", head)[0]))
+        (count,) = struct.unpack("!I", head)
+        sizes = struct.unpack("!%dI" % count, self.read(4 * count))
         parts = [self.read(size) for size in sizes]
         return json.loads(parts[0].decode())
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Return so many bytes, or none when the worker is gone."""
         data = b""
         while len(data) < size:
@@ -42,13 +54,14 @@ class Channel:
             data += more
         return data
 
-    def send(self, plain, *parts):
+    def send(self, plain: object, *parts: bytes) -> None:
         """Send a message."""
-        parts = (json.dumps(plain).encode(), *parts)
-        self.socket.sendall(struct.pack("!%dI" % (len(parts) + 1), len(parts), *map(len, parts)) + b"".join(parts))
+        all_parts = (json.dumps(plain).encode(), *parts)
+        sizes = struct.pack("!%dI" % (len(all_parts) + 1), len(all_parts), *map(len, all_parts))
+        self.socket.sendall(sizes + b"".join(all_parts))
 
 
-def fork(channel, sandbox, request, child):
+def fork(channel: Channel, sandbox: "SANDBOX.Sandbox", request: "RequestMessage", child: "SUPERVISE.Child") -> int:
     """Return the pid of a child of our own."""
     pid = os.fork()
     if pid == 0:
@@ -59,7 +72,7 @@ def fork(channel, sandbox, request, child):
     return pid
 
 
-def begin(channel, sandbox, request, child):
+def begin(channel: Channel, sandbox: "SANDBOX.Sandbox", request: "RequestMessage", child: "SUPERVISE.Child") -> None:
     """Begin to be a child."""
     channel.socket.close()
     for descriptor in child.texts:
@@ -78,13 +91,20 @@ class WarmFork:
     PR_SET_PDEATHSIG).
     """
 
-    def __init__(self, channel, sandbox, hidden_modules, request, child):
+    def __init__(
+        self,
+        channel: Channel,
+        sandbox: "SANDBOX.Sandbox",
+        hidden_modules: "HIDDEN.HiddenModules",
+        request: "RequestMessage",
+        child: "SUPERVISE.Child",
+    ) -> None:
         self.given = channel, sandbox, hidden_modules, request, child
         self.forked, self.over = _thread.allocate_lock(), _thread.allocate_lock()
         self.pid = 0
         self.main = CHILD_MAIN.bare_main()
 
-    def start(self):
+    def start(self) -> int:
         """Return the child's pid; raises ``OSError`` where there can be none."""
         self.forked.acquire()
         self.over.acquire()
@@ -99,7 +119,7 @@ class WarmFork:
             raise OSError("no child could be forked")
         return self.pid
 
-    def fork(self):
+    def fork(self) -> "CHECK.Check":
         """Fork; in the child return what surrounds the imports, in the server end the thread when the child has ended."""
         try:
             self.pid = os.fork()
@@ -119,18 +139,24 @@ class WarmFork:
         except BaseException:
             os._exit(70)
 
-    def end(self):
+    def end(self) -> None:
         """End the thread: who has several cannot enter namespaces."""
         self.over.release()
         while len(os.listdir("/proc/self/task")) > 1:
             os.sched_yield()
 
 
-def serve(channel, sandbox, hidden_modules, zygotes, request):
+def serve(
+    channel: Channel,
+    sandbox: "SANDBOX.Sandbox",
+    hidden_modules: "HIDDEN.HiddenModules",
+    zygotes: "ZYGOTES.Zygotes | None",
+    request: "RequestMessage",
+) -> None:
     """Have a child for a request, see it to its end, answer, and learn from it."""
     if not request["stays"]:
         sandbox.leave()
-    child = SUPERVISE.Child(request, channel, zygotes)
+    child = SUPERVISE.Child(request, channel.socket, zygotes)
     result, output, _, nonce = child.theirs
     pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
@@ -152,7 +178,7 @@ def serve(channel, sandbox, hidden_modules, zygotes, request):
     learn(hidden_modules, result)
 
 
-def learn(hidden_modules, result):
+def learn(hidden_modules: "HIDDEN.HiddenModules", result: bytes) -> None:
     """Import for later children what this one had to import by itself; it may say what it likes, and get no more than that."""
     kind, *fields = result.split(b"\0")
     if kind == b"warm" and len(fields) == 4 and fields[2]:
@@ -161,12 +187,12 @@ def learn(hidden_modules, result):
         freeze()
 
 
-def freeze():
+def freeze() -> None:
     """Keep collections in children from looking at all that is here, and having it copied; PyPy has no such thing."""
     getattr(gc, "freeze", int)()
 
 
-def settle(channel, sandbox, wanted):
+def settle(channel: Channel, sandbox: "SANDBOX.Sandbox", wanted: "StayMessage | None") -> None:
     """Compose the environment that stays, or leave it where none is wanted."""
     try:
         if wanted:
@@ -183,7 +209,7 @@ SMALL = 1 << 20
 """Bytes of a program that are looked at: one that has its library beside it is small."""
 
 
-def own_places():
+def own_places() -> "list[str]":
     """Return the directories that this interpreter lives in, by the names it knows and by their real ones."""
     program = os.path.dirname(os.path.realpath(sys.executable))
     places = [sys.base_prefix, sys.base_exec_prefix, program]
@@ -191,9 +217,9 @@ def own_places():
     return found + linked_places(os.path.realpath(sys.executable))
 
 
-def linked_places(program):
+def linked_places(program: str) -> "list[str]":
     """Return the links by which a program names directories of libraries, as a moved installation does in its RUNPATH."""
-    links = []
+    links: "list[str]" = []
     with open(program, "rb") as stream:
         texts = stream.read(SMALL).split(b"\0")
     for text in texts:
@@ -203,7 +229,7 @@ def linked_places(program):
     return links
 
 
-def links_above(path):
+def links_above(path: str) -> "list[str]":
     """Return the links among a path and the directories above it, and where they lead."""
     parts = path.split("/")
     above = ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
@@ -211,12 +237,12 @@ def links_above(path):
     return links[:1] + [os.path.realpath(one) for one in links[:1]]
 
 
-def can_fork(closures):
+def can_fork(closures: "dict[str, list[str]]") -> bool:
     """Tell whether this interpreter can be copied as it is: CPython, one thread, and known closures."""
     return bool(closures) and sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1
 
 
-def look_around(prefix):
+def look_around(prefix: str) -> None:
     """Have the import system know what lies in the library's directories; of the environment's it must know nothing."""
     sys.path_importer_cache.clear()
     PathFinder.find_spec(" ")
@@ -224,7 +250,7 @@ def look_around(prefix):
         del sys.path_importer_cache[path]
 
 
-def main(control, baseline):
+def main(control: int, baseline: "frozenset[str]") -> None:
     """Set up, then serve until the worker hangs up; ``baseline`` are the modules that a fresh interpreter has."""
     channel = Channel(control)
     setup = channel.receive()
@@ -254,7 +280,7 @@ def main(control, baseline):
     gc.disable()
     freeze()
     channel.send({"warm": can_fork(closures)})
-    zygotes = ZYGOTES.Zygotes(sandbox, channel) if sandbox.level >= 3 else None
+    zygotes = ZYGOTES.Zygotes(sandbox, channel.socket) if sandbox.level >= 3 else None
     while True:
         request = channel.receive()
         if request is None:

@@ -4,8 +4,15 @@ import os
 import select
 import time
 
-PROCESS_TREE = KERNEL = None
-"""The modules beside this one, given by who loads it."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+    from pytest_spip.run.child import kernel as KERNEL
+    from pytest_spip.run.child import process_tree as PROCESS_TREE
+    from pytest_spip.run.child import zygotes as ZYGOTES
+    from pytest_spip.run.protocol import RequestMessage
+
 KEPT = 64 << 10
 RESULT_LIMIT, STREAM_LIMIT, BYTECODE_LIMIT = 1 << 20, 32 << 20, 64 << 20
 FIRST_LOOK, LOOK = 0.1, 0.2
@@ -15,11 +22,10 @@ FIRST_LOOK, LOOK = 0.1, 0.2
 class Child:
     """One forked child, as the server sees it: reads what it says, ends it, and reports what became of it."""
 
-    def __init__(self, request, channel, zygotes):
+    def __init__(self, request: "RequestMessage", channel: "socket.socket", zygotes: "ZYGOTES.Zygotes | None") -> None:
         self.request = request
         self.channel = channel
         self.zygotes = zygotes
-        self.first = zygotes is not None
         self.nonce = os.urandom(16).hex().encode()
         (self.result, self.output, self.fault, nonce), self.theirs = zip(*(os.pipe() for _ in range(4)))
         os.write(self.theirs[3], self.nonce)
@@ -34,14 +40,14 @@ class Child:
         self.cut = self.evidence = ""
         self.spent, self.active = 0.0, 0.0
 
-    def watch(self, pid):
+    def watch(self, pid: int) -> None:
         """Return when the child has ended, or must be ended; ``cut`` says which."""
         for descriptor in self.theirs:
             os.close(descriptor)
         self.start = self.active = time.monotonic()
         self.pidfd = KERNEL.pidfd_open(pid)
         poller = select.poll()
-        for descriptor in (self.result, self.output, self.pidfd, self.channel.socket.fileno()):
+        for descriptor in (self.result, self.output, self.pidfd, self.channel.fileno()):
             poller.register(descriptor, select.POLLIN)
         look = self.start + FIRST_LOOK
         until = self.start + self.request["timeout"]
@@ -53,7 +59,7 @@ class Child:
                     poller.unregister(descriptor)
             if self.pidfd in ready:
                 return
-            if self.channel.socket.fileno() in ready:
+            if self.channel.fileno() in ready:
                 self.cut = "worker gone"
             now = time.monotonic()
             if now >= until:
@@ -62,7 +68,7 @@ class Child:
                 self.look(now)
                 look = now + LOOK
 
-    def read(self, descriptor):
+    def read(self, descriptor: int) -> int:
         """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was.
 
         Streams that are kept apart are kept from the beginning, both of them: who says more than there is room for is killed.
@@ -84,7 +90,7 @@ class Child:
             self.cut = self.cut or "log-limit"
         return len(data)
 
-    def look(self, now):
+    def look(self, now: float) -> None:
         """Look at the child's processes: at their number, their memory, and whether they do anything."""
         process_tree = PROCESS_TREE.descendants(os.getpid())
         if len(process_tree) >= PROCESS_TREE.MANY:
@@ -106,35 +112,35 @@ class Child:
                 "no output and no work for %g s" % self.request["inactivity"],
             )
 
-    def end(self, pid):
+    def end(self, pid: int) -> "tuple[int, float, float]":
         """Kill all that the child left, reap it, and return status, CPU seconds and seconds of the child."""
         if self.texts[self.result].split(b"\0", 2)[1:2] not in ([b"passed"], [b"warm"]) and not self.cut:
             self.count_left()
-        if self.first and PROCESS_TREE.SPARED:
+        if self.zygotes and PROCESS_TREE.SPARED:
             PROCESS_TREE.kill(pid)
-        elif self.first:
+        elif self.zygotes:
             PROCESS_TREE.kill(-1)  # all that is in our pid namespace, and nothing can fork any more
         else:
             PROCESS_TREE.kill(-pid)  # not reaped yet, so the number still means its group
             PROCESS_TREE.kill_below(pid)
         _, status, usage = os.wait4(pid, 0)
         seconds = time.monotonic() - self.start
-        if self.first and PROCESS_TREE.SPARED:
+        if self.zygotes and PROCESS_TREE.SPARED:
             self.zygotes.clear()
-        elif self.first:
+        elif self.zygotes:
             PROCESS_TREE.reap()
         else:
             PROCESS_TREE.kill_below()
         status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return status, usage.ru_utime + usage.ru_stime, seconds
 
-    def count_left(self):
+    def count_left(self) -> None:
         """Count what runs beside a child that ended badly: one that could not fork any more dies of that."""
-        left = len(PROCESS_TREE.descendants(os.getpid())) if self.first else 0
+        left = len(PROCESS_TREE.descendants(os.getpid())) if self.zygotes else 0
         if left >= PROCESS_TREE.MANY:
             self.cut, self.evidence = "too-many-processes", "%d processes" % left
 
-    def kept_output(self):
+    def kept_output(self) -> bytes:
         """Return what is kept of the output: all, or its end, or its beginning too where that was asked for."""
         text = bytes(self.texts[self.output])
         if self.request["apart"]:
@@ -145,7 +151,7 @@ class Child:
             return tail
         return text if missing <= 0 else self.head + b"\n[%d bytes left out]\n" % missing + tail
 
-    def close(self):
+    def close(self) -> None:
         """Read what is left in the pipes, for their writers are dead, and close them."""
         for descriptor in self.texts:
             os.set_blocking(descriptor, False)
@@ -157,7 +163,7 @@ class Child:
             os.close(descriptor)
         os.close(self.pidfd)
 
-    def proven_result(self):
+    def proven_result(self) -> "tuple[bytes, bool]":
         """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it came bit by bit."""
         text = bytes(self.texts[self.result])
         if self.request["streams"]:

@@ -20,7 +20,15 @@ import json
 import os
 import sys
 
-module_files = None
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+    from pytest_spip.run.protocol import OrderMessage
+
+module_files: "Callable[[], list[str]]"
 """A function of check_suite.py, given by who loads this."""
 SPOILED = ("pkg_resources", "setuptools", "distutils")
 """Modules that look around in the environment when they are imported."""
@@ -34,22 +42,22 @@ IDLE_CODE = ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONF
 class Looked:
     """A finder that finds nothing and remembers what was looked for."""
 
-    def __init__(self):
-        self.names = {}
+    def __init__(self) -> None:
+        self.names: "dict[str, None]" = {}
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Note a name."""
         self.names[name] = None
 
 
-def blocked(words):
+def blocked(words: "Sequence[str]") -> "set[str]":
     """Return the plugins that arguments keep out, ``-p no:NAME`` or ``-pno:NAME``."""
     joined = [word[2:] for word in words if word.startswith("-p")]
     names = {word[3:] for word in (*joined, *words) if word.startswith("no:")}
     return names | ({"stepwise"} if "cacheprovider" in names else set())  # without the first there is no second
 
 
-def load_pytest(words):
+def load_pytest(words: "Sequence[str]") -> None:
     """Import what a session imports before it looks for plugins of others."""
     __import__("pytest")
     names = sys.modules["_pytest.config"].default_plugins
@@ -60,7 +68,7 @@ def load_pytest(words):
         __import__("pdb")  # which that one imports as soon as it is configured
 
 
-def state_of(path):
+def state_of(path: str) -> "tuple[int, int, int] | None":
     """Return what distinguishes one file from another; nothing for one that is not there."""
     try:
         state = os.stat(path)
@@ -69,7 +77,7 @@ def state_of(path):
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
-def origin_of(name):
+def origin_of(name: str) -> "str | None":
     """Return where the import system finds a module; None when it does not."""
     parent = name.rpartition(".")[0]
     if parent and parent not in sys.modules:
@@ -86,8 +94,9 @@ class Known:
     Names that are absent are listed as such; what the standard library has cannot come from anywhere else.
     """
 
-    def __init__(self, looked):
-        top, self.names = sys.prefix + os.sep, {}
+    def __init__(self, looked: "Iterable[str]") -> None:
+        top = sys.prefix + os.sep
+        self.names: "dict[str, str | None]" = {}
         for name in looked:
             module = sys.modules.get(name)
             origin = origin_of(name) if module is None else getattr(module.__spec__, "origin", None)
@@ -103,19 +112,19 @@ class Known:
         self.entries = self.found()
         self.plugins = plugins_below(self.roots)
 
-    def found(self):
+    def found(self) -> "dict[str, set[str]]":
         """Return what lies where modules were looked for: all of packages, of site-packages what could be one of those names."""
         found = {
             root: {name for name in os.listdir(root) if name.partition(".")[0] in self.tops} for root in self.roots
         }
         return {**found, **{place: {*os.listdir(place)} - {"__pycache__"} for place in self.packages}}
 
-    def shadows(self):
+    def shadows(self) -> "list[str]":
         """Return the scripts, which come first where modules are looked for, that would be found instead of one."""
         names = [name for name in os.listdir(self.scripts) if name.partition(".")[0] in self.tops]
         return [name for name in names if name.endswith(IMPORTABLE) or os.path.isdir(os.path.join(self.scripts, name))]
 
-    def change(self):
+    def change(self) -> str:
         """Say which file or module is another than it was."""
         for path, state in self.states.items():
             if state_of(path) != state:
@@ -125,13 +134,13 @@ class Known:
         return next((name for name, origin in self.names.items() if origin_of(name) != origin), "")
 
 
-def plugins_below(roots):
+def plugins_below(roots: "Iterable[str]") -> "list[str]":
     """Return the metadata that name plugins of pytest's."""
     found = [os.path.join(root, name, "entry_points.txt") for root in roots for name in os.listdir(root)]
     return [path for path in sorted(found) if path.endswith("-info/entry_points.txt") and b"pytest11" in content(path)]
 
 
-def content(path):
+def content(path: str) -> bytes:
     """Return what is in a file; nothing for one that is not there."""
     try:
         with open(path, "rb") as stream:
@@ -140,7 +149,7 @@ def content(path):
         return b""
 
 
-def unfit():
+def unfit() -> str:
     """Say why this process can be no zygote, if so."""
     if sys.implementation.name != "cpython":
         return "only CPython is forked"
@@ -151,7 +160,7 @@ def unfit():
     return ""
 
 
-def path_code(site):
+def path_code(site: str) -> str:
     """Say which file runs code at the start of an interpreter that might change what pytest is; mostly there is none."""
     for name in sorted(os.listdir(site)):
         if name.startswith(("sitecustomize", "usercustomize")):
@@ -161,7 +170,7 @@ def path_code(site):
     return ""
 
 
-def harmless(path):
+def harmless(path: str) -> bool:
     """Tell whether what a .pth file runs may as well run after the import of pytest."""
     text = content(path).decode("utf-8", "replace")
     if any(path.endswith(end) and word in text for end, word in PATH_CODE):
@@ -170,7 +179,7 @@ def harmless(path):
     return all(any(name in line for name in IDLE_CODE) for line in code) and not any(map(os.environ.get, IDLE_CODE))
 
 
-def stale(site, known, session):
+def stale(site: str, known: Known, session: bool) -> str:
     """Say why a cold program would load another pytest here, or begin another session; nothing when it would be the same."""
     if path_code(site):
         return path_code(site)
@@ -182,7 +191,7 @@ def stale(site, known, session):
     return known.change() or "".join(known.shadows()[:1])
 
 
-def borrowed(name):
+def borrowed(name: str) -> "Any":
     """Return a module, which is not left in sight if it was not."""
     had = name in sys.modules
     module = __import__(name)
@@ -191,7 +200,7 @@ def borrowed(name):
     return module
 
 
-def receive(control):
+def receive(control: int) -> "tuple[OrderMessage, list[int]]":
     """Return a request and its descriptors."""
     socket = borrowed("_socket")
     channel = socket.socket(fileno=control)
@@ -201,7 +210,7 @@ def receive(control):
     return json.loads(text.decode()), [int.from_bytes(data[at : at + 4], sys.byteorder) for at in (0, 4, 8)]
 
 
-def copies_of_output():
+def copies_of_output() -> "list[int]":
     """Return standard output, standard error, and whatever a session made of them: a zygote's lead to a file of their own."""
     own, found = os.fstat(1), [1, 2]
     for name in os.listdir("/proc/self/fd"):
@@ -214,7 +223,7 @@ def copies_of_output():
     return found
 
 
-def leave_parent():
+def leave_parent() -> None:
     """Have a child whose parent is the server, as a cold program's is: only orphans are. Returns in the child."""
     waiting, holding = os.pipe()
     if os.fork():
@@ -224,7 +233,7 @@ def leave_parent():
     os.close(waiting)
 
 
-def be_child(zygote, known):
+def be_child(zygote: "Zygote", known: Known) -> "list[str]":
     """Become what the server asks for, and return the arguments of the cold program that does the same."""
     control = zygote.control
     request, (result, output, nonce) = receive(control)
@@ -257,11 +266,12 @@ def be_child(zygote, known):
     return command[3:]
 
 
-def leave(status):
+def leave(status: int) -> None:
     """End as an interpreter does, but tear down only what might resist: code that is not Python's own."""
-    foreign = [file for file in module_files() if file.startswith(sys.prefix) and not file.endswith(".py")]
+    foreign = [file for file in module_files() if file.startswith(sys.prefix) and not file.endswith(".py")]  # noqa: F821  # given
     if foreign or "_ctypes" in sys.modules or os.getpid() != os.getsid(0):
         sys.exit(status)
+    step: "Callable[[], object]"
     for step in (end_threads, run_exit_functions, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
         try:
             step()
@@ -270,13 +280,13 @@ def leave(status):
     os._exit(status)
 
 
-def end_threads():
+def end_threads() -> None:
     """Wait for threads."""
     if "threading" in sys.modules:
         sys.modules["threading"]._shutdown()
 
 
-def run_exit_functions():
+def run_exit_functions() -> None:
     """Run what was registered for the end."""
     import atexit
 
@@ -286,14 +296,14 @@ def run_exit_functions():
 class Zygote:
     """This process, until it is forked. ``session`` says whether its session has begun by then."""
 
-    def __init__(self, control, session):
+    def __init__(self, control: int, session: bool) -> None:
         os.set_inheritable(control, False)
         self.control = control
         self.session = session
         self.variables = frozenset(os.environ)  # what a session adds is its own
         self.looked = Looked()
 
-    def load(self, words):
+    def load(self, words: "Sequence[str]") -> None:
         """Load pytest for a session with these arguments."""
         if any(name.endswith(".pth") for path in sys.path if path.startswith(sys.prefix) for name in os.listdir(path)):
             self.give_up("its own wheels bring .pth files")
@@ -303,12 +313,12 @@ class Zygote:
         except BaseException as error:
             self.give_up("%s: %s" % (type(error).__name__, error))
 
-    def give_up(self, why):
+    def give_up(self, why: str) -> "NoReturn":
         """Report why this can be no zygote, and end."""
         os.write(self.control, why.encode("utf-8", "replace")[:500])
         os._exit(0)
 
-    def fork(self):
+    def fork(self) -> "list[str]":
         """Be forked, time and again; returns in children, with their arguments."""
         sys.meta_path.remove(self.looked)
         why = unfit()
@@ -331,18 +341,18 @@ class Zygote:
         os._exit(0)
 
 
-def begun(zygote, begin, hook):
+def begun(zygote: Zygote, begin: "Callable[..., None]", hook: str) -> "ModuleType":
     """Return a plugin of pytest's by which a zygote is forked in its session; children ``begin`` what they are to do.
 
     ``hook`` says when: before conftests are loaded, or before collection, for a tree without them. Nobody's wrapper is around
     it by then.
     """
 
-    def pytest_load_initial_conftests():
+    def pytest_load_initial_conftests() -> "Generator[None]":
         begin(*zygote.fork())
         yield
 
-    def pytest_collection(session):
+    def pytest_collection(session: "Any") -> "Generator[None]":
         capture = session.config.pluginmanager.getplugin("capturemanager")
         capture.stop_global_capturing()
         begin(*zygote.fork())

@@ -13,8 +13,19 @@ import resource
 import select
 import socket
 
-PROCESS_TREE = KERNEL = CHILD_MAIN = None
-"""The modules beside this one, given by who loads it."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, ParamSpec
+
+    from pytest_spip.run.child import child_main as CHILD_MAIN
+    from pytest_spip.run.child import kernel as KERNEL
+    from pytest_spip.run.child import process_tree as PROCESS_TREE
+    from pytest_spip.run.child import sandbox as SANDBOX
+    from pytest_spip.run.protocol import OrderMessage, RequestMessage, ZygoteMessage
+
+    _Arguments = ParamSpec("_Arguments")
+
 MOST = 3
 """Stems that are kept."""
 BIRTH, ANSWER = 60.0, 20.0
@@ -30,7 +41,7 @@ LIMITS = range(16)
 class Zygote:
     """One process that has a pytest loaded."""
 
-    def __init__(self, pid, control, sandbox):
+    def __init__(self, pid: int, control: socket.socket, sandbox: "SANDBOX.Sandbox") -> None:
         self.pid = pid
         self.control = control
         self.sandbox = sandbox
@@ -38,40 +49,47 @@ class Zygote:
         self.space = os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY)
         self.limits = limits_of(pid)
 
-    def within(self, function, *arguments):
+    def within(
+        self, function: "Callable[_Arguments, object]", *arguments: "_Arguments.args", **named: "_Arguments.kwargs"
+    ) -> None:
         """Call a function in the zygote's mount namespace."""
         home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         try:
             KERNEL.setns(self.space, KERNEL.CLONE_NEWNS)
             try:
-                function(*arguments)
+                function(*arguments, **named)
             finally:
                 KERNEL.setns(home, KERNEL.CLONE_NEWNS)
                 os.chdir("/")
         finally:
             os.close(home)
 
-    def hide(self):
+    def hide(self) -> None:
         """Let no child reach the zygote's memory, which would outlive its turn; the filter refuses the other ways to it."""
         KERNEL.mount(EMPTY, "/proc/%d" % self.pid, None, KERNEL.MS_BIND)
 
-    def lay(self, request):
+    def lay(self, request: "RequestMessage") -> None:
         """Lay an environment where the zygote is."""
         self.laid = True
         self.within(self.sandbox.lay, request)
 
-    def lift(self):
+    def lift(self) -> None:
         """Take the environment away; nobody is left in it."""
         if self.laid:
             self.within(self.sandbox.lift)
             self.laid = False
 
-    def fork_child(self, request, descriptors):
+    def fork_child(self, request: "RequestMessage", descriptors: "tuple[int, int, int]") -> "tuple[int, bool]":
         """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
         if limits_of(self.pid) != self.limits:
             raise OSError("somebody limited a zygote")
         self.lay(request)
-        order = {name: request[name] for name in ("command", "environment", "cwd", "site")}
+        order: "OrderMessage" = {
+            "command": request["command"],
+            "environment": request["environment"],
+            "cwd": request["cwd"],
+            "site": request["site"],
+        }
         self.control.send(b"fork")
         passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         self.control.sendmsg([json.dumps(order).encode()], passed)
@@ -79,7 +97,7 @@ class Zygote:
         answer = json.loads(self.control.recv(4096).decode() or "{}")
         return int(answer["pid"]), not answer["cold"]
 
-    def close(self):
+    def close(self) -> None:
         """Kill it."""
         PROCESS_TREE.SPARED.discard(self.pid)
         PROCESS_TREE.kill(self.pid)
@@ -94,13 +112,13 @@ class Zygote:
 class Zygotes:
     """The zygotes of a server, by key; the one that was used last is last."""
 
-    def __init__(self, sandbox, channel):
+    def __init__(self, sandbox: "SANDBOX.Sandbox", channel: socket.socket) -> None:
         self.sandbox = sandbox
         self.channel = channel
-        self.known = {}
-        self.unfit = set()
+        self.known: "dict[str, Zygote]" = {}
+        self.unfit: "set[str]" = set()
 
-    def fork_child(self, request, descriptors):
+    def fork_child(self, request: "RequestMessage", descriptors: "tuple[int, int, int]") -> "tuple[int, bool]":
         """Return pid and warmth of a child, or a pid of 0 when no zygote can have one."""
         zygote = next(filter(None, (self.found(request, wanted) for wanted in request["zygotes"])), None)
         if zygote is None:
@@ -111,7 +129,7 @@ class Zygotes:
             self.give_up()
             return 0, False
 
-    def found(self, request, wanted):
+    def found(self, request: "RequestMessage", wanted: "ZygoteMessage") -> "Zygote | None":
         """Return a zygote that is wanted; None when its pytest cannot be one."""
         key = wanted["key"]
         if key in self.unfit:
@@ -123,7 +141,7 @@ class Zygotes:
             self.known[key] = zygote
         return zygote
 
-    def spawn(self, request, wanted):
+    def spawn(self, request: "RequestMessage", wanted: "ZygoteMessage") -> "Zygote | None":
         """Return a new zygote; None when its pytest cannot be one."""
         while len(self.known) >= MOST:
             self.known.pop(next(iter(self.known))).close()
@@ -131,11 +149,11 @@ class Zygotes:
         pid = os.fork()
         if pid == 0:
             try:
-                self.channel.socket.close()
-                nowhere = [a_file_of_its_own() for _ in range(3)]
+                self.channel.close()
+                nowhere = a_file_of_its_own(), a_file_of_its_own(), a_file_of_its_own()
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
-                own = {**request, **wanted, "scripts": (), "sources": (), "begins": True}
+                own: "Any" = {**request, **wanted, "scripts": (), "sources": (), "begins": True}
                 CHILD_MAIN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
             finally:
                 os._exit(70)
@@ -148,7 +166,7 @@ class Zygotes:
             self.clear()
             return None
 
-    def ready(self, pid, control):
+    def ready(self, pid: int, control: socket.socket) -> Zygote:
         """Wait for a zygote to have loaded its pytest, and put it out of the reach of others."""
         control.settimeout(BIRTH)
         reply = control.recv(1024)
@@ -162,7 +180,7 @@ class Zygotes:
         zygote.hide()
         return zygote
 
-    def clear(self):
+    def clear(self) -> None:
         """Kill and reap all but the zygotes; should somebody be too quick for that, the zygotes as well."""
         for _ in range(ROUNDS):
             reap_dead()
@@ -179,7 +197,7 @@ class Zygotes:
             else:
                 zygote.lift()
 
-    def give_up(self):
+    def give_up(self) -> None:
         """Kill all there is."""
         PROCESS_TREE.SPARED.clear()
         PROCESS_TREE.kill(-1)
@@ -188,18 +206,18 @@ class Zygotes:
             self.known.popitem()[1].close()
 
 
-def a_file_of_its_own():
+def a_file_of_its_own() -> int:
     """Return a descriptor to write to, which nobody reads, and whose copies can be recognised; from Python 3.8 on."""
     make = getattr(os, "memfd_create", lambda _: os.open(os.devnull, os.O_WRONLY))
     return make("output")
 
 
-def limits_of(pid):
+def limits_of(pid: int) -> "list[tuple[int, int]]":
     """Return a process's limits; a child has the zygote's user, and could lower them."""
     return [resource.prlimit(pid, number) for number in LIMITS]
 
 
-def reap_dead():
+def reap_dead() -> None:
     """Reap who has ended; a zygote among them is none any more."""
     while True:
         try:
@@ -211,7 +229,7 @@ def reap_dead():
         PROCESS_TREE.SPARED.discard(pid)
 
 
-def kill_and_wait(pids):
+def kill_and_wait(pids: "Iterable[int]") -> None:
     """Kill processes, and wait a while for their ends."""
     ends = []
     for pid in pids:
