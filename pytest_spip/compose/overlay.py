@@ -15,7 +15,7 @@ from pytest_spip.model import Composed, Environment, Interpreter, StoredWheel
 
 __all__ = ["Overlay"]
 
-HOME, TMP, SOURCES = "/home/user", "/tmp", "/src"  # noqa: S108  # in a view of the child's own, see run/child/sandbox.py
+HOME, TMP, SOURCES = "/home/user", "/tmp", "/src"  # noqa: S108  # in a view of the child's own, see run/child/view.py
 """Where a combination's own directories are: short, for paths of sockets have 108 bytes (unix(7)), and outside of the prefix."""
 OVERLAY_LIMIT = 150
 """Layers of one environment: their names must fit a page, which is what a mount's options have (mount(2))."""

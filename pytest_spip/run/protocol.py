@@ -1,4 +1,4 @@
-"""The types of the messages between a worker and its fork server. The child's side reads this file for type checkers alone."""
+"""The types of the messages between a worker and its fork server. The server imports it for type checkers alone."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pytest_spip.run.server import CHILD
 
 __all__ = ["find_unconfined", "without_unconfined"]
 
-_CODE = ("sandbox.py", "serving.py", "child_main.py")
+_CODE = ("sandbox.py", "view.py", "environment.py", "landlock.py", "serving.py", "child_main.py")
 """What decides on the places that an interpreter sees."""
 
 

@@ -48,6 +48,13 @@ SUITE = "run.child.check_suite"
 """Runs suites by the pytest of their environment."""
 FOREIGN = ("plan.probe", "run.child.")
 """Modules that run in foreign interpreters."""
+CHILD = ROOT / "run" / "child"
+PARTS: dict[str, tuple[str, ...]] = next(
+    ast.literal_eval(node.value)
+    for node in ast.parse((CHILD / "forkserver.py").read_text("utf-8")).body
+    if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "PARTS"
+)
+"""The modules that make a fork server, and those that each is given."""
 OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "git": "compose.base",
     "gitdb": "compose.base",
@@ -219,9 +226,29 @@ def test_modules_of_foreign_interpreters() -> None:
     foreign = [module for module in MODULES if module.startswith(FOREIGN)]
     assert {name for module in foreign for name in theirs(module)} <= sys.stdlib_module_names | {"pytest"}
     assert [module for module in foreign if "pytest" in theirs(module)] == [SUITE]
-    assert {name for module in foreign for name in ours(module, typing=True)} == set()
-    assert {name for module in MODULES for name in ours(module, typing=True)}.isdisjoint(foreign)
+    assert {name for module in foreign for name in ours(module)} == set()
+    assert {name for module in foreign for name in ours(module, typing=True)} <= {*foreign, "run.protocol"}
+    assert {name for module in set(MODULES).difference(foreign) for name in ours(module, typing=True)}.isdisjoint(
+        foreign
+    )
     assert not (ROOT / "run" / "child" / "__init__.py").exists()
+
+
+def test_types_cost_foreign_interpreters_nothing() -> None:
+    """What runs in foreign interpreters imports nothing for its annotations: a package would see it, or pay for it."""
+    foreign = [MODULES[module].read_text("utf-8") for module in MODULES if module.startswith(FOREIGN)]
+    tops = {name.partition(".")[0] for text in foreign for name in imported(text)}
+    assert tops.isdisjoint({"typing", "__future__", "collections", "dataclasses"})
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_server_are_given_what_they_use(name: str) -> None:
+    """A part of a server is given the modules that its code names, and those are loaded before it."""
+    tree = ast.parse((CHILD / f"{name}.py").read_text("utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    used = {part for part in PARTS if part.upper() in names}
+    assert set(PARTS[name]) == used
+    assert used <= set(list(PARTS)[: list(PARTS).index(name)])
 
 
 def test_idle_plugin_is_light() -> None:

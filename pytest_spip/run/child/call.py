@@ -67,9 +67,6 @@ OPERATORS: "dict[type[ast.AST], str]" = {
 }
 
 
-# -- data that goes to and fro -----------------------------------------------------------------------------------------------
-
-
 def packed(value: "Any", depth: int = 0) -> "Any":
     """Return plain data as JSON holds it, whatever its containers are; raises ``TypeError`` for what is none."""
     kind = type(value)
@@ -162,7 +159,7 @@ class Assertions(ast.NodeTransformer):
         if is_literal(node):
             return node
         self.count += 1
-        node.key = self.count  # type: ignore[attr-defined]  # for key_of
+        node.key = self.count  # type: ignore[attr-defined]
         call = ast.Call(ast.Name(SEEN, ast.Load()), [ast.Constant(self.count), self.rebuilt(node)], [])
         return ast.copy_location(call, node)
 
@@ -206,7 +203,7 @@ class FailureText:
 
     def value(self, node: ast.expr) -> object:
         """Return what an expression came to; raises ``KeyError`` where it was not evaluated."""
-        return ast.literal_eval(node) if is_literal(node) else self.values[key_of(node)]
+        return ast.literal_eval(node) if is_literal(node) else self.values[node.key]  # type: ignore[attr-defined]
 
     def of(self, node: ast.expr, depth: int) -> str:
         """Return an expression's words."""
@@ -255,7 +252,7 @@ class FailureText:
 
     def has(self, node: ast.expr) -> bool:
         """Tell whether an expression was evaluated."""
-        return is_literal(node) or key_of(node) in self.values
+        return is_literal(node) or node.key in self.values  # type: ignore[attr-defined]
 
     def lines(self) -> "Iterator[str]":
         """Return where values come from, one a line, what belongs to a value below it."""
@@ -265,11 +262,6 @@ class FailureText:
             last = {known: True for known in last if known < depth}
             last[depth] = True
             yield " +  %s%s %s" % ("  " * depth, word, text)
-
-
-def key_of(node: ast.expr) -> int:
-    """Return the number that a watched node has."""
-    return node.key  # type: ignore[attr-defined,no-any-return]
 
 
 def is_literal(node: ast.expr) -> bool:

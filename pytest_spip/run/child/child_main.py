@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_spip.run.child import bytecode as BYTECODE
-    from pytest_spip.run.child import check_import as CHECK
-    from pytest_spip.run.child import hidden_modules as HIDDEN
+    from pytest_spip.run.child import check_import as CHECK_IMPORT
+    from pytest_spip.run.child import hidden_modules as HIDDEN_MODULES
     from pytest_spip.run.child import sandbox as SANDBOX
     from pytest_spip.run.protocol import RequestMessage
 
@@ -39,7 +39,7 @@ def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors:
         os.close(null)
         os.close(output)
         if sandbox.level >= 3 and not request["stays"]:
-            sandbox.compose(request)
+            sandbox.environment.compose(request)
         os.chdir(request["cwd"])
         sandbox.confine()
         SANDBOX.limit(request["memory"], request["file_size"])
@@ -121,25 +121,25 @@ def bare_main() -> types.ModuleType:
 
 
 def warm_check(
-    hidden_modules: "HIDDEN.HiddenModules",
+    hidden_modules: "HIDDEN_MODULES.HiddenModules",
     request: "RequestMessage",
     result: int,
     nonce: int,
     main: types.ModuleType,
-) -> "CHECK.Check":
+) -> "CHECK_IMPORT.Check":
     """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
     gc.enable()
     sys.modules["__main__"] = main
     sys.dont_write_bytecode = False
     os.environ.update(request["environment"])
-    CHECK.pretend(request["modules"])
+    CHECK_IMPORT.pretend(request["modules"])
     enter_site(request["site"])
     trace = tuple(request["trace"])
 
     def more() -> "Sequence[str]":
         return sources_below(trace), "\n".join(hidden_modules.missed())
 
-    return CHECK.Check(result, nonce, request["modules"], more, leave)
+    return CHECK_IMPORT.Check(result, nonce, request["modules"], more, leave)
 
 
 def leave() -> None:

@@ -9,7 +9,7 @@ parts. The first part is JSON, what follows it bytes.
 
     worker: {setup}                 see sandbox.py; also "closures", the file that closures.py wrote, or nothing
     server: {"warm": bool}          it can fork warm children;  or {"error": TEXT}, and the server ends
-    worker: {request}               "layers", "trees", "scripts"    of the environment, see Sandbox.lay
+    worker: {request}               "layers", "trees", "scripts"    of the environment, see environment.py
                                     "cwd", "site"          where the child works; its site-packages
                                     "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
                                     "modules"              to import; "trace", directories: tell what was imported of them
@@ -24,7 +24,7 @@ parts. The first part is JSON, what follows it bytes.
                                     "apart"                stderr is the result; "stdin", a text, is the command's stdin
                                     "stays"                work in the environment that stays, instead of a new one
             {"stay": ...}           {"layers", "trees", "scripts", "cwd", "fresh"} of the environment that stays, see
-                                    Sandbox.stay; null to leave it, as any request does that works in another
+                                    environment.py; null to leave it, as any request does that works in another
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
             check says why in error. "proven" says that the nonce came, "warm" that no program was started for it. RESULT is
@@ -52,6 +52,24 @@ if TYPE_CHECKING:
     from types import CodeType
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PARTS: "dict[str, tuple[str, ...]]" = {
+    "kernel": (),
+    "process_tree": (),
+    "seccomp": (),
+    "hidden_modules": (),
+    "check_import": (),
+    "bytecode": (),
+    "view": ("kernel",),
+    "environment": ("kernel", "view"),
+    "landlock": ("kernel", "view"),
+    "sandbox": ("environment", "kernel", "landlock", "seccomp", "view"),
+    "child_main": ("bytecode", "check_import", "sandbox"),
+    "zygotes": ("child_main", "kernel", "process_tree"),
+    "supervise": ("kernel", "process_tree"),
+    "serving": ("child_main", "hidden_modules", "sandbox", "supervise", "zygotes"),
+}
+"""The files that make a server, in the order in which they are loaded, and the modules that each is given, as globals named in
+upper case. A file imports those for type checkers alone."""
 
 
 def load(pycache: str, name: str, **given: ModuleType) -> ModuleType:
@@ -77,13 +95,10 @@ def code_of(pycache: str, name: str, path: str) -> "CodeType":
 
 def main(control: str, pycache: str) -> None:
     """Put the server together and have it serve."""
-    names = ("kernel", "process_tree", "seccomp", "hidden_modules", "check_import", "bytecode", "sandbox")
-    kernel, process_tree, seccomp, hidden_modules, check, bytecode, sandbox = (load(pycache, name) for name in names)
-    child_main = load(pycache, "child_main", BYTECODE=bytecode, CHECK=check, SANDBOX=sandbox)
-    supervise = load(pycache, "supervise", PROCESS_TREE=process_tree, KERNEL=kernel)
-    zygotes = load(pycache, "zygotes", PROCESS_TREE=process_tree, KERNEL=kernel, CHILD_MAIN=child_main)
-    given = {"KERNEL": kernel, "SECCOMP": seccomp, "SANDBOX": sandbox, "HIDDEN": hidden_modules, "ZYGOTES": zygotes}
-    load(pycache, "serving", CHILD_MAIN=child_main, SUPERVISE=supervise, **given).main(int(control), BASELINE)
+    parts: "dict[str, ModuleType]" = {}
+    for name, others in PARTS.items():
+        parts[name] = load(pycache, name, **{other.upper(): parts[other] for other in others})
+    parts["serving"].main(int(control), BASELINE)
 
 
 main(*sys.argv[1:])

@@ -10,6 +10,7 @@ import select
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 if hasattr(LIBC, "mallopt"):
@@ -35,6 +36,8 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
+O_PATH = getattr(os, "O_PATH", 0o10000000)
+"""PyPy does not name it (open(2))."""
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 
@@ -57,7 +60,7 @@ def call(function: "Callable[..., int]", *arguments: object) -> int:
     return done
 
 
-def address(thing: "ctypes.Array[ctypes.c_uint32] | ctypes.Structure") -> ctypes.c_void_p:
+def address(thing: "ctypes.Array[Any] | ctypes.Structure") -> ctypes.c_void_p:
     """Return a pointer to something of ctypes' as any implementation takes it; who calls keeps the thing."""
     return ctypes.c_void_p(ctypes.addressof(thing))
 

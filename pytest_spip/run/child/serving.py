@@ -17,12 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pytest_spip.run.child import check_import as CHECK
+    from pytest_spip.run.child import check_import as CHECK_IMPORT
     from pytest_spip.run.child import child_main as CHILD_MAIN
-    from pytest_spip.run.child import hidden_modules as HIDDEN
-    from pytest_spip.run.child import kernel as KERNEL
+    from pytest_spip.run.child import hidden_modules as HIDDEN_MODULES
     from pytest_spip.run.child import sandbox as SANDBOX
-    from pytest_spip.run.child import seccomp as SECCOMP
     from pytest_spip.run.child import supervise as SUPERVISE
     from pytest_spip.run.child import zygotes as ZYGOTES
     from pytest_spip.run.protocol import RequestMessage, StayMessage
@@ -95,7 +93,7 @@ class WarmFork:
         self,
         channel: Channel,
         sandbox: "SANDBOX.Sandbox",
-        hidden_modules: "HIDDEN.HiddenModules",
+        hidden_modules: "HIDDEN_MODULES.HiddenModules",
         request: "RequestMessage",
         child: "SUPERVISE.Child",
     ) -> None:
@@ -119,7 +117,7 @@ class WarmFork:
             raise OSError("no child could be forked")
         return self.pid
 
-    def fork(self) -> "CHECK.Check":
+    def fork(self) -> "CHECK_IMPORT.Check":
         """Fork; in the child return what surrounds the imports, in the server end the thread when the child has ended."""
         try:
             self.pid = os.fork()
@@ -149,13 +147,13 @@ class WarmFork:
 def serve(
     channel: Channel,
     sandbox: "SANDBOX.Sandbox",
-    hidden_modules: "HIDDEN.HiddenModules",
+    hidden_modules: "HIDDEN_MODULES.HiddenModules",
     zygotes: "ZYGOTES.Zygotes | None",
     request: "RequestMessage",
 ) -> None:
     """Have a child for a request, see it to its end, answer, and learn from it."""
     if not request["stays"]:
-        sandbox.leave()
+        sandbox.environment.leave()
     child = SUPERVISE.Child(request, channel.socket, zygotes)
     result, output, _, nonce = child.theirs
     pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
@@ -178,7 +176,7 @@ def serve(
     learn(hidden_modules, result)
 
 
-def learn(hidden_modules: "HIDDEN.HiddenModules", result: bytes) -> None:
+def learn(hidden_modules: "HIDDEN_MODULES.HiddenModules", result: bytes) -> None:
     """Import for later children what this one had to import by itself; it may say what it likes, and get no more than that."""
     kind, *fields = result.split(b"\0")
     if kind == b"warm" and len(fields) == 4 and fields[2]:
@@ -196,9 +194,9 @@ def settle(channel: Channel, sandbox: "SANDBOX.Sandbox", wanted: "StayMessage | 
     """Compose the environment that stays, or leave it where none is wanted."""
     try:
         if wanted:
-            sandbox.stay(wanted)
+            sandbox.environment.stay(wanted)
         else:
-            sandbox.leave()
+            sandbox.environment.leave()
     except OSError as error:
         channel.send({"error": str(error) or "unknown"})
     else:
@@ -263,7 +261,7 @@ def main(control: int, baseline: "frozenset[str]") -> None:
     setup["read"] += own_places()
     # A namespace's first process gets from others in it what it handles, and nothing else (pid_namespaces(7)).
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sandbox = SANDBOX.Sandbox(setup, KERNEL, SECCOMP)
+    sandbox = SANDBOX.Sandbox(setup)
     try:
         sandbox.enter()
     except OSError as error:
@@ -272,7 +270,7 @@ def main(control: int, baseline: "frozenset[str]") -> None:
     os.chdir("/")
     sys.path.insert(0, "")
     sys.dont_write_bytecode = True  # what children write is their own
-    hidden_modules = HIDDEN.HiddenModules(closures, baseline)
+    hidden_modules = HIDDEN_MODULES.HiddenModules(closures, baseline)
     hidden_modules.hide()
     sys.meta_path.insert(0, hidden_modules)
     sys.argv[:] = ["-c"]

@@ -71,12 +71,12 @@ class Zygote:
     def lay(self, request: "RequestMessage") -> None:
         """Lay an environment where the zygote is."""
         self.laid = True
-        self.within(self.sandbox.lay, request)
+        self.within(self.sandbox.environment.lay, request)
 
     def lift(self) -> None:
         """Take the environment away; nobody is left in it."""
         if self.laid:
-            self.within(self.sandbox.lift)
+            self.within(self.sandbox.environment.lift)
             self.laid = False
 
     def fork_child(self, request: "RequestMessage", descriptors: "tuple[int, int, int]") -> "tuple[int, bool]":

@@ -1,0 +1,191 @@
+"""The environment that a child works in: layers, trees and scratch directories, mounted over what the server shows.
+
+Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. A mount namespace holds it, one of the child's own
+or one that stays for several children, and all that was written there ends with that namespace.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_spip.run.child import kernel as KERNEL
+    from pytest_spip.run.child import view as VIEW
+    from pytest_spip.run.protocol import LayMessage, RequestMessage, SetupMessage, StayMessage
+
+INODES_PER_MIB = 256
+
+
+class MountedEnvironment:
+    """Mounts the environments of one server's children; ``setup`` is described in sandbox.py."""
+
+    def __init__(self, setup: "SetupMessage") -> None:
+        self.setup = setup
+        self.sandbox_uid = setup["sandbox_uid"]
+        self.bare = -1
+        self.stays = False
+        self.added: "list[str]" = []
+
+    def compose(self, wanted: "RequestMessage | StayMessage") -> None:
+        """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
+        KERNEL.unshare(KERNEL.CLONE_NEWNS | KERNEL.CLONE_NEWIPC)
+        self.lay(wanted, copies=bool(wanted.get("command")) and not wanted.get("begins"))
+
+    def lay(self, wanted: "LayMessage", copies: bool = False) -> None:
+        """Lay an environment over the worktree, in the mount namespace where we are.
+
+        ``layers`` and ``trees`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and
+        text; ``cwd`` is made where it lies in ``SOURCES``. ``copies`` has trees copied: an overlay is no plain file system.
+        """
+        prefix = self.setup["prefix"]
+        size = self.setup["size"]
+        room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
+        os.chdir(VIEW.HIDDEN)
+        KERNEL.mount("tmpfs", "ram", "tmpfs", KERNEL.MS_NOSUID | KERNEL.MS_NODEV, room)
+        for name in ("w", "u", "tmp", "shm", "home", "s", "sw"):
+            os.mkdir("ram/" + name, 0o700)
+            self.hand_over("ram/" + name)
+        covered = [(path, os.open(path, KERNEL.O_PATH)) for path in self.shown_in_scratch()]
+        for target, source in VIEW.SCRATCH:
+            KERNEL.mount(source, target, None, KERNEL.MS_BIND)
+        self.lay_sources(wanted["trees"], wanted["cwd"], copies)
+        if prefix.startswith(tuple(target + "/" for target in places())):  # which is now out of sight
+            os.makedirs(prefix)
+        for path, descriptor in covered:
+            self.show_again(path, descriptor)
+        if prefix:
+            for path, text in wanted["scripts"]:
+                self.add_script("ram/u/" + path, text)
+            self.lay_over(wanted["layers"])
+
+    def lay_sources(self, trees: "Sequence[str]", cwd: str, copies: bool) -> None:
+        """Mount the layers of trees, and what is written over them, where sources are. The working directory is ``HIDDEN``."""
+        if trees and not (copies and self.copy_trees(trees)):
+            lower = ":".join("l/" + name for name in trees)
+            KERNEL.mount(
+                "overlay", VIEW.SOURCES, "overlay", 0, "userxattr,upperdir=ram/s,workdir=ram/sw,lowerdir=" + lower
+            )
+        else:
+            KERNEL.mount("ram/s", VIEW.SOURCES, None, KERNEL.MS_BIND)
+        if cwd.startswith(VIEW.SOURCES + "/") and not os.path.isdir(cwd):
+            self.make_directories(cwd)
+
+    def copy_trees(self, trees: "Sequence[str]") -> bool:
+        """Copy trees to where sources are written, the lowest first; return whether there was room for all of them.
+
+        On an overlay a file's link has another inode than the file, and a directory of a layer cannot be renamed (Linux,
+        filesystems/overlayfs). A warm child works on one all the same: what fails there is confirmed on a copy.
+        """
+        import shutil
+
+        try:
+            for name in reversed(trees):
+                shutil.copytree("l/" + name, "ram/s", symlinks=True, copy_function=self.copy, dirs_exist_ok=True)
+        except (OSError, TypeError):  # a TypeError before Python 3.8, whose copytree wants to make the directory
+            shutil.rmtree("ram/s", ignore_errors=True)
+            os.makedirs("ram/s", 0o700, exist_ok=True)
+            self.hand_over("ram/s")
+            return False
+        for directory, _, _ in os.walk("ram/s"):
+            self.hand_over(directory)
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file, with its times and mode, for the one that package code runs as."""
+        import shutil
+
+        shutil.copy2(source, target, follow_symlinks=False)
+        if self.sandbox_uid:
+            os.chown(target, self.sandbox_uid, self.sandbox_uid, follow_symlinks=False)
+
+    def lay_over(self, layers: "Sequence[str]") -> None:
+        """Mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
+        lower = ":".join([*self.added, *("l/" + name for name in layers), "base"])
+        options = "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower
+        KERNEL.mount("overlay", self.setup["prefix"], "overlay", 0, options)
+
+    def stay(self, wanted: "StayMessage") -> None:
+        """Compose an environment that several children work in; where it is not ``fresh``, add layers to the one that stays.
+
+        Nothing runs in it meanwhile, so its upper layer can be laid over others (overlayfs, "Changes to underlying filesystems").
+        Added scripts lie in a layer below that one: package code may have laid links where we would write.
+        """
+        if wanted["fresh"]:
+            self.leave()
+            self.bare = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+            self.stays = True
+            self.compose(wanted)
+        else:
+            os.chdir(VIEW.HIDDEN)
+            place = "ram/s%d" % len(self.added)
+            os.mkdir(place, 0o755)
+            self.hand_over(place)
+            for path, text in wanted["scripts"]:
+                self.add_script(place + "/" + path, text)
+            self.added.insert(0, place)
+            KERNEL.umount(self.setup["prefix"])
+            self.lay_over(wanted["layers"])
+        os.chdir("/")
+
+    def leave(self) -> None:
+        """Go back to where nothing was composed: with its last process a mount namespace ends, and all that was written there."""
+        if self.stays:
+            KERNEL.setns(self.bare, KERNEL.CLONE_NEWNS)
+            os.close(self.bare)
+            self.bare, self.stays, self.added = -1, False, []
+
+    def close(self) -> None:
+        """Keep no way back: for a child."""
+        if self.bare >= 0:
+            os.close(self.bare)
+
+    def lift(self) -> None:
+        """Take away what :meth:`lay` laid."""
+        for target in (self.setup["prefix"], *places(), VIEW.HIDDEN + "/ram"):
+            KERNEL.umount(target)
+
+    def shown_in_scratch(self) -> "list[str]":
+        """Return what can be read and written of the places that a child's own scratch directories cover."""
+        shown = self.setup["read"] + self.setup["write"]
+        covering = tuple(place + "/" for place in places())
+        return [path for path in shown if path.startswith(covering) and os.path.exists(path)]
+
+    def show_again(self, path: str, descriptor: int) -> None:
+        """Let a path appear over the scratch directory that covers it, as writable as it was."""
+        source = "/proc/self/fd/%d" % descriptor
+        if not os.path.isdir(source):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o644))
+        else:
+            os.makedirs(path, exist_ok=True)
+        KERNEL.mount(source, path, None, KERNEL.MS_BIND | KERNEL.MS_REC)
+        os.close(descriptor)
+
+    def add_script(self, path: str, text: str) -> None:
+        """Write a script, and the directories above it, into the upper layer."""
+        self.make_directories(os.path.dirname(path))
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text)
+        os.chmod(path, 0o755)
+        self.hand_over(path)
+
+    def make_directories(self, path: str) -> None:
+        """Make a directory of the child's, and those above it that are missing."""
+        missing: "list[str]" = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o755)
+            self.hand_over(directory)
+
+    def hand_over(self, path: str) -> None:
+        """Give a path to the one that package code runs as."""
+        if self.sandbox_uid:
+            os.chown(path, self.sandbox_uid, self.sandbox_uid)
+
+
+def places() -> "tuple[str, ...]":
+    """Return the directories that every child has to itself."""
+    return (*(target for target, _ in VIEW.SCRATCH), VIEW.SOURCES)
