@@ -234,6 +234,11 @@ def test_modules_of_foreign_interpreters() -> None:
     assert not (ROOT / "run" / "child" / "__init__.py").exists()
 
 
+def test_files_are_short() -> None:
+    """No file of the package has more than 400 lines."""
+    assert [module for module, path in MODULES.items() if len(path.read_text("utf-8").splitlines()) > 400] == []
+
+
 def test_types_cost_foreign_interpreters_nothing() -> None:
     """What runs in foreign interpreters imports nothing for its annotations: a package would see it, or pay for it."""
     foreign = [MODULES[module].read_text("utf-8") for module in MODULES if module.startswith(FOREIGN)]
