@@ -78,7 +78,7 @@ class Finished:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stolen:
-    """Answer to :class:`Take`: what the worker gave back and will not run; maybe a part, maybe nothing."""
+    """Answer to :class:`Steal`: what the worker gave back and will not run; maybe a part, maybe nothing."""
 
     worker: str
     units: Sequence[int]
@@ -101,7 +101,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Steal:
-    """Command: ask a worker for units back, the last ones that it holds. It answers once, with :class:`Returned`.
+    """Command: ask a worker for units back, the last ones that it holds. It answers once, with :class:`Stolen`.
 
     It should answer while it runs a unit; until then the units stay its own.
     """
