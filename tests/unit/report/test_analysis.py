@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
-from pytest_spip.report.analysis import failure_key, groups, signature
+from pytest_spip.report.analysis import failure_key, groups, signature, unusual_counts
 from pytest_spip.report.grid import Stretch, grid
 from tests.support.rooms import combo, result, summary
 
@@ -295,3 +295,43 @@ def test_stretches_count() -> None:
     """A row tells how many versions it stands for, of each package."""
     _, rows = grid(summary(crossed(4, 3), [result(n) for n in range(12)]), compact=True)
     assert [(row.package, row.count, row.others) for row in rows] == [("a+b", 4, (Stretch("3", "1", 3),))]
+
+
+# -- numbers of tests ---------------------------------------------------------------------------------------------------
+
+
+def ran(ordinal: int, count: int, outcome: Outcome = Outcome.PASSED, reason: Reason | None = None) -> Result:
+    """Return the result of a suite that ran so many tests."""
+    tests = tuple(Test(f"test_{number}", "passed") for number in range(count))
+    return result(ordinal, outcome, reason, phase=Phase.TEST, tests=tests)
+
+
+def unusual(results: list[Result], *, versions: str = "11111111", project: str = "/project") -> dict[int, int]:
+    """Return the unusual counts of results, whose combinations have these versions in order."""
+    combos = [combo(one.ordinal, version=versions[one.ordinal]) for one in results]
+    return unusual_counts(summary(combos, results, facts={"project": project}))
+
+
+def test_unusual_count_is_another_than_most_have() -> None:
+    """Of one suite a number of tests is unusual that is not the most frequent; of two as frequent the larger is usual."""
+    assert unusual([ran(0, 3), ran(1, 5), ran(2, 3)]) == {1: 3}
+    assert unusual([ran(0, 5), ran(1, 3), ran(2, 3), ran(3, 5)]) == {1: 5, 2: 5}
+    assert unusual([ran(0, 3), ran(1, 3)]) == {}
+    assert unusual([ran(0, 9), ran(1, 5), ran(2, 3), ran(3, 3)]) == {0: 3, 1: 3}
+
+
+def test_counts_are_compared_within_a_suite() -> None:
+    """A project's suite is one for all releases; else each release has its own, and its count says nothing of another's."""
+    results = [ran(0, 3), ran(1, 3), ran(2, 5), ran(3, 5), ran(4, 4)]
+    assert unusual(results, versions="11222", project="") == {4: 5}
+    assert unusual(results, versions="11222") == {0: 5, 1: 5, 4: 5}
+
+
+def test_only_suites_that_ran_to_their_end_are_compared() -> None:
+    """What was killed had no chance to run all, and an import check has no tests; failures and empty suites are compared."""
+    killed = ran(2, 1, Outcome.KILLED, Reason.TIMEOUT)
+    empty = result(3, detail="import-only: the suite has no tests")
+    failed = ran(4, 2, FAILED, Reason.TEST_FAILED)
+    assert unusual([ran(0, 3), ran(1, 3), killed, empty, failed, result(5), ran(6, 2, FAILED, IMPORT)]) == {3: 3, 4: 3}
+    combos = [combo(0), combo(1)]
+    assert unusual_counts(summary(combos, [ran(0, 3)])) == {}
