@@ -134,8 +134,13 @@ class Cache:
         """Remove what dead processes left half-made."""
         sweep_dead(self.root / "staging")
 
+    def release(self) -> None:
+        """Remove this process's workshop, unless another part of the process is making something there."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.root / "staging" / owner_tag())
+
     def close(self) -> None:
-        """Remove this process's own, by now empty, workshop."""
+        """Remove this process's workshop, with whatever was given up in it; nothing else may use the cache by now."""
         remove_tree(self.root / "staging" / owner_tag())
 
 

@@ -232,7 +232,7 @@ class Executor:
     def close(self) -> None:
         """End the runner, write the telemetry; the worktrees go with the run's directory."""
         self._runner.close()
-        self._cache.close()
+        self._cache.release()
         self._telemetry.close()
         self._reader.close()
 

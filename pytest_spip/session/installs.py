@@ -67,7 +67,7 @@ class Additions:
         """Give connections and pools back."""
         self._maker.stop()
         self._web.close()
-        self._cache.close()
+        self._cache.release()
 
     def _considered(self, project: str) -> Sequence[Release]:
         releases = list_project(project, self._indexes, self._web, self._cache).releases

@@ -207,6 +207,16 @@ def test_cache_closes(cache: Cache) -> None:
     assert list((cache.root / "staging").iterdir()) == []
 
 
+def test_cache_is_released(cache: Cache) -> None:
+    """A part of a process that has done with the cache leaves alone what another part is making; an empty workshop goes."""
+    with cache.workshop() as others:
+        cache.release()
+        assert others.exists()
+    cache.release()
+    cache.release()
+    assert list((cache.root / "staging").iterdir()) == []
+
+
 @pytest.mark.parametrize("place", ["file/cache", "file"])
 def test_cache_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     """A cache that cannot be written is refused in words that name the option and the fix."""
