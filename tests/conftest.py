@@ -19,8 +19,23 @@ from tests.support.plugins import Plugins
 MakeMachine = Callable[..., Machine]
 HERE = Path(__file__).parent
 LONGEST = (
-    "hostile/test_corpus.py",
     "integration/test_zygotes.py",
+    "hostile/test_corpus.py",
+    "e2e/test_resilience.py",
+    "e2e/test_resume.py",
+    "e2e/test_functions.py",
+    "e2e/test_interrupts.py",
+    "e2e/test_project_matrix.py",
+    "e2e/test_edge.py",
+    "e2e/test_network.py",
+    "e2e/test_plugins.py",
+    "integration/test_import_check.py",
+    "e2e/test_local.py",
+    "e2e/test_worlds.py",
+    "e2e/test_examples.py",
+    "e2e/test_configuration.py",
+    "e2e/test_bad_input.py",
+    "integration/test_trials.py",
 )
 """Files that take longest, with which workers begin, lest one of them is alone with the last for minutes."""
 
@@ -58,6 +73,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine = make()
         wheel(machine.files, "primer", "1", {"primer.py": ""})
         assert machine.run("--spip-matrix=primer").status == 0
+        assert list(machine.cache.glob("interpreters/closures-*")), "every session would look for them again"
         yield machine
 
 

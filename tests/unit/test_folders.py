@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import pytest_spip
+from tests.conftest import LONGEST
 
 TESTS = Path(__file__).parents[1]
 KINDS = {"unit", "integration", "e2e", "hostile"}
@@ -38,3 +39,8 @@ def test_folders_are_packages() -> None:
 def test_kind_is_a_mark(request: pytest.FixtureRequest) -> None:
     """A test is marked with its folder's name, and with no other's."""
     assert {mark.name for mark in request.node.iter_markers()} & KINDS == {"unit"}
+
+
+def test_long_files_exist() -> None:
+    """The files that workers begin with are files of tests."""
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
