@@ -11,9 +11,10 @@ from pytest_spip.common.trees import give_tree
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.check_runners import SYSTEM_PATH
+from pytest_spip.run.jobs import CommandJob
 from pytest_spip.run.process import Ended
 from pytest_spip.run.program import Program
-from pytest_spip.run.server import ForkServer, Request, Setup, has_fork_servers
+from pytest_spip.run.server import ForkServer, Setup, has_fork_servers
 
 __all__ = ["BuildSandboxes"]
 
@@ -93,4 +94,4 @@ class _Confined:
         self._server = server
 
     def __call__(self, command: Sequence[str], *, environment: Mapping[str, str], cwd: str, limits: Limits) -> Ended:
-        return self._server.run(Request(cwd, limits, command=tuple(command), environment=environment))
+        return self._server.run(CommandJob(cwd=cwd, limits=limits, command=tuple(command), variables=environment))

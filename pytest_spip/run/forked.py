@@ -12,9 +12,10 @@ from typing import Self
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sandbox
 from pytest_spip.run.check_runners import CheckRunner, child_environment, tried
+from pytest_spip.run.jobs import CommandJob, CompileJob, ImportJob, Job
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
-from pytest_spip.run.server import ForkServer, Request, Setup
+from pytest_spip.run.server import ForkServer, Setup
 
 __all__ = ["ForkRunner", "ForkedSession"]
 
@@ -52,7 +53,7 @@ class ForkRunner:
         self._was_warm = False
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
-        """Tell whether a child forked of a combination's interpreter can do it; not before that one's closures are known.
+        """Return True if a child forked of a combination's interpreter can do it; not before that one's closures are known.
 
         Of a pytest that is loaded already, one may be forked wherever wheels have layers of their own.
         """
@@ -73,36 +74,58 @@ class ForkRunner:
         variables: Mapping[str, str] = NONE,
     ) -> Result:
         """Run the check. Raises ``HarnessProblem`` when the server cannot be started, or died."""
-        forks = warm and self._check_runner.warm
-        program = () if forks else self._check_runner.program(combo, environment, composed)
+        job = self._job(combo, environment, composed, limits, warm=warm, variables=variables)
+        self._was_warm = warm
+        result = tried(self._check_runner, combo, environment, limits, lambda: self._ended(combo, composed, job))
+        return dataclasses.replace(result, runner="warm" if self._was_warm else "cold")
+
+    def _job(
+        self,
+        combo: Combo,
+        environment: Environment,
+        composed: Composed,
+        limits: Limits,
+        *,
+        warm: bool,
+        variables: Mapping[str, str],
+    ) -> ImportJob | CommandJob:
+        check_runner = self._check_runner
+        if warm and check_runner.warm:
+            modules = check_runner.modules(combo, environment)
+            return ImportJob(
+                cwd=composed.cwd,
+                limits=limits,
+                site=composed.site,
+                layers=composed.layers,
+                trees=composed.trees,
+                scripts=composed.scripts,
+                modules=modules,
+                trace=composed.traced,
+                variables=variables,
+            )
         own = {**child_environment(composed, self._sandbox.passed), **variables}
-        request = Request(
+        return CommandJob(
             cwd=composed.cwd,
             limits=limits,
             site=composed.site,
-            modules=self._check_runner.modules(combo, environment),
-            trace=composed.traced,
             layers=composed.layers,
             trees=composed.trees,
             scripts=composed.scripts,
-            command=program,
-            zygotes=self._check_runner.zygotes(combo, environment, composed, limits, own) if warm else (),
-            streams=self._check_runner.streams,
-            environment=variables if forks else own,
+            command=check_runner.program(combo, environment, composed),
+            variables=own,
+            zygotes=check_runner.zygotes(combo, environment, composed, limits, own) if warm else (),
+            streams=check_runner.streams,
         )
-        self._was_warm = warm
-        result = tried(self._check_runner, combo, environment, limits, lambda: self._ended(combo, composed, request))
-        return dataclasses.replace(result, runner="warm" if self._was_warm else "cold")
 
-    def _ended(self, combo: Combo, composed: Composed, request: Request) -> Ended:
-        ended = self._asked(combo, composed, request)
-        self._imported = self._check_runner.sources(ended, request.trace) if request.trace else ()
+    def _ended(self, combo: Combo, composed: Composed, job: Job) -> Ended:
+        ended = self._asked(combo, composed, job)
+        self._imported = self._check_runner.sources(ended, composed.traced) if composed.traced else ()
         self._was_warm = ended.warm
         return ended
 
-    def _asked(self, combo: Combo, composed: Composed, request: Request) -> Ended:
+    def _asked(self, combo: Combo, composed: Composed, job: Job) -> Ended:
         try:
-            return self._server(combo, composed).run(request)
+            return self._server(combo, composed).run(job)
         except SandboxProblem:
             raise
         except HarnessProblem:
@@ -114,8 +137,8 @@ class ForkRunner:
         if not self._imported:
             return {}
         sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
-        request = Request(composed.cwd, limits, layers=composed.layers, sources=sources)
-        return dict(read_bytecode(self._asked(combo, composed, request).result, f"{composed.prefix}/"))
+        job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=sources)
+        return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
@@ -125,10 +148,16 @@ class ForkRunner:
         sources = tuple(path for path in self._imported if path.startswith(f"{composed.sources}/"))
         if not layers or not sources:
             return {}
-        request = Request(
-            composed.cwd, limits, composed.site, layers=layers, trees=composed.trees, sources=sources, rewrites=True
+        job = CompileJob(
+            cwd=composed.cwd,
+            limits=limits,
+            site=composed.site,
+            layers=layers,
+            trees=composed.trees,
+            sources=sources,
+            rewrites=True,
         )
-        return dict(read_bytecode(self._asked(combo, composed, request).result, f"{composed.sources}/"))
+        return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.sources}/"))
 
     @contextlib.contextmanager
     def session(self, combo: Combo, composed: Composed, *, network: bool) -> Iterator[ForkedSession]:
@@ -226,17 +255,17 @@ class ForkedSession:
         apart: bool = False,
     ) -> Ended:
         """Run a program. Raises ``HarnessProblem``."""
-        request = Request(
-            self._composed.cwd,
-            limits,
+        job = CommandJob(
+            cwd=self._composed.cwd,
+            limits=limits,
             command=tuple(command),
-            environment={**self._environment, **variables},
+            variables={**self._environment, **variables},
             streams=apart,
-            apart=apart,
+            separate=apart,
             stdin=stdin,
             stays=True,
         )
-        return self._server.run(request)
+        return self._server.run(job)
 
 
 def read_bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem, UsageProblem
 from pytest_spip.model import Limits, Sandbox
-from pytest_spip.run.server import CHILD, ForkServer, Request, Setup, has_fork_servers
+from pytest_spip.run.jobs import CommandJob
+from pytest_spip.run.server import CHILD, ForkServer, Setup, has_fork_servers
 
 __all__ = ["FIXES", "FORCE", "OUTSIDE", "choose_sandbox", "probe_prefix", "try_interpreter", "try_level"]
 
@@ -108,15 +109,15 @@ def try_interpreter(python: str, level: int, *, network: bool = False) -> str:
 def _start(directory: Path, python: str, level: int, *, network: bool) -> str:
     """Start an interpreter as checks are started cold; return its last line where it fails."""
     setup = _prepared(directory, level, network=network)
-    request = Request(
-        f"{setup.prefix}/work",
-        Limits(timeout=20.0),
+    job = CommandJob(
+        cwd=f"{setup.prefix}/work",
+        limits=Limits(timeout=20.0),
         layers=("one",) if setup.layers else (),
         command=(python, "-I", "-S", "-B", "-c", "pass"),
-        environment=_ENVIRONMENT,
+        variables=_ENVIRONMENT,
     )
     with contextlib.closing(ForkServer(python, setup)) as server:
-        ended = server.run(request)
+        ended = server.run(job)
     if ended.cut or ended.status == 0:
         return ""
     lines = [line.strip() for line in ended.output.splitlines() if line.strip()]
@@ -148,14 +149,14 @@ def _attack(directory: Path, level: int, *, network: bool) -> list[str]:
     with _listeners(directory) as places, contextlib.closing(ForkServer(python, setup)) as server:
         asked = [str(directory / "outside"), str(prefix), str(os.getpid()), *([] if network else places)]
         command = (python, "-I", "-S", "-B", ATTACK, *asked)
-        request = Request(
-            str(prefix / "work"),
-            Limits(timeout=20.0),
+        job = CommandJob(
+            cwd=str(prefix / "work"),
+            limits=Limits(timeout=20.0),
             layers=("one",) if layers else (),
             command=command,
-            environment=_ENVIRONMENT,
+            variables=_ENVIRONMENT,
         )
-        ended = server.run(request)
+        ended = server.run(job)
     through: list[str] = json.loads(ended.output)
     if layers:
         through = [one for one in through if one != "layer"] if "layer" in through else [*through, "no layers"]

@@ -13,8 +13,8 @@ import time
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Limits
+from pytest_spip.run.jobs import CommandJob
 from pytest_spip.run.process import KEPT, Ended
-from pytest_spip.run.server import Request
 from pytest_spip.run.text import harmless
 
 __all__ = ["Program"]
@@ -37,17 +37,17 @@ class Program:
         self._gone = False
         self._pid = 0
 
-    def run(self, request: Request) -> Ended:
-        """Run a request's command to its end. Raises ``HarnessProblem`` when it was hung up on."""
-        limits, start = request.limits, time.monotonic()
+    def run(self, job: CommandJob) -> Ended:
+        """Run a command to its end. Raises ``HarnessProblem`` when it was hung up on."""
+        limits, start = job.limits, time.monotonic()
         bounds = [sys.executable, "-I", "-S", "-c", _BOUND, str(limits.memory), str(limits.file_size)]
         with subprocess.Popen(
-            [*bounds, *request.command],
+            [*bounds, *job.command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=dict(request.environment),
-            cwd=request.cwd,
+            env=dict(job.variables),
+            cwd=job.cwd,
             start_new_session=True,
         ) as process:
             self._pid = process.pid

@@ -16,12 +16,12 @@ from typing import Any
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Composed, Limits
+from pytest_spip.run.jobs import Job
 from pytest_spip.run.process import Ended
-from pytest_spip.run.protocol import ReplyMessage, RequestMessage, SetupMessage, StayMessage
+from pytest_spip.run.protocol import ReplyMessage, SetupMessage, StayMessage
 from pytest_spip.run.text import harmless
-from pytest_spip.run.zygotes import Zygote
 
-__all__ = ["CHILD", "NONCE", "RESULT", "SANDBOX_UID", "ForkServer", "Request", "Setup", "has_fork_servers"]
+__all__ = ["CHILD", "NONCE", "RESULT", "SANDBOX_UID", "ForkServer", "Setup", "has_fork_servers"]
 
 CHILD = Path(__file__).parent / "child"
 RESULT, NONCE = "<result>", "<nonce>"
@@ -36,7 +36,7 @@ GRACE = 20.0
 
 
 def has_fork_servers() -> bool:
-    """Tell whether this system has what a fork server is made of: pidfd, prctl, /proc."""
+    """Return True if this system has what a fork server is made of: pidfd, prctl, /proc."""
     return os.uname().sysname == "Linux" and hasattr(os, "pidfd_open")
 
 
@@ -86,63 +86,6 @@ class Setup:
         }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """What one child is to do: import ``modules`` warm, start ``command``, or compile ``sources``, with ``rewrites`` also as tests.
-
-    The first of ``zygotes`` that can be had is forked for the command instead of starting it. ``streams`` keeps the result also of
-    a child that does not come to its end. ``environment`` are the command's variables, or what a warm child has beside those of
-    ``Setup``. With ``apart`` its stderr is the result, and both streams come complete, as they are; ``stdin`` is what it reads.
-    What ``stays`` works in the environment that :meth:`ForkServer.stay` composed.
-    """
-
-    cwd: str
-    limits: Limits
-    site: str = ""
-    modules: tuple[str, ...] = ()
-    trace: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    rewrites: bool = False
-    layers: tuple[str, ...] = ()
-    trees: tuple[str, ...] = ()
-    scripts: tuple[tuple[str, str], ...] = ()
-    command: tuple[str, ...] = ()
-    zygotes: tuple[Zygote, ...] = ()
-    streams: bool = False
-    apart: bool = False
-    stdin: str = ""
-    stays: bool = False
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def to_plain(self) -> RequestMessage:
-        """Return the protocol's fields; made by hand, for there is one for every combination."""
-        limits = self.limits
-        return {
-            "cwd": self.cwd,
-            "site": self.site,
-            "modules": self.modules,
-            "trace": self.trace,
-            "sources": self.sources,
-            "rewrites": self.rewrites,
-            "layers": self.layers,
-            "trees": self.trees,
-            "scripts": self.scripts,
-            "command": self.command,
-            "zygotes": [zygote.to_plain() for zygote in self.zygotes],
-            "streams": self.streams,
-            "apart": self.apart,
-            "stdin": self.stdin,
-            "stays": self.stays,
-            "environment": dict(self.environment),
-            "memory": limits.memory,
-            "file_size": limits.file_size,
-            "output": limits.output,
-            "head": limits.head,
-            "timeout": limits.timeout,
-            "inactivity": limits.inactivity,
-        }
-
-
 class ForkServer:
     """A running fork server. Raises ``SandboxProblem`` when it cannot set itself up, ``HarnessProblem`` when it dies."""
 
@@ -175,12 +118,12 @@ class ForkServer:
         self.warm: bool = reply["warm"]
         """Whether it can fork warm children."""
 
-    def run(self, request: Request) -> Ended:
-        """Have a child run, and return how it ended."""
+    def run(self, job: Job) -> Ended:
+        """Have a child do a job, and return how it ended."""
         try:
-            self._send(request.to_plain())
+            self._send(job.to_plain())
             reply: ReplyMessage
-            reply, result, output = self._receive(request.limits.timeout + GRACE)
+            reply, result, output = self._receive(job.limits.timeout + GRACE)
         except BaseException:
             self.close()
             raise
@@ -191,7 +134,7 @@ class ForkServer:
             status=reply["status"],
             cut=reply["cut"],
             evidence=reply["evidence"],
-            output=said if request.apart else harmless(said),
+            output=said if job.apart else harmless(said),
             result=result,
             seconds=reply["seconds"],
             cpu_seconds=reply["cpu_seconds"],
@@ -201,7 +144,7 @@ class ForkServer:
         )
 
     def stay(self, composed: Composed, scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:
-        """Compose an environment for all requests that say ``stays``, or lay that which is there over other layers."""
+        """Compose an environment for all jobs that say ``stays``, or lay that which is there over other layers."""
         self._settle(
             {
                 "layers": composed.layers,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.model import Limits
-from pytest_spip.run.server import ForkServer, Request, Setup
+from pytest_spip.run.jobs import CommandJob
+from pytest_spip.run.server import ForkServer, Setup
 from tests.support.ways import must_work
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -33,5 +34,5 @@ def test_room_is_bounded(tmp_path: Path, code: str, place: str) -> None:
     setup = Setup(3, str(tmp_path / "view"), ENVIRONMENT, prefix=str(prefix), size=8 << 20)
     command = (python, "-I", "-S", "-B", "-c", f"import os, sys\n{code}", place)
     with contextlib.closing(ForkServer(python, setup)) as server:
-        ended = server.run(Request("/src/work", Limits(), command=command, environment=ENVIRONMENT))
+        ended = server.run(CommandJob(cwd="/src/work", limits=Limits(), command=command, variables=ENVIRONMENT))
     assert (ended.status, "No space left on device" in ended.output) == (1, True), ended.output

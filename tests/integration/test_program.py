@@ -11,9 +11,9 @@ import pytest
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import DistFile, Limits
 from pytest_spip.run import confine
+from pytest_spip.run.jobs import CommandJob
 from pytest_spip.run.process import Ended
 from pytest_spip.run.program import Program
-from pytest_spip.run.server import Request
 from tests.support.distributions import simple_sdist
 from tests.support.machine import eventually
 from tests.support.rooms import alive
@@ -24,8 +24,8 @@ SHELL = ("/bin/sh", "-c")
 
 def ended(tmp_path: Path, script: str, limits: Limits | None = None, program: Program | None = None) -> Ended:
     """Run a shell script to its end."""
-    request = Request(str(tmp_path), limits or Limits(), command=(*SHELL, script), environment={"WORD": "said"})
-    return (program or Program()).run(request)
+    job = CommandJob(cwd=str(tmp_path), limits=limits or Limits(), command=(*SHELL, script), variables={"WORD": "said"})
+    return (program or Program()).run(job)
 
 
 def test_end(tmp_path: Path) -> None:
