@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Summary,
         Verdict,
     )
+    from pytest_spip.session.loading import load
     from pytest_spip.session.spip_env import Ran, SpipEnvironment
 
 __version__ = "0.1.0"
@@ -41,10 +42,12 @@ __all__ = [
     "SpipEnvironment",
     "Summary",
     "Verdict",
+    "load",
 ]
 _HOMES = {
     **dict.fromkeys(("CallFailed", "InstallFailed", "ProgramFailed"), "errors"),
     **dict.fromkeys(("Ran", "SpipEnvironment"), "session.spip_env"),
+    "load": "session.loading",
 }
 
 

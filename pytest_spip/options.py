@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-__all__ = ["ALONE", "MARKS", "OPTIONS", "Option", "joined_arguments"]
+from pytest_spip.names import OWN_RUNS
+
+__all__ = ["MARKS", "OPTIONS", "Option", "joined_arguments"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
     """One row: ``--spip-NAME`` and its ini twin ``spip_NAME``.
 
-    ``kind`` is text, texts (repeatable), flag, or word (which may stand alone, and has its value behind ``=``).
+    ``kind`` is text, texts (repeatable), flag, or word (which may stand alone, and has its value behind ``=``;
+    ``alone`` is its value then).
     """
 
     name: str
     kind: str
     metavar: str
     help: str
+    alone: str = ""
 
     @property
     def flag(self) -> str:
@@ -115,15 +119,37 @@ OPTIONS = (
     ),
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
     Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
+    Option("compare", "text", "RUN|FILE", "say what changed since a run (a name, latest, a path) or a JSON report"),
+    Option("baseline", "text", "FILE", "compare with a file, kept in a repository, of what is known to fail"),
+    Option("update-baseline", "flag", "", "write that file anew when the run has ended"),
+    Option(
+        "fail-on",
+        "text",
+        "WHAT",
+        "what fails the session: any failure, only what regressed against --spip-compare or --spip-baseline, or never"
+        " (default: any)",
+    ),
+    Option("bisect", "flag", "", "run as few releases as it takes to find where each Python's verdict changes"),
     Option("run", "text", "UUID", "name of the run (default: a new UUID)"),
-    Option("resume", "word", "UUID", "finish what is missing of an interrupted run (--spip-resume alone: the newest)"),
+    Option(
+        "resume",
+        "word",
+        "UUID",
+        "finish what is missing of an interrupted run (--spip-resume alone: the newest)",
+        "latest",
+    ),
+    Option(
+        "reuse",
+        "word",
+        "DIR",
+        "take verdicts of equal experiments from earlier runs, or from those that jobs share in DIR",
+        OWN_RUNS,
+    ),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
 )
 
 
-ALONE = "latest"
-"""What ``--spip-resume`` means without a value: the newest run."""
-_WORDS = frozenset(option.flag for option in OPTIONS if option.kind == "word")
+_WORDS = {option.flag: option.alone for option in OPTIONS if option.kind == "word"}
 _VALUED = frozenset(option.flag for option in OPTIONS if option.kind in ("text", "texts"))
 
 
@@ -139,5 +165,5 @@ def joined_arguments(arguments: Sequence[str]) -> list[str]:
         if word.startswith("@") and joined and joined[-1] in _VALUED:
             joined[-1] += f"={word}"
         else:
-            joined.append(f"{word}={ALONE}" if word in _WORDS else word)
+            joined.append(f"{word}={_WORDS[word]}" if word in _WORDS else word)
     return joined

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.options import ALONE, MARKS, OPTIONS, joined_arguments
+from pytest_spip.options import MARKS, OPTIONS, joined_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -53,7 +53,7 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, option: Option) -> No
         group.addoption(
             option.flag,
             nargs="?",
-            const=ALONE,
+            const=option.alone,
             default=None,
             dest=option.dest,
             metavar=option.metavar,

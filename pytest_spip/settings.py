@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_spip.common.instants import parse_instant
 from pytest_spip.errors import UsageProblem
+from pytest_spip.names import OWN_RUNS
 
 __all__ = ["AUTO", "CONSTRAINT", "GPU", "SLOT_NAME", "Settings", "field_of", "make_settings"]
 
@@ -69,6 +70,12 @@ class Settings:
     slots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     stats: tuple[float, str] = (0.0, "")
     report: tuple[tuple[str, str], ...] = ()
+    compare: str = ""
+    baseline: str = ""
+    update_baseline: bool = False
+    fail_on: str = "any"
+    bisect: bool = False
+    reuse: str = ""
     run: str = ""
     resume: str = ""
     cache: str = ""
@@ -100,10 +107,13 @@ def make_settings(values: Mapping[str, Any], base: Path) -> Settings:
     for name, convert in _CONVERSIONS.items():
         if name in given:
             given[name] = convert(given[name])
+    if given.get("reuse", OWN_RUNS) != OWN_RUNS:
+        given["reuse"] = str((base / Path(given["reuse"]).expanduser()).absolute())
     given |= {"project": str(_project(base / given["project"]))} if "project" in given else {}
     given.setdefault("check", _implied_check(given))
     _fit(given["check"], given.get("command", ()))
     _fit_needs(given)
+    _fit_gate(given)
     given.setdefault("timeout", Settings.usual_timeout(given["check"]))
     return Settings(**given)
 
@@ -126,6 +136,17 @@ def _fit_needs(given: Mapping[str, object]) -> None:
         if name in given and given["check"] != "suite" and "project" not in given:
             what = f"the check {given['check']!r} runs no tests"
             raise UsageProblem(f"--spip-{name}", what, "add --spip-check=suite or --spip-project=DIR")
+
+
+def _fit_gate(given: Mapping[str, object]) -> None:
+    """Raise ``UsageProblem`` for a comparison with nothing, or with two things."""
+    if "compare" in given and "baseline" in given:
+        raise UsageProblem("--spip-compare", "a run is compared with one thing", "leave out it, or --spip-baseline")
+    if given.get("update_baseline") and "baseline" not in given:
+        raise UsageProblem("--spip-update-baseline", "no file is named", "add --spip-baseline=FILE")
+    if given.get("fail_on") == "regressed" and not {"compare", "baseline"} & given.keys():
+        what = "nothing is named that combinations could have regressed against"
+        raise UsageProblem("--spip-fail-on", what, "add --spip-compare=RUN or --spip-baseline=FILE")
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -333,6 +354,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "slots": _slots,
     "stats": _stats,
     "report": _reports,
+    "fail_on": _one_of("--spip-fail-on", "any", "regressed", "never"),
     "run": functools.partial(_name, "--spip-run"),
     "resume": functools.partial(_name, "--spip-resume"),
 }

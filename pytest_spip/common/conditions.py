@@ -44,7 +44,7 @@ class Condition:
             raise UsageProblem(option, f"{text!r} is no condition ({reason})", FIX) from error
 
     def holds(self, combo: Combo, interpreter: Interpreter) -> bool:
-        """Tell whether it holds for a combination; a version that there is not fits no specifier."""
+        """Return True if it holds for a combination; a version that there is not fits no specifier."""
         if self.package and self.package != canonicalize_name(combo.package):
             return False
         if len(self.versions) and not _fits(self.versions, combo.version):

@@ -28,7 +28,7 @@ def owner_tag() -> str:
 
 
 def owner_alive(tag: str) -> bool:
-    """Tell whether the process that :func:`owner_tag` named still runs."""
+    """Return True if the process that :func:`owner_tag` named still runs."""
     pid, _, started = tag.partition("-")
     return pid.isdigit() and started != "" and _start_time(int(pid)) == started
 

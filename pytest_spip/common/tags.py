@@ -92,7 +92,7 @@ def pick_file(files: Sequence[DistFile], interpreter: Interpreter) -> DistFile |
 
 
 def needs_build(release: Release, interpreter: Interpreter) -> bool:
-    """Tell whether a release must be built for an interpreter, which offers it no wheel."""
+    """Return True if a release must be built for an interpreter, which offers it no wheel."""
     if not any(file.kind == "sdist" for file in release.files):
         return False
     return best_wheel(usable_files(release.files, interpreter), interpreter) is None
@@ -100,7 +100,7 @@ def needs_build(release: Release, interpreter: Interpreter) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def accepts_python(requires_python: str, version: str) -> bool:
-    """Tell whether Requires-Python admits a full Python version; both bounds count, as the core metadata say.
+    """Return True if Requires-Python admits a full Python version; both bounds count, as the core metadata say.
 
     A pre-release of Python counts as the release it leads to, as for pip and uv: 3.15.0a1 is what ">=3.15" waits for.
     Invalid specifiers admit everything: installers ignore them too.
@@ -113,7 +113,7 @@ def accepts_python(requires_python: str, version: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_new_enough(requires_python: str, version: str) -> bool:
-    """Tell whether a full Python version meets the lower bounds of Requires-Python: uv looks at no others of a dependency."""
+    """Return True if a full Python version meets the lower bounds of Requires-Python: uv looks at no others of a dependency."""
     try:
         known = Version(Version(version).base_version)
         for bound in SpecifierSet(requires_python):

@@ -156,7 +156,7 @@ def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:
 
 
 def _has_source(layer: Path, path: str) -> bool:
-    """Tell whether a layer has the source of what is to lie at a path: ``pkg/__pycache__/name.tag.pyc``."""
+    """Return True if a layer has the source of what is to lie at a path: ``pkg/__pycache__/name.tag.pyc``."""
     folder, _, name = path.rpartition("/__pycache__/")
     source = layer / folder / f"{name.partition('.')[0]}.py"
     inside = not folder.startswith("/") and ".." not in folder.split("/")

@@ -149,7 +149,7 @@ def _base32(text: str) -> str:
 
 
 def is_tmpfs(place: Path) -> bool:
-    """Tell whether a directory lies on a tmpfs, by the mount table: the innermost mount decides, the last of several there."""
+    """Return True if a directory lies on a tmpfs, by the mount table: the innermost mount decides, the last of several there."""
     with contextlib.suppress(OSError):
         path = os.path.realpath(place)
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]

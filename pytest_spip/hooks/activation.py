@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from pytest_spip.common.nodeids import options_for
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.attempts import Attempts
 from pytest_spip.hooks.forked import Unforked
-from pytest_spip.hooks.functions import Functions
+from pytest_spip.hooks.functions import ConditionalMark, Functions, read_marks
 from pytest_spip.hooks.ini_values import ini_value
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.hooks.listing import only_lists
@@ -40,22 +41,31 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         config.args[:] = [arg for arg in config.args if arg not in named]
     elif config.args_source is not pytest.Config.ArgsSource.ARGS and check != NO_CHECK:
         config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
-    matrix: Matrix
+    marks = list(read_marks(config))
     if workerinput is not None:
-        matrix = WorkerMatrix(config, WorkerSpec.from_plain(workerinput["spip"]), workerinput["workerid"])
-    else:
-        from pytest_spip.hooks.controller import ControllerMatrix  # workers have no use for what planning imports
+        spec = WorkerSpec.from_plain(workerinput["spip"])
+        _register(config, marks, WorkerMatrix(config, spec, workerinput["workerid"]))
+    elif settings is not None:
+        from pytest_spip.hooks.controller import Controller  # workers have no use for what planning imports
 
-        assert settings is not None, "made above"
         _let_workers_restart(config)
         if only_lists(config):
             config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
-        matrix = ControllerMatrix(config, named, settings)
-    config.pluginmanager.register(matrix, "spip-matrix")
-    config.pluginmanager.register(Attempts(), "spip-attempts")
-    config.pluginmanager.register(Unforked(), "spip-unforked")
-    config.pluginmanager.register(timeouts := Timeouts(config), "spip-timeouts")
-    config.pluginmanager.register(Functions(config, matrix, timeouts), "spip-functions")
+        controller = Controller(config, named, settings, functools.partial(_register, config, marks))
+        config.pluginmanager.register(controller, "spip-controller")
+
+
+def _register(config: pytest.Config, marks: Sequence[ConditionalMark], matrix: Matrix) -> None:
+    """Register a matrix, once there is a plan, and the plugins that look after its items."""
+    timeouts = Timeouts(config)
+    for plugin, name in (
+        (matrix, "spip-matrix"),
+        (Attempts(), "spip-attempts"),
+        (Unforked(), "spip-unforked"),
+        (timeouts, "spip-timeouts"),
+        (Functions(config, matrix, timeouts, marks), "spip-functions"),
+    ):
+        config.pluginmanager.register(plugin, name)
 
 
 def _let_workers_restart(config: pytest.Config) -> None:

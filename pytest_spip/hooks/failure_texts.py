@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_spip.hooks.reports import TAIL, failure_text, one_line
 from pytest_spip.model import Result
 from pytest_spip.report.analysis import FailureKey, failure_key
+from pytest_spip.report.texts import TAIL, failure_text, one_line
 
 __all__ = ["FailureTexts"]
 

@@ -20,15 +20,18 @@ from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.items import Matrix, MatrixItem
 from pytest_spip.hooks.listing import only_lists
-from pytest_spip.hooks.reports import TAIL, failure_text, one_line
 from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.model import Combo, Environment, Interpreter, Outcome, Result
+from pytest_spip.report.texts import TAIL, failure_text, one_line
 from pytest_spip.session.slots import MARKER, DeviceRequest, read_device_request
 
 if TYPE_CHECKING:
     from pytest_spip.session.spip_env import SpipEnvironment
 
-__all__ = ["FIXTURE", "Functions", "MarkerValues", "param_id", "read_marker"]
+__all__ = ["FIXTURE", "ConditionalMark", "Functions", "MarkerValues", "param_id", "read_marker", "read_marks"]
+
+ConditionalMark = tuple[Condition, pytest.MarkDecorator]
+"""A mark that the ini file gives to the items of combinations for which the condition holds."""
 
 FIXTURE = "spip_env"
 RERUNS = 2
@@ -48,7 +51,7 @@ class MarkerValues:
     need: DeviceRequest
 
     def wants(self, combo: Combo, interpreter: Interpreter) -> bool:
-        """Tell whether the function is to be tried in a combination."""
+        """Return True if the function is to be tried in a combination."""
         fits = self.python.contains(interpreter.version, prereleases=True) if interpreter.version else True
         return fits and self.versions.holds(combo, interpreter)
 
@@ -85,12 +88,14 @@ def param_id(combo: Combo) -> str:
 class Functions:
     """Makes items of functions and combinations, and opens environments for them."""
 
-    def __init__(self, config: pytest.Config, matrix: Matrix, timeouts: Timeouts) -> None:
+    def __init__(
+        self, config: pytest.Config, matrix: Matrix, timeouts: Timeouts, marks: Sequence[ConditionalMark]
+    ) -> None:
         self._config = config
         self._timeouts = timeouts
         self._matrix = matrix
         self._current: Combo | None = None
-        self._marks = list(_marks(config))
+        self._marks = marks
 
     # collecting
 
@@ -137,7 +142,7 @@ class Functions:
             self._current = None
 
     def matches(self, text: str) -> bool:
-        """Tell whether a condition holds for the item at hand: ``spip`` in the conditions of ``skipif`` and ``xfail``."""
+        """Return True if a condition holds for the item at hand: ``spip`` in the conditions of ``skipif`` and ``xfail``."""
         combo = self._current
         return combo is not None and Condition.parse("spip()", text).holds(combo, self._matrix.interpreter(combo))
 
@@ -226,7 +231,7 @@ def _give_up(result: Result) -> None:
     pytest.fail(failure_text(result, lines=TAIL), pytrace=False)
 
 
-def _marks(config: pytest.Config) -> Iterator[tuple[Condition, pytest.MarkDecorator]]:
+def read_marks(config: pytest.Config) -> Iterator[ConditionalMark]:
     """Yield the conditions of the ini file, and the mark that each gives. Raises ``UsageError``."""
     try:
         for line in config.getini("spip_xfail"):

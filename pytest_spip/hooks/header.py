@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pytest_spip.common.plural import plural
-from pytest_spip.model import Plan
+from pytest_spip.common.tags import needs_build
+from pytest_spip.model import Combo, Plan
 from pytest_spip.report.grid import HIGHEST
 
-__all__ = ["matrix_line"]
+__all__ = ["builds_line", "matrix_line"]
 
 
 def matrix_line(plan: Plan) -> str:
@@ -27,3 +29,22 @@ def matrix_line(plan: Plan) -> str:
     if crossed and len(plan.combos) < all_of:
         count = f"{len(plan.combos)} of {plural(all_of, 'combination')}"
     return f"{what} x {plural(len(plan.interpreters), 'Python')} ({pythons}){axis} = {count}"
+
+
+def builds_line(plan: Plan, missing: Sequence[Combo]) -> list[str]:
+    """Return how many of the combinations that are left to run are built from sdists, if any are."""
+    interpreters = {one.id: one for one in plan.interpreters}
+    releases = {(one.package, one.version): one for one in plan.releases}
+    needed = sum(
+        any(
+            needs_build(releases[name], interpreters[combo.interpreter])
+            for name in combo.releases
+            if name in releases  # what an earlier session provisioned is not listed again
+        )
+        for combo in missing
+        if not combo.plan_verdict
+    )
+    if not needed:
+        return []
+    what = f"{needed} of {len(missing)} have no wheel and are built from sdists, after all others"
+    return [f"{what}; --spip-build=never leaves them out"]

@@ -12,9 +12,10 @@ import pytest
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.hooks.reports import PROPERTY, TAIL, failure_text, location_file, one_line, properties, skip_place
+from pytest_spip.hooks.reports import PROPERTY, location_file, properties, skip_place
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.report.texts import TAIL, failure_text, one_line
 from pytest_spip.session.executor import Executor
 from pytest_spip.session.slots import MARKER, NOTHING, DeviceRequest, read_device_request
 
@@ -80,9 +81,8 @@ class MatrixItem(FunctionAttributes, pytest.Item):
 
     def runtest(self) -> None:
         """Run the combination in its own environment."""
-        self.result = dataclasses.replace(
-            self._matrix.result(self.combo, self._need, self.timeout), reruns=self._attempts
-        )
+        result = self._matrix.result(self.combo, self._need, self.timeout)
+        self.result = dataclasses.replace(result, reruns=result.reruns + self._attempts)
         self._attempts += 1
         self.forget_properties()  # those of an earlier attempt
         self.user_properties += properties(self.result)

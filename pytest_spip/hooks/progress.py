@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from pytest_spip.common.machine import Machine
 from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.concurrency import Sampler
 from pytest_spip.errors import UsageProblem
@@ -23,8 +24,9 @@ from pytest_spip.report.stats import StatsLine, stats_line
 
 if TYPE_CHECKING:
     from pytest_spip.session.run import Run
+    from pytest_spip.settings import Settings
 
-__all__ = ["ProgressLine", "StatsReporter"]
+__all__ = ["ProgressLine", "StatsReporter", "check_stats"]
 
 LIVE_PERIOD = 0.2
 PLAIN_PERIOD = 10.0
@@ -130,6 +132,13 @@ class StatsReporter:
             self._append(self._line())
         self._close()
 
+    @classmethod
+    def asked_for(cls, config: pytest.Config, run: Run, workers: Callable[[], tuple[int, int]]) -> StatsReporter | None:
+        """Return what the run's ``--spip-stats`` asks for, if it does."""
+        seconds, path = run.settings.stats
+        place = config.invocation_params.dir / path if path else None
+        return cls(config, seconds, place, lambda: run.progress, workers, Machine()) if seconds else None
+
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:
         reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -181,7 +190,7 @@ class StatsReporter:
 
 
 def is_live(config: pytest.Config) -> bool:
-    """Tell whether a line that is rewritten in place stands for the dots."""
+    """Return True if a line that is rewritten in place stands for the dots."""
     return sys.stdout.isatty() and config.get_verbosity() == 0
 
 
@@ -209,6 +218,13 @@ def _past_capture(reporter: pytest.TerminalReporter) -> Iterator[None]:
     finally:
         writer._file = usual  # noqa: SLF001
         own.close()
+
+
+def check_stats(config: pytest.Config, settings: Settings) -> None:
+    """Raise ``UsageProblem`` where the file of ``--spip-stats`` cannot be written."""
+    seconds, path = settings.stats
+    if seconds and path:
+        _opened(config.invocation_params.dir / path).close()
 
 
 def _opened(path: Path) -> TextIO:

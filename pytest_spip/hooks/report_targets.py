@@ -10,16 +10,19 @@ import pytest
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.model import Plan, Summary
-from pytest_spip.report import jsonfile, terminal
-from pytest_spip.session.summary import write_trace
+from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.report import terminal
+from pytest_spip.report.bisection import bisection_lines
+from pytest_spip.report.comparison import comparison_lines
+from pytest_spip.session.report_kinds import FILE_REPORTS, Recorded
 from pytest_spip.settings import Settings
 
 __all__ = ["ReportTargets"]
 
-KINDS = ("terminal", "json", "trace")
+KINDS = ("terminal", *FILE_REPORTS)
 SILENT = -2
 """pytest's verbosity, ``-qq``, from which on it writes no summary line, and we no grid."""
-THERE_ARE = "terminal, json and trace"
+THERE_ARE = f"{', '.join(KINDS[:-1])} and {KINDS[-1]}"
 
 
 class ReportTargets:
@@ -35,7 +38,7 @@ class ReportTargets:
         self._finish = finish
         self._settings = settings
         self._extensions = extensions
-        self.database: Path | None = None
+        self.directory: RunDirectory | None = None
         self.problems: list[str] = []
 
     def check(self) -> None:
@@ -45,7 +48,7 @@ class ReportTargets:
             place = self._config.invocation_params.dir / path
             if kind not in KINDS and not foreign:
                 raise UsageProblem("--spip-report", f"no report is named {kind!r}", f"there are {THERE_ARE}")
-            if kind in ("json", "trace") and not path:
+            if kind in FILE_REPORTS and not path:
                 fix = f"write it like --spip-report={kind}:out.json"
                 raise UsageProblem("--spip-report", f"{kind} needs a path", fix)
             if path and not place.parent.is_dir():
@@ -79,11 +82,8 @@ class ReportTargets:
             if reporter is not None and self._config.get_verbosity() > SILENT:
                 _write_terminal(reporter, summary, why=self._config.getoption("tbstyle", "auto") != "no")
             return True
-        if kind == "json":
-            jsonfile.write(summary, Path(path))
-            return True
-        if kind == "trace" and self.database:
-            write_trace(self.database, summary, Path(path))
+        if kind in FILE_REPORTS and self.directory:
+            FILE_REPORTS[kind].write(Recorded(summary, self.directory), Path(path))
             return True
         return None
 
@@ -95,6 +95,12 @@ def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary, *, why:
     if summary.groups and why:
         reporter.section("spip: failures")
         _write_lines(reporter, terminal.group_lines(summary.groups))
+    if summary.bisect:
+        reporter.section("spip: bisection")
+        _write_lines(reporter, bisection_lines(summary.bisect))
+    if summary.comparison:
+        reporter.section("spip: changes")
+        _write_lines(reporter, comparison_lines(summary.comparison))
     reporter.write_line("")
     _write_lines(reporter, terminal.warning_lines(summary))
     _write_lines(reporter, terminal.disagreement_lines(summary))

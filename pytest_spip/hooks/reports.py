@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Result, Test, counted
+from pytest_spip.model import Combo, Outcome, Result, counted
 from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.report.texts import TAIL, failure_text, one_line
 
 __all__ = [
     "PROPERTY",
-    "TAIL",
-    "failure_text",
     "location_file",
     "make_report",
-    "one_line",
     "phase_report",
     "properties",
     "skip_place",
@@ -27,48 +25,8 @@ __all__ = [
 
 PROPERTY = "spip_"
 """Begins the names of our properties of items."""
-TAIL = 12
-"""Lines of output, or of a test's report, shown with a failure; ``-v`` shows all that were kept."""
-SHOWN = 3
-"""Failing tests whose reports are shown; ``-v`` shows all."""
 NAMED = 50
 """Failing tests that reports such as JUnit's name at most."""
-
-
-def one_line(result: Result) -> str:
-    """Return reason and detail."""
-    reason = result.verdict.reason.value if result.verdict.reason else result.verdict.outcome.value
-    return f"{reason}: {result.verdict.detail}" if result.verdict.detail else reason
-
-
-def failure_text(result: Result, *, lines: int) -> str:
-    """Return reason, phase, what was said, and how to see it again.
-
-    What was said are the failing tests' reports, or the last lines of output where no test failed, or something else ended
-    what tests were running. More than ``TAIL`` lines mean all tests.
-    """
-    verdict = result.verdict
-    words = [f"{verdict.outcome.value} in phase {verdict.phase.value}: {one_line(result)}"]
-    failing = [test for test in result.tests if test.is_bad]
-    words += _told_of_tests(failing, lines)
-    if not failing or verdict.outcome is not Outcome.FAILED:
-        words += _indented(result.output, lines)
-    words += [f"warning: {text}" for text in result.warnings]
-    words += [f"reproduce: {result.reproduce}"] if result.reproduce else []
-    return "\n".join(words)
-
-
-def _told_of_tests(failing: Sequence[Test], lines: int) -> Iterator[str]:
-    shown = failing if lines > TAIL else failing[:SHOWN]
-    for test in shown:
-        yield f"  {test.id}: {test.headline}"
-        yield from _indented(test.detail.partition("\n")[2], lines)
-    if len(failing) > len(shown):
-        yield f"  … and {len(failing) - len(shown)} more; -v shows all"
-
-
-def _indented(text: str, lines: int) -> list[str]:
-    return [f"    {line}" for line in text.rstrip().splitlines()[-lines:]]
 
 
 def properties(result: Result) -> list[tuple[str, object]]:

@@ -17,8 +17,8 @@ from pytest_spip.common.machine import Machine
 from pytest_spip.dispatch.autoscale import PROFILES, Load, Policy
 from pytest_spip.dispatch.concurrency import ConcurrencyController
 from pytest_spip.dispatch.pinning import Pins, pin_plan
+from pytest_spip.hooks.exit_status import item_lines
 from pytest_spip.hooks.reports import location_file, make_report, phase_report, trim
-from pytest_spip.hooks.undone import item_lines
 from pytest_spip.hooks.worker_mode import reason_for_phases, reason_for_pytest
 from pytest_spip.hooks.xdist_scheduling import SpipScheduling, send_signal
 from pytest_spip.session import worker_main

@@ -345,7 +345,7 @@ class SpipScheduling:
                     send_signal(node, signal.SIGKILL)
 
     def _has_heard_all(self) -> bool:
-        """Tell whether everything that workers said was listened to: else it is us who are late."""
+        """Return True if everything that workers said was listened to: else it is us who are late."""
         distributed = self.config.pluginmanager.get_plugin("dsession")
         return distributed is None or distributed.queue.empty()
 

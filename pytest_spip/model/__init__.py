@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_spip.model.bisections import BisectLine, FileChanges, ReleaseChange
+from pytest_spip.model.comparisons import Change, ChangeKind, Comparison, Judged
 from pytest_spip.model.environments import (
     PYTHON_PLACEHOLDER,
     BuildPolicy,
@@ -32,6 +34,7 @@ from pytest_spip.model.plans import (
     digest,
 )
 from pytest_spip.model.resolution import ResolutionSettings
+from pytest_spip.model.run_facts import RunFacts
 from pytest_spip.model.summaries import Group, Summary
 from pytest_spip.model.trust import Trust
 from pytest_spip.model.verdicts import (
@@ -57,19 +60,25 @@ __all__ = [
     "NTH",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
+    "BisectLine",
     "BuildPolicy",
     "Builds",
+    "Change",
+    "ChangeKind",
     "Check",
     "Combo",
+    "Comparison",
     "Composed",
     "Disagreement",
     "DistFile",
     "Environment",
+    "FileChanges",
     "Group",
     "HostSample",
     "IndexOptions",
     "Indexes",
     "Interpreter",
+    "Judged",
     "Limits",
     "Outcome",
     "Phase",
@@ -79,8 +88,10 @@ __all__ = [
     "Reason",
     "Refused",
     "Release",
+    "ReleaseChange",
     "ResolutionSettings",
     "Result",
+    "RunFacts",
     "Sandbox",
     "Span",
     "StoredWheel",

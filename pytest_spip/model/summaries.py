@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
+from pytest_spip.model.bisections import BisectLine
+from pytest_spip.model.comparisons import Comparison
 from pytest_spip.model.plans import Combo, Interpreter
+from pytest_spip.model.run_facts import RunFacts
 from pytest_spip.model.verdicts import Disagreement, Outcome, Result
 
 __all__ = ["Group", "Summary"]
@@ -36,10 +38,12 @@ class Summary:
     """A finished session. ``facts`` are those of the run; times in seconds, shares between 0 and 1.
 
     ``workers`` says where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
-    ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing.
+    ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing;
+    ``comparison`` what changed, where the run is compared with anything; ``bisect`` what a
+    bisection found.
     """
 
-    facts: Mapping[str, Any]
+    facts: RunFacts
     combos: tuple[Combo, ...]
     interpreters: tuple[Interpreter, ...]
     results: Mapping[int, Result]
@@ -55,6 +59,8 @@ class Summary:
     controller: float = 0.0
     limits: tuple[str, ...] = ()
     untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    comparison: Comparison | None = None
+    bisect: tuple[BisectLine, ...] = ()
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -72,6 +78,11 @@ class Summary:
         return sum(result.verdict.is_import_only for result in self.results.values())
 
     @property
+    def reused(self) -> int:
+        """How many verdicts an earlier run gave."""
+        return sum(result.reused for result in self.results.values())
+
+    @property
     def tried(self) -> bool:
         """Whether any combination was tried: built, imported or tested, whatever came of it."""
         return any(result.verdict.outcome is not Outcome.SKIPPED for result in self.results.values())
@@ -79,7 +90,7 @@ class Summary:
     @property
     def shares_suite(self) -> bool:
         """Whether all combinations run one suite, that of a project, and not each release its own."""
-        return bool(self.facts.get("project"))
+        return bool(self.facts.project)
 
     @property
     def missing(self) -> int:

@@ -71,6 +71,7 @@ class Reason(enum.StrEnum):
     URL_REQUIREMENT = "url-requirement"
     NO_INTERPRETER = "no-interpreter"
     EXCLUDED = "excluded"
+    INFERRED = "inferred"
 
     TIMEOUT = "timeout"
     INACTIVE = "inactive"
@@ -174,7 +175,7 @@ class Result:
     """What running one combination showed. Times in seconds, ``peak_rss`` in bytes; ``tests`` are a suite's, as they ended.
 
     ``warnings`` are the environment's, see ``Environment``. ``attempts`` are ours, after faults of the machinery; ``reruns`` those
-    before this one that the user asked for.
+    before this one that the user asked for. ``reused`` says that an earlier run of an equal experiment gave the verdict.
     """
 
     ordinal: int
@@ -194,6 +195,7 @@ class Result:
     tests: tuple[Test, ...] = ()
     warnings: tuple[str, ...] = ()
     reruns: int = 0
+    reused: bool = False
 
     @property
     def is_flaky(self) -> bool:

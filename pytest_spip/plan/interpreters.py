@@ -48,7 +48,7 @@ class Wanted:
     flags: str = ""
 
     def matches(self, interpreter: Interpreter) -> bool:
-        """Tell whether an interpreter is the one asked for."""
+        """Return True if an interpreter is the one asked for."""
         if self.path:
             return real_program(self.path) == interpreter.path
         same = f"{interpreter.version}.".startswith(f"{self.version}.")

@@ -49,7 +49,7 @@ PIP_KEYS = ("constraint", "build-constraint", "pre", *PIP_IGNORED)
 
 
 def is_true(text: object) -> bool:
-    """Tell whether a setting is switched on."""
+    """Return True if a setting is switched on."""
     return str(text).strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 
 

@@ -20,7 +20,7 @@ OPTION = "--spip-project"
 
 
 def is_application(directory: Path) -> bool | None:
-    """Tell whether a project says that it is not to be packaged; None where it says nothing, and packaging it may do."""
+    """Return True if a project says that it is not to be packaged; None where it says nothing, and packaging it may do."""
     pyproject = read_pyproject(directory)
     tool = pyproject.get("tool", {})
     uv, poetry = (tool.get(name) for name in ("uv", "poetry"))

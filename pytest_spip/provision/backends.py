@@ -182,7 +182,7 @@ def _compile(interpreter: Interpreter, place: Path) -> None:
 
 
 def asks_for_more(source: Path, system: BuildSystem, environment: Path) -> bool:
-    """Tell whether a backend may ask for more than the table requires, so that it must be asked.
+    """Return True if a backend may ask for more than the table requires, so that it must be asked.
 
     setuptools does for projects with ``setup_requires``, and for the project wheel while it needed it.
     """

@@ -157,7 +157,7 @@ class Builder:
         return BuiltWheel(place / plain["wheel"], plain["sha256"], interpreter.id, fresh)
 
     def _is_stale(self, place: Path, interpreter: Interpreter) -> bool:
-        """Tell whether a build could come out otherwise today: its requirements resolve to others, or the machine has changed."""
+        """Return True if a build could come out otherwise today: its requirements resolve to others, or the machine has changed."""
         try:
             plain = _outcome(place)
             if "verdict" in plain and self._is_past(place, plain):
@@ -170,7 +170,7 @@ class Builder:
             return False  # an old answer is better than none
 
     def _is_past(self, place: Path, plain: Mapping[str, Any]) -> bool:
-        """Tell whether a failure is too old to count, or came of what may have passed."""
+        """Return True if a failure is too old to count, or came of what may have passed."""
         if not plain["lasting"]:
             return bool((plain["process"], plain["limits"]) != (owner_tag(), [*dataclasses.astuple(self._limits)]))
         return bool(plain["tools"] != self._tools or (place / "build.log").stat().st_mtime < self._oldest)

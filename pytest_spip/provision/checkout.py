@@ -84,7 +84,7 @@ def _mercurial(project: Path) -> Path:
 
 
 def _hides_wheel(path: str, project: str) -> bool:
-    """Tell whether a path belongs to metadata that would be found before those of the wheel that is installed."""
+    """Return True if a path belongs to metadata that would be found before those of the wheel that is installed."""
     if not path.startswith(project):
         return False
     path = path.removeprefix(project)
@@ -137,5 +137,5 @@ def _is_below(path: str, folders: Iterable[str]) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether there is a file, or a link: git lists also what was deleted, and sockets are nobody's source."""
+    """Return True if there is a file, or a link: git lists also what was deleted, and sockets are nobody's source."""
     return path.is_symlink() or path.is_file()

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pytest_spip.common.waits import wait_for
@@ -107,6 +107,12 @@ class Lanes:
         """Have all come back that wait for a build which has ended."""
         with self._changed:
             self._again += self._staging.pop(key, ())
+            self._changed.notify_all()
+
+    def add(self, combos: Iterable[Combo]) -> None:
+        """Have combinations provisioned that were counted from the beginning."""
+        with self._changed:
+            self._again += combos
             self._changed.notify_all()
 
     def done(self, count: int) -> None:

@@ -32,7 +32,7 @@ class LocalSource:
 
 
 def applies(marker: str, interpreters: Iterable[Interpreter]) -> bool:
-    """Tell whether a marker holds for one of these interpreters."""
+    """Return True if a marker holds for one of these interpreters."""
     return not marker or any(Marker(marker).evaluate({**dict(one.markers), "extra": ""}) for one in interpreters)
 
 

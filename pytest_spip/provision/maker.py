@@ -280,9 +280,10 @@ class EnvironmentMaker:
         hashes = [wheel.sha256 for wheel in wheels]
         hashes = hashes if it.replaces else sorted(hashes)
         tree = [Path(it.tree).name, it.place] if it.tree else []
+        releases = [list(release) for release in combo.releases]  # whose modules are imported
         settings = self._inputs.indexes.settings.identity
         fingerprint = digest(
-            combo.interpreter, hashes, self._inputs.check, HARNESS_VERSION, *tree, *it.suite, *settings
+            combo.interpreter, releases, hashes, self._inputs.check, HARNESS_VERSION, *tree, *it.suite, *settings
         )
         warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
         return Environment(wheels, fingerprint, it.lock, it.tree, it.suite, tuple(warnings), it.place, it.replaces)

@@ -6,7 +6,7 @@ import concurrent.futures
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from pytest_spip.model import (
     Builds,
@@ -52,16 +52,29 @@ class Provisioner:
         self._lanes = Lanes(iter(()), 0)
         self._stopped = threading.Event()
 
-    def start(self, combos: Iterable[Combo]) -> None:
-        """Begin, once. Wheels come before sdists, and builds, the smallest first, hold nothing else up."""
+    def start(self, combos: Iterable[Combo], *, first: Collection[int] | None = None) -> None:
+        """Begin, once. Wheels come before sdists, and builds, the smallest first, hold nothing else up.
+
+        With ``first``, ordinals, the others wait until :meth:`add` or :meth:`settle` names them.
+        """
         waiting = tuple(combos)
         self._open = {combo.ordinal for combo in waiting}
-        self._lanes = Lanes(self._in_order(waiting), len(waiting))
+        begun = waiting if first is None else [combo for combo in waiting if combo.ordinal in first]
+        self._lanes = Lanes(self._in_order(begun), len(waiting))
         # Not a future for each combination: a hundred thousand of them take seconds to submit, and 1.5 KiB each.
         for _ in range(min(self._threads, len(waiting))):
             self._pool.submit(self._guarded, self._work)
         for number in range(min(self._builders, len(waiting))):
             self._pool.submit(self._guarded, functools.partial(self._build, small=number >= self._builders // 2))
+
+    def add(self, combos: Iterable[Combo]) -> None:
+        """Provision combinations that were held back."""
+        self._lanes.add(combos)
+
+    def settle(self, done: Sequence[Refused]) -> None:
+        """Have combinations that were held back end without being provisioned."""
+        if done:
+            self._finish(done)
 
     @property
     def builds(self) -> Builds:

@@ -110,12 +110,12 @@ def _check_file(
 
 
 def _is_bytecode(path: str) -> bool:
-    """Tell whether a file is bytecode beside its source, which is not unpacked."""
+    """Return True if a file is bytecode beside its source, which is not unpacked."""
     return "__pycache__" in path.split("/")[:-1]
 
 
 def _is_right(archive: zipfile.ZipFile, member: zipfile.ZipInfo, text: str, path: str, found: _Found) -> bool:
-    """Tell whether a hash is a file's, however it is written; one that nobody can compute is not wrong."""
+    """Return True if a hash is a file's, however it is written; one that nobody can compute is not wrong."""
     name, equals, value = text.partition("=")
     algorithm = name.lower()
     if not equals or algorithm not in hashlib.algorithms_available or algorithm.startswith("shake"):

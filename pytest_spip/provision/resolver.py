@@ -45,7 +45,7 @@ class BuiltWheel:
 
 
 def accepts(filename: str, interpreter: Interpreter) -> bool:
-    """Tell whether an interpreter can use a wheel, by its tags."""
+    """Return True if an interpreter can use a wheel, by its tags."""
     return best_wheel([DistFile(filename, "", "wheel", "")], interpreter) is not None
 
 

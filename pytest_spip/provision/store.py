@@ -295,7 +295,7 @@ def _relative_files(root: Path, schemes: Iterable[str]) -> list[str]:
 
 
 def _may_be_module(path: Path) -> bool:
-    """Tell whether a file is no mere library: a shared object without a tag in its name, and with nothing that makes a module."""
+    """Return True if a file is no mere library: a shared object without a tag in its name, and with nothing that makes a module."""
     if path.suffix != ".so" or "." in path.stem:
         return True
     if not path.stat().st_size:

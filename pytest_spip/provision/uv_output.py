@@ -110,7 +110,7 @@ def _url_requirement(output: str) -> Failure:
 
 
 def _is_bad(name: str, words: str) -> bool:
-    """Tell whether uv calls the release itself bad, or anything that is not the project it is offered as."""
+    """Return True if uv calls the release itself bad, or anything that is not the project it is offered as."""
     own = rf"\b{re.escape(name)}==\S+ has (?:an )?(?:invalid|inconsistent) (?:metadata|package format)"
     return bool(re.search(rf"{own}|metadata name `[^`]+` does not match given name", words))
 
@@ -142,7 +142,7 @@ def passed_over_in(log: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def is_without_room(output: str) -> bool:
-    """Tell whether a program ended for want of room on a disk."""
+    """Return True if a program ended for want of room on a disk."""
     return bool(_NO_SPACE_WORDS.search(output))
 
 

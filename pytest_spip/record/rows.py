@@ -153,7 +153,7 @@ def _wheel(plain: Mapping[str, Any]) -> StoredWheel:
 def ledger_row(result: Result) -> tuple[Any, ...]:
     """Return a result as the table ``ledger`` has it, without session."""
     verdict = [text and encodable(text) for text in verdict_to_plain(result.verdict)]
-    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts, result.reruns
+    numbers = result.seconds, result.cpu_seconds, result.peak_rss, result.attempts, result.reruns, result.reused
     texts = (
         result.runner,
         result.worker,
@@ -176,9 +176,10 @@ def encodable(text: str) -> str:
 def result(row: Sequence[Any]) -> Result:
     """Rebuild a result; its phases are telemetry."""
     ordinal, *verdict = row[:5]
-    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts", "reruns")
+    numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts", "reruns", "reused")
     names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests", "warnings")
-    values = dict(zip(names, row[5:19], strict=True))
+    values = dict(zip(names, row[5:20], strict=True))
+    values["reused"] = bool(values["reused"])
     values["locked"] = json.loads(values["locked"])
     values["tests"] = tuple(Test(*test) for test in json.loads(values["tests"]))
     values["warnings"] = tuple(json.loads(values["warnings"]))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.waits import ENDING
-from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result
+from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result, RunFacts
 from pytest_spip.record.rows import (
     combo,
     combo_row,
@@ -29,11 +29,11 @@ from pytest_spip.record.rows import (
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
 
-__all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "connect"]
+__all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "connect", "copy_database"]
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 7
+VERSION = 8
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
@@ -48,7 +48,7 @@ CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict T
 CREATE TABLE ledger (
     ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
     seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
-    reruns INTEGER NOT NULL,
+    reruns INTEGER NOT NULL, reused INTEGER NOT NULL,
     runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
     locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, tests TEXT NOT NULL,
     warnings TEXT NOT NULL, at REAL NOT NULL, session INTEGER NOT NULL, failing INTEGER NOT NULL
@@ -61,7 +61,7 @@ CREATE TABLE disagreement (
 );
 CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
 """
-ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PACE = """
 WITH last AS (SELECT session AS number, max(at) AS at FROM ledger GROUP BY session),
 lasting AS (SELECT coalesce(seconds, max(at - began, 0), 0) AS lasted, * FROM session LEFT JOIN last USING (number))
@@ -87,6 +87,12 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a run's database, whoever writes to it meanwhile. Raises ``DatabaseError``."""
+    with contextlib.closing(sqlite3.connect(source)) as run, contextlib.closing(sqlite3.connect(target)) as copy:
+        run.backup(copy)
+
+
 class RunWriter:
     """The controller's hand on ``run.sqlite``; nobody else writes to it. Safe to use from many threads.
 
@@ -106,13 +112,13 @@ class RunWriter:
         self._ended = threading.Event()
         self._flusher = threading.Thread(target=self._flush_regularly, name="ledger", daemon=True)
 
-    def create(self, plan: Plan, facts: Mapping[str, Any]) -> None:
-        """Freeze the plan; ``facts`` describe the run."""
+    def create(self, plan: Plan, facts: RunFacts) -> None:
+        """Freeze the plan."""
         with self._transaction(durable=True):
             for statement in (SCHEMA + TABLES).split(";")[:-1]:
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version={VERSION}")
-            self._open_session(facts)
+            self._open_session(facts.to_plain())
             self._connection.executemany(
                 "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(interpreter_row, plan.interpreters)
             )
@@ -277,9 +283,9 @@ class RunReader:
         ((version,),) = self._rows("PRAGMA user_version")
         return version if tables else None
 
-    def facts(self) -> dict[str, Any]:
-        """Return what is known of the run as a whole."""
-        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")}
+    def facts(self) -> RunFacts:
+        """Return what is known of the run as a whole. Raises ``KeyError``."""
+        return RunFacts.from_plain({key: json.loads(value) for key, value in self._rows("SELECT key, value FROM run")})
 
     def interpreters(self) -> tuple[Interpreter, ...]:
         """Return the interpreters in the plan's order."""
@@ -303,7 +309,7 @@ class RunReader:
         raise LookupError(f"the plan has no combination {ordinal}")
 
     def is_complete(self) -> bool:
-        """Tell whether every combination has its verdict, but those that the user left out."""
+        """Return True if every combination has its verdict, but those that the user left out."""
         judged = "SELECT ordinal FROM ledger UNION ALL SELECT ordinal FROM deselected"
         return not self._rows(f"SELECT 1 FROM plan WHERE ordinal NOT IN ({judged}) LIMIT 1")  # noqa: S608  # our own words
 
@@ -322,7 +328,7 @@ class RunReader:
         return {row[0]: result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
 
     def failing(self) -> bool:
-        """Tell whether a verdict in the ledger fails the run."""
+        """Return True if a verdict in the ledger fails the run."""
         return bool(self._rows("SELECT 1 FROM ledger WHERE failing LIMIT 1"))
 
     def provisioned(self) -> Iterator[Provisioned]:

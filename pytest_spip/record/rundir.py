@@ -12,8 +12,10 @@ from pytest_spip.common.owners import OwnerLock
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["NEWEST", "RunDirectory", "check_room", "unwritable"]
+__all__ = ["HOME", "NEWEST", "RunDirectory", "check_room", "unwritable"]
 
+HOME = ".spip"
+"""Holds runs, below the root directory."""
 NEWEST = "latest"
 """Stands for the run that was created last."""
 ROOM, ROOM_OF_ONE = 2 << 20, 4 << 10
@@ -44,7 +46,7 @@ class RunDirectory:
     @classmethod
     def create(cls, rootdir: Path, uuid: str) -> RunDirectory:
         """Create a run's directory and point ``latest`` at it. Raises ``UsageProblem`` for a name that is taken."""
-        home = rootdir / ".spip"
+        home = rootdir / HOME
         run = cls(home / "runs" / uuid)
         try:
             run.path.mkdir(parents=True)
@@ -65,13 +67,13 @@ class RunDirectory:
         return run
 
     @classmethod
-    def find(cls, rootdir: Path, name: str) -> RunDirectory:
-        """Return the directory of a run that exists; ``latest`` names the newest. Raises ``UsageProblem``."""
-        home = rootdir / ".spip"
+    def find(cls, rootdir: Path, name: str, option: str = "--spip-resume") -> RunDirectory:
+        """Return the directory of a run that exists; ``latest`` names the newest. Raises ``UsageProblem`` of the option."""
+        home = rootdir / HOME
         path = (home / "latest").resolve() if name == NEWEST else home / "runs" / name
         if not (path / "run.sqlite").is_file():
             what = f"there is no run {name} below" if name != NEWEST else "there is no run yet below"
-            raise UsageProblem("--spip-resume", f"{what} {home}", f"see {home / 'runs'} for those there are")
+            raise UsageProblem(option, f"{what} {home}", f"see {home / 'runs'} for those there are")
         return cls(path)
 
     def hold(self) -> OwnerLock:

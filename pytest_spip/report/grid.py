@@ -116,7 +116,7 @@ def _alike(above: Sequence[_Line], below: Sequence[_Line], package: int, key: Ke
 
 
 def _same(one: _Line, other: _Line, key: Key) -> bool:
-    """Tell whether verdicts are equal. Where a cross was sampled, a cell that was left out agrees with any other."""
+    """Return True if verdicts are equal. Where a cross was sampled, a cell that was left out agrees with any other."""
     crossed = len(one.stretches) > 1
     return all(
         key(cell) == key(beside) or (crossed and (cell is None or beside is None))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.trees import rewriting
-from pytest_spip.model import Combo, Interpreter, Outcome, Result, Summary, Test, counts
+from pytest_spip.model import ChangeKind, Combo, Comparison, Interpreter, Outcome, Result, Summary, Test, counts
+from pytest_spip.report.bisection import bisect_document
 from pytest_spip.report.grid import HIGHEST
 
-__all__ = ["SCHEMA", "as_document", "write"]
+__all__ = ["SCHEMA", "as_document", "comparison_document", "write"]
 
 SCHEMA = 1
 
@@ -31,7 +32,7 @@ def as_document(summary: Summary) -> dict[str, Any]:
     done = [(combo, summary.results[combo.ordinal]) for combo in summary.combos if combo.ordinal in summary.results]
     return {
         "schema": SCHEMA,
-        "run": dict(summary.facts),
+        "run": summary.facts.to_plain(),
         "interpreters": [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters],
         "combinations": [_combination(combo, result, pythons) for combo, result in done],
         "summary": _summary(summary),
@@ -42,6 +43,18 @@ def as_document(summary: Summary) -> dict[str, Any]:
             {"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])}
             for group in summary.groups
         ],
+        **({"bisect": bisect_document(summary.bisect)} if summary.bisect else {}),
+        **({"comparison": comparison_document(summary.comparison)} if summary.comparison else {}),
+    }
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain data: ids by kind, and the tests that newly fail or pass, by id."""
+    return {
+        "base": comparison.base,
+        **{kind.value: [change.id for change in comparison.of(kind)] for kind in ChangeKind},
+        "newly_failing": {one.id: list(one.newly_failing) for one in comparison.changes if one.newly_failing},
+        "newly_passing": {one.id: list(one.newly_passing) for one in comparison.changes if one.newly_passing},
     }
 
 
@@ -69,7 +82,7 @@ def _combination(combo: Combo, result: Result, pythons: Mapping[str, Interpreter
         "peak_rss": result.peak_rss,
         "attempts": result.attempts,
         **({"reruns": result.reruns, "flaky": result.is_flaky} if result.reruns else {}),
-        "reused": False,
+        "reused": result.reused,
         "runner": result.runner,
         "worker": result.worker,
         "host": result.host,
@@ -91,6 +104,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "planned": len(summary.selected),
         **{outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome},
         "import_only": summary.import_only,
+        "reused": summary.reused,
         "seconds": round(summary.seconds, 3),
         "per_second": round(summary.per_second, 2),
         "cpu_utilisation": round(summary.cpu, 4),

@@ -48,6 +48,7 @@ _REASON_CELLS: dict[Reason, tuple[str, str]] = {
     Reason.REQUIRES_PYTHON: ("-", "dim"),
     Reason.NO_SOLUTION: ("nosol", "yellow"),
     Reason.NO_WHEEL: ("nowhl", "dim"),
+    Reason.INFERRED: ("~", "dim"),
     Reason.URL_REQUIREMENT: ("url", "yellow"),
 }
 _IMPORT_ONLY = ("io", "yellow")
@@ -69,6 +70,7 @@ _MEANINGS = {
     "nosol": "no solution",
     "nowhl": "no wheel, none built",
     "url": "requires a URL",
+    "~": "not run, as its neighbours",
     ".": "not run",
 }
 
@@ -247,6 +249,7 @@ def summary_line(summary: Summary) -> str:
     texts = {what: plural(count, what) if what == "error" else f"{count} {what}" for what, count in named.items()}
     counts = ", ".join(f"{texts[what]}{again.get(what, '')}" for what, count in named.items() if count)
     missing = f", {summary.missing} not run" if summary.missing else ""
+    missing += f", {summary.reused} reused" if summary.reused else ""
     speed = f"{summary.seconds:.1f} s, {summary.per_second:.1f} combinations/s, CPU {summary.cpu:.0%}, iowait {summary.iowait:.1%}"
     return f"{plural(len(summary.results), 'combination')}: {counts or 'none'}{missing} in {speed}"
 
@@ -257,7 +260,7 @@ def closing_lines(summary: Summary) -> Iterator[str]:
     A worker that died took its last spans along: that is in the JSON report, and nothing that a person can change.
     """
     yield from summary.limits
-    files = summary.facts.get("damaged_telemetry", ())
+    files = summary.facts.damaged_telemetry
     damaged = {worker: lost for worker, lost in summary.untold.items() if f"{worker}.sqlite" in files}
     if damaged:
         ran = sum(bool(result.runner) for result in summary.results.values())

@@ -69,7 +69,7 @@ class _Trace:
         self._began = began
         self._ids = {combo.ordinal: combo.id for combo in summary.combos}
         self._results = summary.results
-        self._here: str = next(iter(summary.facts.get("hosts", ())), "here")
+        self._here: str = next(iter(summary.facts.hosts), "here")
         ran = (result for result in summary.results.values() if result.host)
         self._hosts = {result.worker: result.host for result in ran}
         self._processes: dict[str, int] = {}

@@ -35,7 +35,7 @@ class Runner(Protocol):
     """A way to run a check. A runner raises only for faults of our own; everything else is a result."""
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
-        """Tell whether a combination can be run warm."""
+        """Return True if a combination can be run warm."""
 
     def run(
         self,

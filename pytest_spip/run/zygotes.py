@@ -97,7 +97,7 @@ def zygotes_of(
 
 
 def mentions(option: str, words: Iterable[str], environment: Environment) -> bool:
-    """Tell whether the words for a suite's pytest have an option in them, or the settings in its tree."""
+    """Return True if the words for a suite's pytest have an option in them, or the settings in its tree."""
     return any(option in text for text in (*words, *_settings(environment.tree, environment.place)))
 
 
@@ -111,7 +111,7 @@ def _settings(tree: str, place: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _has_conftests(tree: str) -> bool:
-    """Tell whether a tree has any, at whatever place."""
+    """Return True if a tree has any, at whatever place."""
     return any("conftest.py" in files for _, _, files in os.walk(tree))
 
 
@@ -135,7 +135,7 @@ def _loaded(wheels: Sequence[StoredWheel], tried: Collection[str]) -> tuple[Stor
 
 @functools.lru_cache(maxsize=512)  # a filed wheel never changes
 def _is_plugin(root: str) -> bool:
-    """Tell whether a wheel brings plugins of pytest's."""
+    """Return True if a wheel brings plugins of pytest's."""
     paths = Path(root).glob("*lib/*.dist-info/entry_points.txt")
     return any("pytest11" in path.read_text("utf-8", "replace") for path in paths)
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import json
 import os
 import socket
 import time
@@ -40,19 +41,17 @@ from pytest_spip.model import (
     digest,
     seconds_by_phase,
 )
+from pytest_spip.record.reusable import ReusableVerdicts
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.run.alone import AloneRunner
-from pytest_spip.run.check_runners import check_runner_of
 from pytest_spip.run.confirming import confirmed, run_cold
-from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
-from pytest_spip.run.runner import Runner
-from pytest_spip.run.server import SANDBOX_UID, has_fork_servers
+from pytest_spip.run.server import SANDBOX_UID
 from pytest_spip.run.text import harmless
 from pytest_spip.session.bounds import is_bound
 from pytest_spip.session.open_environment import OpenEnvironment
-from pytest_spip.session.reproduction import reproduction, reproduction_of_test
+from pytest_spip.session.reproduction import is_free, reproduction, reproduction_of_test
+from pytest_spip.session.runners import runner_of
 from pytest_spip.session.slots import NOTHING, DeviceRequest, Slots, files, variables
 from pytest_spip.session.worker_spec import WorkerSpec
 
@@ -81,7 +80,7 @@ class Executor:
         self._worker = worker
         self._host = socket.gethostname()
         self._limits = spec.limits
-        self._runner = _runner(spec, worker)
+        self._runner = runner_of(spec, worker)
         self._reader = RunReader(Path(spec.database))
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
@@ -92,13 +91,14 @@ class Executor:
         self._replica: Replica | None = None
         self._places = 0
         self._reported = 0
+        self._reusable = ReusableVerdicts(Path(spec.reusable)) if spec.reusable else None
         self._slots = Slots(Path(spec.room) / "slots", spec.slots)
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
 
     @property
     def plan_hash(self) -> str:
         """The hash of the plan that combinations are taken from."""
-        return str(self._reader.facts()["plan_hash"])
+        return self._reader.facts().plan_hash
 
     def combos(self) -> tuple[Combo, ...]:
         """Return the plan, or what was left of it when the session began."""
@@ -136,6 +136,8 @@ class Executor:
         if need.skips and (lack := self._slots.lack(need)):
             skipped = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.EXCLUDED, lack)
             return self._signed(combo, Result(combo.ordinal, skipped), environment, spans)
+        if not need.slots and not timeout and (earlier := self._earlier(environment, combo)):
+            return self._signed(combo, earlier, environment, spans)
         limits = self._limits
         if timeout:
             limits = dataclasses.replace(limits, timeout=min(timeout, limits.timeout))
@@ -146,9 +148,41 @@ class Executor:
                     result = dataclasses.replace(result, attempts=attempt)
                     if result.verdict.outcome is not Outcome.ERROR:
                         break
+                if self._regresses(result):
+                    result = self._tried_again(result, combo, environment, limits, named, spans)
         except HarnessProblem as problem:  # the devices were never free
             result = Result(combo.ordinal, _fault_verdict(Phase.PLAN, problem))
         return self._signed(combo, result, environment, spans)
+
+    def _earlier(self, environment: Environment, combo: Combo) -> Result | None:
+        """Return the verdict that an earlier run has of an equal experiment, if it may be reused."""
+        found = self._reusable.find(environment.fingerprint, combo.interpreter) if self._reusable else None
+        return dataclasses.replace(found, ordinal=combo.ordinal, reused=True) if found else None
+
+    def _regresses(self, result: Result) -> bool:
+        """Return True if a combination fails that passes in the run to compare with."""
+        outcome = result.verdict.outcome
+        return outcome.is_bad and outcome is not Outcome.ERROR and result.ordinal in self._expected
+
+    @functools.cached_property
+    def _expected(self) -> frozenset[int]:
+        path = self._spec.expected
+        return frozenset(json.loads(Path(path).read_text("utf-8"))) if path else frozenset()
+
+    def _tried_again(
+        self,
+        result: Result,
+        combo: Combo,
+        environment: Environment,
+        limits: Limits,
+        variables: Mapping[str, str],
+        spans: list[Span],
+    ) -> Result:
+        """Return what a clean environment and a cold interpreter say, if that is a pass; the result counts as a rerun's then."""
+        again = self._attempt(combo, environment, limits, variables, spans, cold=True)
+        if again.verdict.outcome is not Outcome.PASSED:
+            return result
+        return dataclasses.replace(again, attempts=result.attempts, reruns=result.reruns + 1)
 
     @contextlib.contextmanager
     def _devices(self, need: DeviceRequest) -> Iterator[Mapping[str, str]]:
@@ -234,6 +268,8 @@ class Executor:
         self._runner.close()
         self._cache.release()
         self._telemetry.close()
+        if self._reusable:
+            self._reusable.close()
         self._reader.close()
 
     def _attempt(
@@ -243,6 +279,8 @@ class Executor:
         limits: Limits,
         variables: Mapping[str, str],
         spans: list[Span],
+        *,
+        cold: bool = False,
     ) -> Result:
         """Compose, run, clear away; a fault of ours is a verdict too. To ``spans`` is added one for each step."""
         # The wall clock says when the attempt began, for others to compare; whatever follows is measured from there.
@@ -252,7 +290,7 @@ class Executor:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
-                result = self._judged(combo, environment, composed, limits, variables)
+                result = self._judged(combo, environment, composed, limits, variables, cold=cold)
                 self._compile(combo, environment, composed, passed=result.verdict.outcome is Outcome.PASSED)
                 marks.append(time.perf_counter())
         except Exception as error:
@@ -271,10 +309,15 @@ class Executor:
         composed: Composed,
         limits: Limits,
         variables: Mapping[str, str],
+        *,
+        cold: bool,
     ) -> Result:
-        """Run a combination warm where that can be. What is not a pass, and a sample of the passes, is confirmed cold."""
+        """Run a combination warm where that can be, unless it is to be ``cold``.
+
+        What is not a pass, and a sample of the passes, is confirmed cold.
+        """
         run = functools.partial(self._runner.run, combo, environment, composed, limits, variables=variables)
-        if self._spec.runner == "cold" or not self._runner.warms(combo, composed):
+        if cold or self._spec.runner == "cold" or not self._runner.warms(combo, composed):
             return run_cold(run)
         result, disagreement = confirmed(run, doubts_passes=self._is_sampled(combo), trusts=self._spec.runner == "warm")
         if disagreement:
@@ -343,13 +386,8 @@ class Executor:
 
     def _reproduction(self, combo: Combo, environment: Environment | None, result: Result) -> str:
         spec, python = self._spec, self._interpreters[combo.interpreter].path
-        outside, bound = spec.outside and _is_free(environment, spec.limited), is_bound(result.verdict, result.output)
+        outside, bound = spec.outside and is_free(environment, spec.limited), is_bound(result.verdict, result.output)
         return reproduction(combo, environment, python, spec, outside=outside, bound=bound)
-
-
-def _is_free(environment: Environment | None, limited: Sequence[str]) -> bool:
-    """Tell whether no project of an environment is among those that constraints name."""
-    return not limited or (environment is not None and not environment.locked.keys() & set(limited))
 
 
 def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
@@ -358,15 +396,3 @@ def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
     reason = Reason.SANDBOX if isinstance(error, SandboxProblem) else Reason.INTERNAL
     reason = Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else reason
     return Verdict(Outcome.ERROR, phase, reason, harmless(f"{type(error).__name__}: {error}"))
-
-
-def _runner(spec: WorkerSpec, worker: str) -> Runner:
-    """Return the runner that this system, and the sandbox that was chosen, allow."""
-    check_runner = check_runner_of(spec.check, network=spec.sandbox.network, shared=bool(spec.project))
-    if not has_fork_servers():
-        return AloneRunner(check_runner, spec.sandbox)
-    closures = {interpreter: Path(path) for interpreter, path in spec.closures.items()}
-    cache = Cache(Path(spec.cache))
-    layers = str(cache.layers) if spec.sandbox.level >= 3 else ""
-    view = Path(spec.room) / f"view-{worker}"
-    return ForkRunner(check_runner, spec.sandbox, view, layers, closures, spec.limits, cache.pycache)

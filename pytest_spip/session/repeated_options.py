@@ -40,7 +40,7 @@ def index_options(indexes: Indexes) -> str:
 
 
 def uv_suffices(indexes: Indexes) -> bool:
-    """Tell whether a command of uv's can name all that a run resolves with: no credentials, and no settings that are files'."""
+    """Return True if a command of uv's can name all that a run resolves with: no credentials, and no settings that are files'."""
     settings = indexes.settings
     of_files = settings.overrides, settings.excludes, settings.build_constraints
     ignored = [name for name in settings.ignored if not name.startswith("pip's")]  # uv does not read those either

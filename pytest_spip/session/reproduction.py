@@ -9,7 +9,7 @@ from pytest_spip.common.nodeids import label_to_python
 from pytest_spip.model import Check, Combo, Environment
 from pytest_spip.session.worker_spec import WorkerSpec
 
-__all__ = ["reproduction", "reproduction_of_test"]
+__all__ = ["is_free", "reproduction", "reproduction_of_test"]
 
 _PYTHON = "--spip-python="
 
@@ -67,3 +67,8 @@ def _tried(combo: Combo, environment: Environment | None, check: Check) -> Seque
     known = {wheel.name: wheel.modules for wheel in environment.wheels} if environment else {}
     modules = [module for package, _ in combo.releases for module in known.get(package, ())]
     return ("python", "-c", f"import {', '.join(modules)}" if modules else "pass")
+
+
+def is_free(environment: Environment | None, limited: Sequence[str]) -> bool:
+    """Return True if no project of an environment is among those that constraints name."""
+    return not limited or (environment is not None and not environment.locked.keys() & set(limited))

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupted", "index_names", "is_complete", "resumed_settings", "settings_to_plain"]
 
-FREE = ("autoscale", "pin", "profile", "ram", "report", "resume", "stats")
+GATE = ("baseline", "compare", "fail_on", "update_baseline")
+"""Options that hold for the session that names them: ``latest`` is another run by then."""
+FREE = ("autoscale", "pin", "profile", "ram", "report", "resume", "reuse", "stats", *GATE)
 """Options that a later session may choose anew; all others decide on verdicts, or on what there is to do."""
 NOTHING_RAN = 5
 """pytest's exit status of a session without items."""
@@ -50,7 +52,7 @@ NOTHING_RAN = 5
 def settings_to_plain(settings: Settings, *, run: str, cache: Path) -> dict[str, Any]:
     """Return the settings as a fact of their run, from which :func:`resumed_settings` rebuilds them."""
     plain = dataclasses.asdict(dataclasses.replace(settings, run=run, cache=str(cache), resume=""))
-    return {name: value for name, value in plain.items() if name != "resume"}
+    return {name: value for name, value in plain.items() if name not in ("resume", *GATE)}
 
 
 def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Settings:
@@ -61,7 +63,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
     asked = make_settings(given, base)
     directory = RunDirectory.find(rootdir, asked.resume)
     with _reading(directory) as reader:
-        stored = _settings(reader.facts()["settings"])
+        stored = _settings(reader.facts().settings)
     if asked.cache:
         asked = dataclasses.replace(asked, cache=str(rootdir / Path(asked.cache).expanduser()))
     named = [option for option in OPTIONS if option.name in given]
@@ -75,7 +77,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
 
 
 def is_complete(rootdir: Path, settings: Settings) -> bool:
-    """Tell whether nothing is left of a run."""
+    """Return True if nothing is left of a run."""
     with _reading(RunDirectory.find(rootdir, settings.run)) as reader:
         return reader.is_complete()
 
@@ -147,8 +149,8 @@ class Interrupted:
     @property
     def date(self) -> str:
         """The index as of when the run goes on: as the run saw it, where that can be known."""
-        started: str = self.facts["started"]
-        if not self.facts["dated"]:
+        started = self.facts.started
+        if not self.facts.dated:
             return ""
         seen = datetime.datetime.fromisoformat(started) + datetime.timedelta(seconds=1)  # it was cut to seconds
         return seen.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -172,21 +174,21 @@ class Interrupted:
         )
         self._notes = [f"{why}: its combinations end as errors" for why in gone.values()]
         releases = _releases([one for one in self.missing if one.ordinal not in self.kept], planner)
-        notes = (*self.facts["notes"], *self._notes)
+        notes = (*self.facts.notes, *self._notes)
         return Plan(combos, self.interpreters, tuple(releases), exclude_newer=planner.date, notes=notes)
 
     def _check(self, planner: Planner) -> None:
-        indexes = index_names(planner.indexes)
-        if indexes != self.facts["indexes"]:
-            what = f"run {self.directory.path.name} reads {', '.join(self.facts['indexes'])}, not {', '.join(indexes)}"
+        indexes = tuple(index_names(planner.indexes))
+        if indexes != self.facts.indexes:
+            what = f"run {self.directory.path.name} reads {', '.join(self.facts.indexes)}, not {', '.join(indexes)}"
             raise UsageProblem("--spip-resume", what, "set UV_DEFAULT_INDEX and the like as they were")
-        if str(planner.sandbox.level) != self.facts["sandbox"]:
-            what = f"run {self.directory.path.name} has {self.facts['sandbox_summary']}, and here is {planner.sandbox.summary}"
+        if str(planner.sandbox.level) != self.facts.sandbox:
+            what = f"run {self.directory.path.name} has {self.facts.sandbox_summary}, and here is {planner.sandbox.summary}"
             raise UsageProblem("--spip-resume", what, "go on where it began, or start a new run")
 
     def _project(self) -> Project | None:
         """Return the project as it was when the run was planned: its directory may hold something else by now."""
-        plain = self.facts.get("project")
+        plain = self.facts.project
         try:
             return Project.from_plain(plain) if plain else None
         except FileNotFoundError as error:
@@ -212,12 +214,12 @@ class Interrupted:
     def open(self, writer: RunWriter) -> list[str]:
         """Open the new session, and take in what earlier workers left; return the names of files that are damaged."""
         forgotten = {one.ordinal for one in self._provisions} - self.kept
-        hosts = list(dict.fromkeys([*self.facts["hosts"], socket.gethostname()]))
-        writer.go_on({"hosts": hosts, "notes": [*self.facts["notes"], *self._notes]}, forgotten)
+        hosts = list(dict.fromkeys([*self.facts.hosts, socket.gethostname()]))
+        writer.go_on({"hosts": hosts, "notes": [*self.facts.notes, *self._notes]}, forgotten)
         damaged = writer.merge(self.directory.workers)
         for name in damaged:  # out of the way of the worker that will have its name
             (self.directory.workers / name).rename(self.directory.workers / f"{name}.damaged-{writer.session}")
-        return [*self.facts.get("damaged_telemetry", ()), *damaged]
+        return [*self.facts.damaged_telemetry, *damaged]
 
     @property
     def line(self) -> str:
@@ -240,7 +242,7 @@ class Interrupted:
 
 
 def _stands(done: Provisioned, store: WheelStore) -> bool:
-    """Tell whether what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
+    """Return True if what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
     if isinstance(done, Refused):
         return done.verdict.outcome is not Outcome.ERROR
     tree = done.environment.tree

@@ -98,7 +98,7 @@ class SpipEnvironment:
         return self._opened.environment.locked
 
     def matches(self, condition: str) -> bool:
-        """Tell whether ``colorama<0.3 ; python_version >= "3.12"`` holds for the combination. Raises ``UsageProblem``."""
+        """Return True if ``colorama<0.3 ; python_version >= "3.12"`` holds for the combination. Raises ``UsageProblem``."""
         _check_texts("matches", "a condition", (condition,), "matches('colorama<0.3')")
         return Condition.parse("spip_env.matches", condition).holds(self._combo, self._interpreter)
 

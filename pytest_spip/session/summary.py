@@ -11,6 +11,7 @@ from pytest_spip.record.timeline import Timeline
 from pytest_spip.report import trace
 from pytest_spip.report.analysis import groups
 from pytest_spip.report.limits import Course, Figures, limits, worker_times
+from pytest_spip.session.bisect_report import bisect_report
 
 __all__ = ["sum_up", "write_trace"]
 
@@ -39,8 +40,9 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             fetched=any(work.get(what) for what in ("resolved", "downloaded", "built")),
             timed_out=any(result.verdict.reason is Reason.TIMEOUT for result in results.values()),
         )
+        facts = reader.facts()
         return Summary(
-            facts=reader.facts(),
+            facts=facts,
             combos=plan.combos,
             interpreters=plan.interpreters,
             results=results,
@@ -56,6 +58,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             controller=controller * lasted / judged if judged else 0.0,
             limits=tuple(limits(figures)),
             untold=timeline.untold(),
+            bisect=bisect_report(plan, results, reader) if facts.settings.get("bisect") else (),
         )
     finally:
         timeline.close()

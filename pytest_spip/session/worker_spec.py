@@ -20,7 +20,9 @@ class WorkerSpec:
     a failure again; so are ``ours``, the run's options that decide on verdicts, and ``outside``, whether uv could resolve as the
     run does, but for projects that are ``limited`` by the user's constraints. ``slots`` are the devices that the run's workers
     share, by slot. ``own`` is a directory with a short path
-    for what combinations have to themselves, where no view of their own shows it at one.
+    for what combinations have to themselves, where no view of their own shows it at one. ``expected`` is a file that lists the
+    ordinals which pass in the run to compare with, or nothing; ``reusable``
+    the index of verdicts that earlier runs have, or nothing.
     """
 
     database: str
@@ -46,6 +48,8 @@ class WorkerSpec:
     ours: tuple[str, ...] = ()
     outside: bool = True
     limited: tuple[str, ...] = ()
+    expected: str = ""
+    reusable: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""

@@ -41,7 +41,7 @@ from pytest_spip.session.executor import ATTEMPTS, Executor
 from pytest_spip.session.worker_spec import WorkerSpec
 from tests.support.interpreters import pythons
 from tests.support.paths import ROOT
-from tests.support.rooms import Bases, environment, filed, filed_pytest, tree_of
+from tests.support.rooms import Bases, environment, filed, filed_pytest, run_facts, tree_of
 from tests.support.ways import must_work
 
 pytestmark = pytest.mark.usefixtures("adopted")
@@ -66,7 +66,7 @@ class Bench:
         shutil.copytree(bases.cache.base, self.room / "base.git")
         self.combos = tuple(self._combo(ordinal, name) for ordinal, name in enumerate(codes))
         self.writer = RunWriter(root / "run.sqlite")
-        self.writer.create(Plan(self.combos, (self.interpreter,), ()), {})
+        self.writer.create(Plan(self.combos, (self.interpreter,), ()), run_facts())
         for combo, code in zip(self.combos, codes.values(), strict=True):
             self.writer.provisioned(Ready(combo.ordinal, self._environment(combo, code)))
         self.spec = WorkerSpec(

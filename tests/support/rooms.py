@@ -23,6 +23,7 @@ from pytest_spip.model import (
     Plan,
     Reason,
     Result,
+    RunFacts,
     StoredWheel,
     Summary,
     Verdict,
@@ -48,6 +49,7 @@ __all__ = [
     "interpreters",
     "plan",
     "result",
+    "run_facts",
     "shared_bases",
     "summary",
     "tree_of",
@@ -141,12 +143,37 @@ def result(
     return Result(ordinal, Verdict(outcome, phase, reason, detail), **more)  # type: ignore[arg-type]  # passed on
 
 
+def run_facts(**changes: object) -> RunFacts:
+    """Return the facts of a run that has finished."""
+    given: dict[str, object] = {
+        "uuid": "one",
+        "started": "2026-11-01T00:00:00Z",
+        "exclude_newer": "2026-11-01T00:00:00Z",
+        "command": "pytest",
+        "hosts": ("here",),
+        "sandbox": "3",
+        "sandbox_summary": "level 3",
+        "runner": "auto",
+        "ram": "tmpfs",
+        "check": "import",
+        "indexes": (),
+        "dated": True,
+        "settings": {},
+        "plan_hash": "abc",
+        "project": None,
+        "notes": (),
+        "finished": "2026-11-01T00:01:00Z",
+        **changes,
+    }
+    return RunFacts(**given)  # type: ignore[arg-type]  # passed on
+
+
 def summary(
     combos: Sequence[Combo], results: Sequence[Result], *, selected: Iterable[int] | None = None, **more: object
 ) -> Summary:
     """Return the summary of a run with these combinations and results."""
     given: dict[str, object] = {
-        "facts": {},
+        "facts": run_facts(),
         "phases": {},
         "work": {},
         "seconds": 4.0,

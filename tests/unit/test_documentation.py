@@ -25,7 +25,7 @@ from pytest_spip.report.stats import StatsLine
 from tests.support.command_lines import parsed
 from tests.support.markdown import OTHERS, Block, blocks
 from tests.support.paths import DOCS, ROOT
-from tests.support.rooms import combo, result, summary
+from tests.support.rooms import combo, result, run_facts, summary
 from tests.support.schema import SCHEMA
 
 # -- blocks ---------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,9 @@ def rendered(lines: Sequence[str]) -> list[str]:
     found.sort(key=place)
     combos = [dataclasses.replace(one, ordinal=number) for number, (one, _) in enumerate(found)]
     results = [dataclasses.replace(verdict(text), ordinal=number) for number, (_, text) in enumerate(found)]
-    made = summary(combos, results, facts={"project": {"name": "mine"} if any(one.tests for one in results) else None})
+    made = summary(
+        combos, results, facts=run_facts(project={"name": "mine"} if any(one.tests for one in results) else None)
+    )
     labels = [*rows[0].cells]
     pythons = tuple(sorted(made.interpreters, key=lambda one: labels.index(one.label)))
     grid = terminal.grid_lines(dataclasses.replace(made, interpreters=pythons))

@@ -41,7 +41,10 @@ MODEL = {
     "model.plans": ("model.resolution", "model.trust", "model.verdicts"),
     "model.trust": (),
     "model.environments": ("model.verdicts", "model.measures"),
-    "model.summaries": ("model.plans", "model.verdicts"),
+    "model.bisections": (),
+    "model.comparisons": ("model.verdicts",),
+    "model.run_facts": (),
+    "model.summaries": ("model.bisections", "model.comparisons", "model.plans", "model.run_facts", "model.verdicts"),
 }
 """Which other records a record may hold."""
 SUITE = "run.child.check_suite"
@@ -64,6 +67,7 @@ OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "installer": "provision.store",
     "uv": "provision.uv",
     "poetry": "provision.poetry",
+    "rich": ("cli.",),
     "sqlite3": "record.",
     "xdist": "hooks.xdist_plugin",
 }

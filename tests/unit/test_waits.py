@@ -51,7 +51,7 @@ SERVED = (
 )
 ALLOWED = {
     "common/waits.py": {"wait4": "asks without waiting, in a loop with a deadline"},
-    "hooks/controller.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
+    "hooks/run_matrix.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
     "session/worker_loop.py": {
         "wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"
     },

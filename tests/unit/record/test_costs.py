@@ -13,11 +13,10 @@ from pytest_spip.model import Combo, Outcome, Phase, Result, Span
 from pytest_spip.record.costs import IMPORT, PER_BYTE, Cost, Costs, Key, estimate, remembered
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.telemetry import Telemetry
-from tests.support.rooms import combo, plan, result
+from tests.support.rooms import combo, plan, result, run_facts
 
 PY312 = combo().interpreter
 PY39 = combo(label="py39").interpreter
-FINISHED = {"uuid": "u", "check": "import", "finished": "2026-11-01T00:00:00Z"}
 
 
 def run(
@@ -33,7 +32,7 @@ def run(
     directory = root / name
     (directory / "workers").mkdir(parents=True)
     writer = RunWriter(directory / "run.sqlite")
-    writer.create(plan(*(one for one, _ in costs)), {**FINISHED, **facts})
+    writer.create(plan(*(one for one, _ in costs)), run_facts(uuid="u", **facts))
     telemetry = Telemetry(directory / "workers" / "gw0.sqlite", "gw0", "u")
     for _, judged in costs:
         writer.verdict(judged)

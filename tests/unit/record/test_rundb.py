@@ -34,7 +34,7 @@ from pytest_spip.model import (
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.telemetry import Telemetry
 from tests.support.machine import eventually
-from tests.support.rooms import combo, plan, result
+from tests.support.rooms import combo, plan, result, run_facts
 
 ODD = "naïve 漢字 🙂 \x1b[2J \0 'quoted' \"twice\" 50% \\ \r\n\t"
 SKIP = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON, ODD)
@@ -73,7 +73,7 @@ def path(tmp_path: Path) -> Path:
 def writing(path: Path, planned: Plan, **facts: object) -> Iterator[RunWriter]:
     """Create a run and close it in the end."""
     writer = RunWriter(path)
-    writer.create(planned, {"uuid": "one", **facts})
+    writer.create(planned, run_facts(**facts))
     try:
         yield writer
     finally:
@@ -110,8 +110,9 @@ def reader(writer: RunWriter) -> Iterator[RunReader]:
 def test_plan_comes_back(path: Path) -> None:
     """Combinations, interpreters and facts are read as they were written, in their order, during the run and after it."""
     planned = Plan(COMBOS, (FULL, MISSING), ())
-    facts = {"uuid": "u", "finished": None, "hosts": ["ä"], "notes": [], "odd": ODD, "number": 1.5}
-    with writing(path, planned, **facts), reading(path) as reader:
+    changes: dict[str, object] = {"finished": None, "hosts": ("ä",), "notes": (ODD,), "settings": {"number": 1.5}}
+    facts = run_facts(**changes)
+    with writing(path, planned, **changes), reading(path) as reader:
         during = reader.combos(), reader.interpreters(), reader.facts()
     with reading(path) as reader:
         after = reader.combos(), reader.interpreters(), reader.facts()
@@ -120,9 +121,9 @@ def test_plan_comes_back(path: Path) -> None:
 
 def test_facts_are_replaced(writer: RunWriter, reader: RunReader) -> None:
     """A fact that is noted again has its new value, the others stay."""
-    writer.note({"one": 1, "two": 2})
-    writer.note({"one": [1]})
-    assert reader.facts() == {"uuid": "one", "one": [1], "two": 2}
+    writer.note({"started": "once", "notes": ["first"]})
+    writer.note({"notes": ["second"], "unheard": "of"})
+    assert reader.facts() == run_facts(started="once", notes=("second",))
 
 
 WHEELS = (
@@ -234,9 +235,9 @@ import sys, time
 from pathlib import Path
 from pytest_spip.model import Outcome, Phase, Provisioned, Ready, Refused, Verdict
 from pytest_spip.record.rundb import RunWriter
-from tests.support.rooms import combo, plan, result
+from tests.support.rooms import combo, plan, result, run_facts
 writer = RunWriter(Path(sys.argv[1]))
-writer.create(plan(*(combo(n, f"demo{n}") for n in range(500))), {"uuid": "u"})
+writer.create(plan(*(combo(n, f"demo{n}") for n in range(500))), run_facts(uuid="u"))
 for n in range(400):
     writer.verdict(result(n, output="x" * 1000))
     writer.provisioned(Refused(n, Verdict(Outcome.PASSED, Phase.PLAN)))
@@ -325,7 +326,7 @@ def test_plan_is_frozen(path: Path) -> None:
     with writing(path, plan(combo())):
         second = RunWriter(path)
         with pytest.raises(sqlite3.OperationalError, match="already exists"):
-            second.create(plan(combo(0, "other")), {})
+            second.create(plan(combo(0, "other")), run_facts())
         second.close()
     with reading(path) as reader:
         assert [one.package for one in reader.combos()] == ["demo"]
@@ -502,7 +503,7 @@ def test_later_session_has_what_is_left(path: Path) -> None:
         assert before == after == [0, 2, 3]
         assert len(reader.combos()) == 5
         assert not reader.is_complete()
-        assert (reader.facts()["sessions"], reader.facts()["finished"]) == (2, None)
+        assert (reader.facts().sessions, reader.facts().finished) == (2, None)
 
 
 def test_complete_run_is_told(path: Path) -> None:

@@ -16,7 +16,7 @@ from pytest_spip.model import Disagreement, Outcome, Phase, Reason, Refused, Spa
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.record.timeline import Timeline
-from tests.support.rooms import combo, plan, result
+from tests.support.rooms import combo, plan, result, run_facts
 
 SKIP = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON)
 
@@ -25,7 +25,7 @@ SKIP = Verdict(Outcome.SKIPPED, Phase.PLAN, Reason.REQUIRES_PYTHON)
 def writer(tmp_path: Path) -> Iterator[RunWriter]:
     """Create a run of ten combinations."""
     with contextlib.closing(RunWriter(tmp_path / "run.sqlite")) as writer:
-        writer.create(plan(*(combo(n, f"demo{n}") for n in range(10))), {"uuid": "one"})
+        writer.create(plan(*(combo(n, f"demo{n}") for n in range(10))), run_facts())
         yield writer
 
 

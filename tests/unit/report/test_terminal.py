@@ -20,7 +20,7 @@ from pytest_spip.report.terminal import (
     summary_line,
     warning_lines,
 )
-from tests.support.rooms import combo, result, summary
+from tests.support.rooms import combo, result, run_facts, summary
 
 FAILED, SKIPPED, KILLED, CRASHED, ERROR = (
     Outcome.FAILED,
@@ -125,7 +125,7 @@ def test_closing_lines() -> None:
     found = summary(
         numbered(*(("demo", f"1.{n}", "py312") for n in range(4))),
         [*ran, result(3, SKIPPED)],
-        facts={"damaged_telemetry": ["gw1.sqlite", "gw2.sqlite"]},
+        facts=run_facts(damaged_telemetry=("gw1.sqlite", "gw2.sqlite")),
         limits=["limited by: tail - patience"],
         untold={"gw0": 1, "gw1": 1},
     )
@@ -296,7 +296,7 @@ def test_styles_are_few(mixed: Summary) -> None:
 
 # -- suites -------------------------------------------------------------------------------------------------------------
 
-SUITE = {"project": {"name": "mine"}}
+SUITE = run_facts(project={"name": "mine"})
 
 
 def suite_of(passed: int, failed: int = 0, skipped: int = 0) -> tuple[Test, ...]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_spip.model import HostSample, Outcome, Reason, Span, Summary
 from pytest_spip.report.trace import Lanes, write
-from tests.support.rooms import combo, result, summary
+from tests.support.rooms import combo, result, run_facts, summary
 from tests.support.traces import Event, by_lane, names
 
 
@@ -26,7 +26,7 @@ def finished() -> Summary:
         result(0, worker="gw0", host="here", runner="warm"),
         result(1, Outcome.FAILED, Reason.IMPORT_ERROR, worker="gw10", host="there", runner="cold"),
     ]
-    return summary([combo(n, version=f"1.{n}") for n in range(3)], results, facts={"hosts": ["here"]})
+    return summary([combo(n, version=f"1.{n}") for n in range(3)], results, facts=run_facts(hosts=("here",)))
 
 
 def traced(path: Path, finished: Summary, began: float = 1e9, **how: Any) -> list[Event]:

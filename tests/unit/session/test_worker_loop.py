@@ -15,7 +15,7 @@ from pytest_spip.model import Limits, Outcome, Phase, Reason, Refused, Result, S
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.session.worker_loop import PLAN, Worker
 from pytest_spip.session.worker_spec import WorkerSpec
-from tests.support.rooms import combo, interpreter, plan
+from tests.support.rooms import combo, interpreter, plan, run_facts
 
 PATIENCE = 20.0
 REFUSED = Verdict(Outcome.FAILED, Phase.BUILD, Reason.BUILD_FAILED, "as ever")
@@ -62,7 +62,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
     """Start a worker on a plan of six combinations whose provisioning came to a verdict: it has nothing to run."""
     combos = [combo(ordinal, version=f"{ordinal}.0") for ordinal in range(6)]
     writer = RunWriter(tmp_path / "run.sqlite")
-    writer.create(plan(*combos, pythons=(interpreter(),)), {"uuid": "run", "plan_hash": "abc"})
+    writer.create(plan(*combos, pythons=(interpreter(),)), run_facts(uuid="run", plan_hash="abc"))
     for one in combos:
         writer.provisioned(Refused(one.ordinal, REFUSED))
     spec = WorkerSpec(

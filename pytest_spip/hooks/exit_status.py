@@ -1,4 +1,4 @@
-"""What a session leaves undone: named, and never green, for whatever reason it ended."""
+"""The exit status of a session with a matrix, and what it leaves undone: named, and never green, for whatever reason it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_spip.model import Summary
 
-__all__ = ["NAMED", "SUMMARISED", "honest_status", "item_lines"]
+__all__ = ["NAMED", "SUMMARISED", "exit_status", "item_lines", "status_of_faults"]
 
 NAMED = 50
 """Items that are named in the terminal at most."""
@@ -25,9 +25,20 @@ SUMMARISED = (
 GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
-def honest_status(status: int, summary: Summary) -> int:
-    """Return the exit status of a session; one that leaves combinations without a verdict counts as interrupted at least."""
+def exit_status(status: int, summary: Summary) -> int:
+    """Return the exit status of a session whose combinations are checked.
+
+    Where nothing was tried, nothing that was skipped is green. One that leaves combinations without a verdict counts as
+    interrupted at least.
+    """
+    if status == pytest.ExitCode.OK and not summary.tried:
+        status = pytest.ExitCode.NO_TESTS_COLLECTED
     return pytest.ExitCode.INTERRUPTED if summary.missing and status in GREEN else status
+
+
+def status_of_faults(status: int, faults: Sequence[str]) -> int:
+    """Return pytest's status of an internal error where a hook went wrong, or a report is missing."""
+    return pytest.ExitCode.INTERNAL_ERROR if faults and status != pytest.ExitCode.INTERRUPTED else status
 
 
 def item_lines(nodeids: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""``pytest-spip list``: the runs below a directory, the newest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_spip.cli.runs import add_rootdir, chosen_root, command_parser, console
+from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Outcome
+from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.session.loading import all_runs, load_run
+
+__all__ = ["list_runs"]
+
+
+def list_runs(arguments: Sequence[str]) -> int:
+    """Print a line for each run; return the exit status."""
+    parser = command_parser("list", "The runs below a directory, the newest first.")
+    add_rootdir(parser)
+    parser.add_argument("--json", action="store_true", help="an array of objects, for programs")
+    given = parser.parse_args(arguments)
+    root = chosen_root(given)
+    rows = [_row(run) for run in all_runs(root)]
+    to = console()
+    if given.json:
+        to.print(json.dumps(rows, indent=1))
+        return 0
+    if not rows:
+        to.print(f"no runs below {root}")
+        return 0
+    for row in rows:
+        to.print("  ".join([row["run"], row["started"], _text(row), row["command"]]))
+    return 0
+
+
+def _row(run: RunDirectory) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": run.path.name, "started": "", "command": "", "problem": "", "path": str(run.path)}
+    try:
+        summary = load_run(run)
+    except UsageProblem as error:  # an old schema, or nothing planned yet: the others are listed all the same
+        return {**row, "problem": error.what}
+    counts = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
+    facts = summary.facts
+    return {
+        **row,
+        "started": facts.started,
+        "command": facts.command,
+        "finished": facts.finished,
+        "planned": len(summary.selected),
+        "not_run": summary.missing,
+        "outcomes": {name: count for name, count in counts.items() if count},
+    }
+
+
+def _text(row: dict[str, Any]) -> str:
+    if row["problem"]:
+        return f"({row['problem']})"
+    counts = ", ".join(f"{count} {name}" for name, count in row["outcomes"].items()) or "no verdicts"
+    missing = f", {row['not_run']} not run" if row["not_run"] else ""
+    return f"{row['planned']}: {counts}{missing}"

@@ -1,0 +1,65 @@
+"""Runs that were recorded, read again: for the command line, for comparisons, and for notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Plan, Summary
+from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
+from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
+from pytest_spip.session.summary import sum_up
+
+__all__ = ["all_runs", "find_run", "load", "load_run", "root_of"]
+
+
+def load(run: str | os.PathLike[str] = NEWEST, rootdir: str | os.PathLike[str] = "") -> Summary:
+    """Return the records of a run: facts, combinations, results by ordinal, groups of failures, where the time went.
+
+    ``run`` is a run's name, ``latest``, or the path of its directory or database; names are looked up below ``rootdir``, the
+    nearest directory upwards with runs. Raises ``UsageProblem`` where there is none, or it cannot be read.
+    """
+    return load_run(find_run(os.fspath(run), root_of(Path(rootdir))))
+
+
+def root_of(start: Path = Path()) -> Path:
+    """Return the nearest directory upwards that has runs; ``start`` where none has."""
+    start = start.absolute()
+    return next((place for place in (start, *start.parents) if (place / HOME / "runs").is_dir()), start)
+
+
+def find_run(run: str, rootdir: Path, option: str = "RUN") -> RunDirectory:
+    """Return the directory of a run that is named, or whose path is given. Raises ``UsageProblem``."""
+    path = Path(run)
+    if path.name == "run.sqlite" and path.is_file():
+        return RunDirectory(path.parent)
+    if os.sep in run and (path / "run.sqlite").is_file():
+        return RunDirectory(path)
+    return RunDirectory.find(rootdir, run, option)
+
+
+def all_runs(rootdir: Path) -> list[RunDirectory]:
+    """Return the runs below a root directory, the newest first."""
+    found = [path.parent for path in (rootdir / HOME / "runs").glob("*/run.sqlite")]
+    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def load_run(directory: RunDirectory, option: str = "RUN") -> Summary:
+    """Return the records of a run. Raises ``UsageProblem`` where it cannot be read."""
+    name, fix = directory.path.name, "run it again"
+    try:
+        with contextlib.closing(RunReader(directory.database)) as reader:
+            version = reader.version()
+            if version is None:
+                raise UsageProblem(option, f"run {name} ended before it was planned", fix)
+            if version != VERSION:
+                raise UsageProblem(
+                    option, f"run {name} has schema {version}, and this pytest-spip reads {VERSION}", fix
+                )
+            plan = Plan(reader.combos(), reader.interpreters(), ())
+        return sum_up(directory.database, plan)
+    except (DatabaseError, json.JSONDecodeError, KeyError) as error:
+        raise UsageProblem(option, f"run {name} cannot be read ({error})", fix) from error

@@ -1,0 +1,79 @@
+"""A plan, with who made it and the interrupted run that it goes on with: what a session knows before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pytest_spip.model import Combo, Interpreter, Plan
+from pytest_spip.session.planner import Planner
+from pytest_spip.session.resume import Interrupted
+from pytest_spip.settings import Settings
+
+__all__ = ["Planned", "make_planned"]
+
+Choose = Callable[[list[Combo], Sequence[Interpreter]], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Planned:
+    """What a session has planned; ``earlier`` is the run that it resumes."""
+
+    planner: Planner
+    plan: Plan
+    earlier: Interrupted | None
+    interpreters: Mapping[str, Interpreter]
+
+    @property
+    def missing(self) -> Sequence[Combo]:
+        """The combinations that have no verdict yet."""
+        return self.earlier.missing if self.earlier else self.plan.combos
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an earlier session has left nothing to run."""
+        return self.earlier is not None and not self.earlier.missing
+
+    @property
+    def decided(self) -> frozenset[int]:
+        """Ordinals that need no provisioning. What resuming decides is not in the frozen plan, and is provisioned."""
+        if self.earlier:
+            return self.earlier.kept
+        return frozenset(combo.ordinal for combo in self.plan.combos if combo.plan_verdict)
+
+    def close(self) -> None:
+        """Give back the cache and the run that was taken up."""
+        self.planner.close()
+        if self.earlier:
+            self.earlier.release()
+
+
+def make_planned(
+    settings: Settings,
+    rootdir: Path,
+    environ: Mapping[str, str],
+    *,
+    offered: Callable[[], Iterable[str]],
+    choose: Choose,
+    opened: Callable[[Planner], None],
+    keep: bool,
+) -> Planned:
+    """Plan, or take up the plan of the run that is to go on, which ``keep`` makes this process's.
+
+    ``offered`` returns further interpreters, ``choose`` may change the list of combinations in place; a plan that stands asks
+    neither. ``opened`` is called as soon as there is a planner. Raises ``SpipError``; nothing stays open then.
+    """
+    earlier = Interrupted(rootdir, settings, keep=keep) if settings.resume else None
+    planner: Planner | None = None
+    try:
+        planner = Planner(settings, rootdir, environ, earlier.date if earlier else "")
+        opened(planner)
+        plan = earlier.plan(planner) if earlier else planner.plan(offered(), choose)
+    except BaseException:
+        if planner:
+            planner.close()
+        if earlier:
+            earlier.release()
+        raise
+    return Planned(planner, plan, earlier, {one.id: one for one in plan.interpreters})
