@@ -118,7 +118,12 @@ OPTIONS = (
         "devices for items that need some to themselves: gpu:2 for two, gpu:0,3 by name, gpu:auto (repeatable)",
     ),
     Option("stats", "text", "S[:PATH]", "a line on the state of the run every S seconds, and as JSON lines in PATH"),
-    Option("report", "texts", "TYPE[:PATH]", "terminal, json:PATH or trace:PATH (repeatable)"),
+    Option(
+        "report",
+        "texts",
+        "TYPE[:PATH]",
+        "terminal, or json, markdown, csv, svg, badge or trace with a path, such as json:out.json (repeatable)",
+    ),
     Option("compare", "text", "RUN|FILE", "say what changed since a run (a name, latest, a path) or a JSON report"),
     Option("baseline", "text", "FILE", "compare with a file, kept in a repository, of what is known to fail"),
     Option("update-baseline", "flag", "", "write that file anew when the run has ended"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from pytest_spip.hooks.gate import annotation_lines, gated_status
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.model import NO_CHECK, Summary
 from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.report.markdown import markdown
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.reference import Reference, update_baseline
 
@@ -51,6 +54,7 @@ class Closing:
         session.exitstatus = self._status(session, summary, failing)
         self._targets.write_files(summary, self._planned.plan)
         self._update_baseline(summary)
+        self._add_job_summary(summary)
         self.fail_for_faults(session)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if exitstatus not in SUMMARISED and reporter:  # pytest itself says nothing then
@@ -63,6 +67,13 @@ class Closing:
         others = session.testsfailed - failing
         status = gated_status(status, self._settings.fail_on, summary.comparison, others=others)
         return exit_status(status, summary) if self._checks else status
+
+    def _add_job_summary(self, summary: Summary) -> None:
+        """Add the report to the page of a GitHub job, where this is one."""
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        if path and self._checks:
+            with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8", errors="replace") as page:
+                page.write(markdown(summary))
 
     def _update_baseline(self, summary: Summary) -> None:
         if not self._settings.update_baseline or self._reference is None:

@@ -77,10 +77,10 @@ def fewer(machine: Machine, name: str) -> Path:
 @pytest.mark.parametrize(("fail_on", "status"), [("any", 1), ("regressed", 1), ("never", 0)])
 def test_regression(kept: Machine, fail_on: str, status: int) -> None:
     """A report in which a failing release passed makes it regressed; the gate decides the status."""
-    report = fewer(kept, "earlier.json")
-    done = ran(
-        kept, f"--spip-compare={report.name}", f"--spip-fail-on={fail_on}", "-n1", env={"GITHUB_ACTIONS": "true"}
-    )
+    report, page = fewer(kept, "earlier.json"), kept.root / f"{fail_on}.md"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
+    done = ran(kept, f"--spip-compare={report.name}", f"--spip-fail-on={fail_on}", "-n1", env=env)
+    assert "| 1.5 … 1.4 (2) | ❌ imp |" in page.read_text("utf-8")
     assert done.status == status, done.stdout
     compared = done.report["comparison"]
     assert (compared["regressed"], compared["fixed"], compared["same"]) == (

@@ -79,7 +79,7 @@ LATER: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "report-none": (
         REPORT + "return None",
         ("--spip-report=count:count.txt",),
-        "--spip-report: no report is named 'count'; there are terminal, json and trace",
+        "--spip-report: no report is named 'count'; there are terminal, json, ",
     ),
     "report-terminal": (
         REPORT + "if kind == 'terminal': 1 / 0",
