@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "the runs below this directory, the newest first",
     "show": "one combination of a run, or the summary of a run",
     "report": "write the reports of a run: pytest-spip report latest --json out.json",
+    "export": "an environment, or what failed, for other tools: pytest-spip export latest --as=tox",
     "compare": "what changed between two runs: pytest-spip compare BASE HEAD",
     "doctor": "say what this machine offers, and the fix for what is missing",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 import pytest_spip
 from tests.conftest import MakeMachine
 from tests.support.distributions import wheel
-from tests.support.machine import LABEL, Done, Machine
+from tests.support.machine import LABEL, VERSION, Done, Machine
 
 BROKEN = "import nowhere"
 GOOD, BAD = [f"1.{n}" for n in range(4)], [f"1.{n}" for n in range(4, 6)]
@@ -298,6 +299,24 @@ def test_report_command(kept: Machine) -> None:
     written = json.loads((kept.project_path("project") / "again.json").read_text("utf-8"))
     assert written["combinations"] == done.report["combinations"]
     assert command(kept, "report", "reported").returncode == 4
+
+
+def test_export(kept: Machine) -> None:
+    """An environment is written as requirements or as its lock, what failed as a tox.ini or a matrix of jobs."""
+    (name,) = ids("1.5")
+    assert command(kept, "export", name, "--run=first").stdout == "demo==1.5\n"
+    assert 'name = "demo"' in command(kept, "export", name, "--run=first", "--as=pylock").stdout
+    tox = configparser.ConfigParser()
+    tox.read_string(command(kept, "export", "first").stdout)
+    assert tox["tox"]["env_list"].split() == [f"{LABEL}-demo{version}" for version in BAD]
+    assert f"{LABEL}-demo1.4: demo==1.4" in tox["testenv"]["deps"].splitlines()
+    jobs = json.loads(command(kept, "export", "first", "--as=github").stdout)["include"]
+    assert jobs[0] == {"id": ids("1.4")[0], "python": VERSION, "requirements": ["demo==1.4"]}
+    bad = command(kept, "export", "first", "--as=pylock")
+    assert (bad.returncode, bad.stderr) == (
+        4,
+        "pytest-spip export: --as: pylock is made of one combination; choose from tox, github\n",
+    )
 
 
 def test_load(kept: Machine) -> None:
