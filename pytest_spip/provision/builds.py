@@ -48,7 +48,7 @@ from pytest_spip.provision.unhashed import Hasher, sha256_of
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
 
-__all__ = ["BuildRules", "Builder"]
+__all__ = ["BuildRules", "Builder", "system_tools"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may fix it."""
@@ -96,7 +96,7 @@ class Builder:
         self._surroundings = FORM, exclude_newer, uv.places, confine.level, _variables(environ)
         self._backends = Backends(cache, uv, self.resolver, self._surroundings, ages=not exclude_newer)
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
-        self._tools = _tools()
+        self._tools = system_tools()
         self._slots = threading.BoundedSemaphore(rules.slots)
         self._cycles = BuildCycles()
         self._here = threading.local()
@@ -254,7 +254,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in KEEPS if name in environ and name != "TERM"}
 
 
-def _tools() -> str:
+def system_tools() -> str:
     """Return a digest that changes with the system's compilers, headers and libraries."""
     return digest([os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in (*TOOLS, *STATES)])[:16]
 

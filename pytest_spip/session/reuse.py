@@ -15,6 +15,7 @@ from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Limits, Sandbox, digest
 from pytest_spip.names import OWN_RUNS
+from pytest_spip.provision.builds import system_tools
 from pytest_spip.record.reusable import index_reusable
 from pytest_spip.record.rundb import DatabaseError, copy_database
 from pytest_spip.record.rundir import HOME, RunDirectory
@@ -41,7 +42,7 @@ def experiment_of(settings: Settings, sandbox: Sandbox, limits: Limits) -> str:
         sorted(sandbox.passed),
         settings.runner,
         [[name, list(devices)] for name, devices in settings.slots],
-        [platform.machine(), *platform.libc_ver(), system],
+        [platform.machine(), *platform.libc_ver(), system, system_tools()],
     )
 
 

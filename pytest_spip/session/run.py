@@ -136,7 +136,7 @@ class Run:
         base = BaseRepository(self._planner.cache)
         base.ensure(interpreters)
         base.replicate(self.places.replica)
-        if self.settings.reuse:
+        if self._reuses:
             self._index_earlier()
         if has_fork_servers() and self.settings.runner != "cold":
             self._find_closures([one for one in interpreters if one.implementation == "cpython"])
@@ -199,7 +199,7 @@ class Run:
             slots=self.devices.slots,
             builds=self._build_policy,
             expected=self._expected,
-            reusable=str(self.places.reusable) if self.settings.reuse else "",
+            reusable=str(self.places.reusable) if self._reuses else "",
             own=str(self.places.own) if self._planner.sandbox.level < 3 else "",
         )
 
@@ -211,6 +211,11 @@ class Run:
     @functools.cached_property
     def _experiment(self) -> str:
         return experiment_of(self.settings, self._planner.sandbox, self._limits)
+
+    @property
+    def _reuses(self) -> bool:
+        """Whether earlier verdicts may stand; what the network answers today nobody knows."""
+        return bool(self.settings.reuse) and not self._planner.sandbox.network
 
     def _index_earlier(self) -> None:
         """Find the verdicts that earlier runs have; called before workers start."""
