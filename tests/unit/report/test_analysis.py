@@ -10,7 +10,7 @@ import pytest
 from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Test
 from pytest_spip.report.analysis import failure_key, groups, signature, unusual_counts
 from pytest_spip.report.grid import Stretch, grid
-from tests.support.rooms import combo, result, summary
+from tests.support.rooms import combo, result, run_facts, summary
 
 FAILED, SKIPPED = Outcome.FAILED, Outcome.SKIPPED
 IMPORT = Reason.IMPORT_ERROR
@@ -309,7 +309,7 @@ def ran(ordinal: int, count: int, outcome: Outcome = Outcome.PASSED, reason: Rea
 def unusual(results: list[Result], *, versions: str = "11111111", project: str = "/project") -> dict[int, int]:
     """Return the unusual counts of results, whose combinations have these versions in order."""
     combos = [combo(one.ordinal, version=versions[one.ordinal]) for one in results]
-    return unusual_counts(summary(combos, results, facts={"project": project}))
+    return unusual_counts(summary(combos, results, facts=run_facts(project=project)))
 
 
 def test_unusual_count_is_another_than_most_have() -> None:
