@@ -63,7 +63,7 @@ class Bisection:
             place = self._longest_middle()
         return place
 
-    def told(self, place: int, state: State) -> None:
+    def learn(self, place: int, state: State) -> None:
         """Take in what a run came to."""
         self._states[place] = state
         known = [one for _, one in self._known()]

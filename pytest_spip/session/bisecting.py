@@ -43,7 +43,7 @@ class Bisections:
             for place, combo in enumerate(line)
         }
         self._asked: set[int] = set()
-        self._told: set[int] = set()
+        self._learned: set[int] = set()
         self._lock = threading.Lock()
 
     def begin(self, needed: Iterable[int]) -> list[Combo]:
@@ -52,15 +52,15 @@ class Bisections:
             self._asked.update(self._places.keys() & needed)
             return [combo for number in range(len(self._lines)) for combo in self._wanted(number)]
 
-    def told(self, ordinal: int, verdict: Verdict) -> tuple[list[Combo], list[Refused]]:
+    def learn(self, ordinal: int, verdict: Verdict) -> tuple[list[Combo], list[Refused]]:
         """Take in a verdict; return what is to be run next, and the verdicts of what need not be."""
         with self._lock:
-            if ordinal in self._told or ordinal not in self._places or verdict.reason is Reason.INFERRED:
+            if ordinal in self._learned or ordinal not in self._places or verdict.reason is Reason.INFERRED:
                 return [], []
-            self._told.add(ordinal)
+            self._learned.add(ordinal)
             self._asked.add(ordinal)
             number, place = self._places[ordinal]
-            self._bisections[number].told(place, state_of(verdict))
+            self._bisections[number].learn(place, state_of(verdict))
             if self._pending(number):
                 return [], []
             wanted = self._wanted(number)
@@ -74,7 +74,7 @@ class Bisections:
             return next(iter(self._pending(self._places[ordinal][0])), None)
 
     def _pending(self, number: int) -> list[Combo]:
-        return [one for one in self._lines[number] if one.ordinal in self._asked and one.ordinal not in self._told]
+        return [one for one in self._lines[number] if one.ordinal in self._asked and one.ordinal not in self._learned]
 
     def _wanted(self, number: int) -> list[Combo]:
         if self._pending(number):

@@ -337,7 +337,7 @@ class Run:
     def found(self, ordinal: int, verdict: Verdict) -> None:
         """Let a bisection go on with what is known now."""
         if self.bisections and self._work:
-            wanted, settled = self.bisections.told(ordinal, verdict)
+            wanted, settled = self.bisections.learn(ordinal, verdict)
             self._work.provisioner.add(wanted)
             self._work.provisioner.settle(settled)
 

@@ -18,7 +18,7 @@ def searched(history: Sequence[State]) -> Bisection:
     """Run a bisection to its end."""
     bisection = Bisection(len(history))
     while (place := bisection.wanted()) is not None:
-        bisection.told(place, history[place])
+        bisection.learn(place, history[place])
     return bisection
 
 
@@ -73,7 +73,7 @@ def test_whatever_happens(text: str) -> None:
     seen: list[int] = []
     while (place := bisection.wanted()) is not None:
         seen.append(place)
-        bisection.told(place, history[place])
+        bisection.learn(place, history[place])
     assert len(seen) == len(set(seen)) == bisection.runs
     inferred = dict(bisection.inferred())
     assert not inferred.keys() & set(seen)
