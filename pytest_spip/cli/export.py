@@ -51,8 +51,7 @@ def export(arguments: Sequence[str]) -> int:
 
 
 def _lock(directory: RunDirectory, combo: Combo) -> str:
-    name = "-".join(filter(None, (*(part for one in combo.releases for part in one), combo.label, combo.resolution)))
-    path: Path = directory.locks / f"{name}.toml"
+    path: Path = directory.locks / combo.lock_name
     try:
         return path.read_text("utf-8")
     except OSError as error:

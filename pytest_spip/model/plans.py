@@ -199,6 +199,12 @@ class Combo:
         return f"{packages}[{versions}-{self.label}{resolution}]"
 
     @property
+    def lock_name(self) -> str:
+        """Name of its lock file below the run's directory of locks: ``colorama-0.4.6-py312.toml``."""
+        parts = (*(part for one in self.releases for part in one), self.label, self.resolution)
+        return f"{'-'.join(filter(None, parts))}.toml"
+
+    @property
     def nodeid(self) -> str:
         """The id that pytest shows and takes back."""
         return f"{MODULE_PREFIX}::{self.id}"

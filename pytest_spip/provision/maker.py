@@ -269,10 +269,7 @@ class EnvironmentMaker:
 
     def _keep(self, combo: Combo, lock: str) -> None:
         """Keep the lock with the run."""
-        name = "-".join(
-            filter(None, (*(part for one in combo.releases for part in one), combo.label, combo.resolution))
-        )
-        share_file(lock, f"{self._inputs.locks}/{name}.toml")
+        share_file(lock, f"{self._inputs.locks}/{combo.lock_name}")
 
     def _filled(self, combo: Combo, it: Remembered) -> Environment:
         """Return the environment that a lock's wheels fill, beside a tree."""

@@ -18,6 +18,7 @@ __all__ = [
     "grid_lines",
     "group_lines",
     "legend",
+    "meaning",
     "summary_line",
     "warning_lines",
 ]
@@ -86,6 +87,11 @@ def cell(result: Result | None) -> tuple[str, str]:
         if result.verdict.reason
         else _CELLS[result.verdict.outcome]
     )
+
+
+def meaning(word: str) -> str:
+    """Return what a cell's text stands for."""
+    return _MEANINGS[word]
 
 
 def grid_lines(summary: Summary) -> Iterator[Line]:

@@ -12,7 +12,7 @@ from pytest_spip.report import jsonfile
 from pytest_spip.report.markdown import markdown
 from pytest_spip.report.svg import badge, grid_svg
 from pytest_spip.report.table import csv_text
-from pytest_spip.session.summary import write_trace
+from pytest_spip.session.summary import write_html, write_trace
 
 __all__ = ["FILE_REPORTS", "FileReport", "Recorded"]
 
@@ -45,6 +45,7 @@ FILE_REPORTS: Mapping[str, FileReport] = {
     "csv": FileReport("a line for each combination", lambda run, path: _write(path, csv_text(run.summary), newline="")),
     "svg": FileReport("a picture of the grid", lambda run, path: _write(path, grid_svg(run.summary))),
     "badge": FileReport("a badge as SVG", lambda run, path: _write(path, badge(run.summary))),
+    "html": FileReport("a page to read and share", lambda run, path: write_html(run.directory, run.summary, path)),
     "trace": FileReport(
         "a timeline for Perfetto", lambda run, path: write_trace(run.directory.database, run.summary, path)
     ),

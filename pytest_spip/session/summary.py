@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pytest_spip.common.machine import Machine
-from pytest_spip.model import CONTROLLER, Plan, Reason, Summary
+from pytest_spip.common.trees import rewriting
+from pytest_spip.model import CONTROLLER, Combo, Plan, Reason, Summary
 from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.timeline import Timeline
-from pytest_spip.report import trace
+from pytest_spip.report import html, trace
 from pytest_spip.report.analysis import groups
 from pytest_spip.report.limits import Course, Figures, limits, worker_times
 from pytest_spip.session.bisect_report import bisect_report
 
-__all__ = ["sum_up", "write_trace"]
+__all__ = ["sum_up", "write_html", "write_trace"]
 
 
 def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
@@ -79,3 +82,23 @@ def write_trace(database: Path, summary: Summary, path: Path) -> None:
         )
     finally:
         timeline.close()
+
+
+def write_html(directory: RunDirectory, summary: Summary, path: Path) -> None:
+    """Write a run's page. Raises ``OSError``."""
+
+    def lock(combo: Combo) -> str:
+        with contextlib.suppress(OSError):  # what was never provisioned has none
+            return (directory.locks / combo.lock_name).read_text("utf-8", "replace")
+        return ""
+
+    with contextlib.closing(Timeline(directory.database)) as timeline:
+        page = html.render(
+            summary,
+            lock=lock,
+            spans=timeline.spans(),
+            provisioning=timeline.provisioning(),
+            host=timeline.host(),
+        )
+    with rewriting(path) as stream:
+        stream.write(page)

@@ -67,6 +67,7 @@ OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "installer": "provision.store",
     "uv": "provision.uv",
     "poetry": "provision.poetry",
+    "jinja2": "report.html",
     "rich": ("cli.",),
     "sqlite3": "record.",
     "xdist": "hooks.xdist_plugin",
@@ -278,6 +279,7 @@ def test_idle_plugin_is_light() -> None:
         "filelock",
         "psutil",
         "sqlite3",
+        "jinja2",
         "xdist",
         "execnet",
     }
