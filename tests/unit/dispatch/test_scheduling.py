@@ -371,3 +371,41 @@ def test_fewer_workers_are_admitted_as_they_run_dry() -> None:
     assert scheduler.busy == 1
     assert scheduler.handle(Finished("gw2", third)) == [Run("gw2", (3,))]
     assert len(scheduler.handle(WorkerLimit(None))) == 2
+
+
+# -- what is asked from outside -----------------------------------------------------------------------------------------
+
+
+def test_waiting_is_what_nobody_was_given() -> None:
+    """What waits is neither handed out, finished, nor given up, whether it is ready or not."""
+    scheduler = Scheduler()
+    assert scheduler.waiting == ()
+    scheduler.handle(Listed(dict.fromkeys(range(4), Unit("a", 1.0)), frozenset({1, 3})))
+    assert scheduler.waiting == (0, 1, 2, 3)
+    scheduler.handle(WorkerJoined("gw0"))
+    assert scheduler.pending("gw0") == (0,)
+    assert scheduler.waiting == (1, 2, 3)
+    scheduler.handle(Finished("gw0", 0))
+    scheduler.handle(Finished("gw1", 1))
+    assert scheduler.waiting == (3,)
+
+
+def test_worker_that_joins_again_holds_nothing() -> None:
+    """What a worker held that joins under a known name is handed out again, and nobody is blamed for it."""
+    scheduler, _ = begun(dict.fromkeys(range(2), CHEAP), ["gw0"])
+    held = scheduler.pending("gw0")
+    assert held
+    assert scheduler.handle(WorkerJoined("gw0")) == [Run("gw0", held)]
+    assert scheduler.pending("gw0") == held
+    assert scheduler.busy == 1
+
+
+# -- ends that are easily missed ---------------------------------------------------------------------------------------
+
+
+def test_waiting_unit_that_was_finished_holds_nobody_up() -> None:
+    """A worker that keeps a unit back is stopped when the last waiting unit was finished by somebody who had it before."""
+    scheduler = Scheduler(keeps=1)
+    scheduler.handle(Listed(dict.fromkeys(range(2), CHEAP), frozenset({1})))
+    assert scheduler.handle(WorkerJoined("gw0")) == [Run("gw0", (0,))]
+    assert scheduler.handle(Finished("gone", 1)) == [Stop("gw0")]

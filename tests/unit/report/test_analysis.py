@@ -36,6 +36,8 @@ IMPORT = Reason.IMPORT_ERROR
         ("wheel deadbeef0123456789 is broken", "wheel … is broken"),
         ("code 137 is no version", "code 137 is no version"),
         ("module 'ast2' has no attribute 'x86'",) * 2,
+        ("module demo.core: ImportError: no", "ImportError: no"),
+        ("no module demo.core: gone", "no module demo.core: gone"),
         ("  much \t space  ", "much space"),
         ("first line\nsecond line", "first line"),
         ("escape \x1b[2J", "escape \N{REPLACEMENT CHARACTER}[2J"),
@@ -129,6 +131,13 @@ def test_group_shows_what_its_signature_leaves_out() -> None:
         "import-error: toml-….gz builds toml-…-py3-none-any.whl": detail,
         "import-error: ImportError: no": "",
     }
+
+
+def test_example_is_cut() -> None:
+    """A combination's own words are shown up to twice a signature's length."""
+    (found,) = groups([combo(0)], {0: result(0, FAILED, IMPORT, "demo 1.2.3 " + "x" * 500)})
+    assert found.example == "demo 1.2.3 " + "x" * 309
+    assert len(found.example) == 320
 
 
 def test_one_cause_in_three_spellings() -> None:
