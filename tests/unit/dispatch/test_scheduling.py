@@ -378,16 +378,16 @@ def test_fewer_workers_are_admitted_as_they_run_dry() -> None:
 
 def test_waiting_is_what_nobody_was_given() -> None:
     """What waits is neither handed out, finished, nor given up, whether it is ready or not."""
+    assert Scheduler().waiting == ()
     scheduler = Scheduler()
-    assert scheduler.waiting == ()
     scheduler.handle(Listed(dict.fromkeys(range(4), Unit("a", 1.0)), frozenset({1, 3})))
-    assert scheduler.waiting == (0, 1, 2, 3)
+    assert list(scheduler.waiting) == [0, 1, 2, 3]
     scheduler.handle(WorkerJoined("gw0"))
     assert scheduler.pending("gw0") == (0,)
-    assert scheduler.waiting == (1, 2, 3)
+    assert list(scheduler.waiting) == [1, 2, 3]
     scheduler.handle(Finished("gw0", 0))
     scheduler.handle(Finished("gw1", 1))
-    assert scheduler.waiting == (3,)
+    assert list(scheduler.waiting) == [3]
 
 
 def test_worker_that_joins_again_holds_nothing() -> None:
