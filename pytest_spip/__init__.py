@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_spip.errors import CallFailed, InstallFailed, ProgramFailed
     from pytest_spip.model import (
+        BisectLine,
+        Change,
+        ChangeKind,
         Combo,
+        Comparison,
         Interpreter,
         Outcome,
         Phase,
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
         Reason,
         Release,
         Result,
+        RunFacts,
         Summary,
         Verdict,
     )
@@ -27,8 +32,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "BisectLine",
     "CallFailed",
+    "Change",
+    "ChangeKind",
     "Combo",
+    "Comparison",
     "InstallFailed",
     "Interpreter",
     "Outcome",
@@ -39,6 +48,7 @@ __all__ = [
     "Reason",
     "Release",
     "Result",
+    "RunFacts",
     "SpipEnvironment",
     "Summary",
     "Verdict",
