@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "write the reports of a run: pytest-spip report latest --json out.json",
     "export": "an environment, or what failed, for other tools: pytest-spip export latest --as=tox",
     "compare": "what changed between two runs: pytest-spip compare BASE HEAD",
+    "gc": "remove recorded runs that are old, or more than a disk is to hold",
     "doctor": "say what this machine offers, and the fix for what is missing",
 }
 """By name, which is that of a module here and of a function in it: what it is for."""

@@ -13,7 +13,7 @@ from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
 from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
 from pytest_spip.session.summary import sum_up
 
-__all__ = ["all_runs", "find_run", "load", "load_run", "root_of"]
+__all__ = ["all_runs", "find_run", "load", "load_run", "root_of", "runs_in"]
 
 
 def load(run: str | os.PathLike[str] = NEWEST, rootdir: str | os.PathLike[str] = "") -> Summary:
@@ -42,9 +42,17 @@ def find_run(run: str, rootdir: Path, option: str = "RUN") -> RunDirectory:
 
 
 def all_runs(rootdir: Path) -> list[RunDirectory]:
-    """Return the runs below a root directory, the newest first."""
-    found = [path.parent for path in (rootdir / HOME / "runs").glob("*/run.sqlite")]
-    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+    """Return the runs below a root directory, the one first that was written to last."""
+    return runs_in(rootdir / HOME / "runs")
+
+
+def runs_in(directory: Path) -> list[RunDirectory]:
+    """Return the runs in a directory, the one first that was written to last."""
+    dated = []
+    for path in directory.glob("*/run.sqlite"):
+        with contextlib.suppress(OSError):  # somebody is clearing up
+            dated.append((path.stat().st_mtime_ns, path.parent))
+    return [RunDirectory(path) for _, path in sorted(dated, reverse=True)]
 
 
 def load_run(directory: RunDirectory, option: str = "RUN") -> Summary:

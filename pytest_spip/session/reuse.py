@@ -18,8 +18,8 @@ from pytest_spip.names import OWN_RUNS
 from pytest_spip.provision.builds import system_tools
 from pytest_spip.record.reusable import index_reusable
 from pytest_spip.record.rundb import DatabaseError, copy_database
-from pytest_spip.record.rundir import HOME, RunDirectory
-from pytest_spip.session.loading import all_runs
+from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.session.loading import all_runs, runs_in
 from pytest_spip.settings import Settings
 
 __all__ = ["ReuseDirectory", "experiment_of", "identities_of", "index_earlier"]
@@ -78,10 +78,7 @@ class ReuseDirectory:
 
     def runs(self) -> list[RunDirectory]:
         """Return the runs in it, the newest first; those of a root directory if it is one."""
-        if (self.path / HOME / "runs").is_dir():
-            return all_runs(self.path)
-        found = sorted(self.path.glob("*/run.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return [RunDirectory(path.parent) for path in found]
+        return all_runs(self.path) or runs_in(self.path)
 
     def add(self, run: RunDirectory) -> None:
         """Copy a run's database, and let the oldest ones go. Raises ``OSError``."""

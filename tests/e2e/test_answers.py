@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +320,42 @@ def test_export(kept: Machine) -> None:
         4,
         "pytest-spip export: --as: pylock is made of one combination; choose from tox, github\n",
     )
+
+
+def test_gc(make_machine: MakeMachine) -> None:
+    """Runs that are old or too large together go, but for the newest and for one that a process works on."""
+    machine = make_machine()
+    wheel(machine.files, "demo", "1.0", {"demo.py": ""})
+    runs = machine.project_path("project") / ".spip" / "runs"
+    names = ("newest", "held", "older", "oldest")
+    assert [ran(machine, f"--spip-run={name}").status for name in names] == [0] * 4
+    for age, name in enumerate(names):
+        os.utime(runs / name / "run.sqlite", times=(time.time() - age * 86400 - 1,) * 2)
+    with held(runs / "held"):
+        dry = command(machine, "gc", "--older=60m", "--dry-run")
+        assert dry.stdout.splitlines()[-1].startswith("3 runs, "), dry.stdout
+        assert sorted(os.listdir(runs)) == ["held", "newest", "older", "oldest"]
+        done = command(machine, "gc", "--older=36h")
+        assert (done.returncode, sorted(os.listdir(runs))) == (0, ["held", "newest"])
+        kept = command(machine, "gc", "--size=1KB")
+        assert (kept.returncode, "kept held" in kept.stdout) == (1, True)
+    assert command(machine, "gc", "--size=1KB").returncode == 0
+    assert os.listdir(runs) == ["newest"]
+    assert command(machine, "gc", "--older=soon").returncode == 2
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have another process work on a run."""
+    code = "import sys; from pathlib import Path; from pytest_spip.common.owners import OwnerLock; "
+    code += "lock = OwnerLock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.communicate(timeout=30)
 
 
 def test_load(kept: Machine) -> None:
