@@ -233,6 +233,16 @@ def test_idle_workers_take_from_the_one_with_most_to_do() -> None:
     assert scheduler.pending("gw0") == (0, 1)
 
 
+def test_who_gave_some_back_is_asked_again() -> None:
+    """Who was passed over while it was being asked, and kept some of its units, is asked for them by the next idle worker."""
+    scheduler, _ = begun({unit: Unit("a", 1.0) for unit in range(9)}, ["gw0"])
+    for number in range(1, 6):
+        scheduler.handle(WorkerJoined(f"gw{number}"))
+    assert scheduler.handle(WorkerJoined("gw6")) == [Steal("gw0", (2, 3))]
+    assert scheduler.handle(WorkerJoined("gw7")) == []
+    assert scheduler.handle(Stolen("gw0", [3])) == [Run("gw7", (3,)), Steal("gw0", (2,))]
+
+
 def test_what_runs_is_not_taken() -> None:
     """From a worker that holds one unit nothing is taken, and from one of xdist's not the one after it either."""
     scheduler, _ = begun({0: Unit("a", 50.0)}, ["gw0"])
