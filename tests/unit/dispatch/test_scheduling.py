@@ -419,3 +419,16 @@ def test_waiting_unit_that_was_finished_holds_nobody_up() -> None:
     scheduler.handle(Listed(dict.fromkeys(range(2), CHEAP), frozenset({1})))
     assert scheduler.handle(WorkerJoined("gw0")) == [Run("gw0", (0,))]
     assert scheduler.handle(Finished("gone", 1)) == [Stop("gw0")]
+
+
+def test_worker_is_given_more_before_it_runs_dry() -> None:
+    """With one unit to run and one that it keeps back it is low, whatever they cost; so is the only one that may work."""
+    dear = {unit: Unit("a", 10.0) for unit in range(20)}
+    scheduler, commands = begun(dear, ["gw0"], keeps=1)
+    assert commands == [Run("gw0", (0, 1, 2))]
+    assert any(isinstance(command, Run) for command in scheduler.handle(Finished("gw0", 0)))
+    scheduler, commands = begun(dear, ["gw0"])
+    assert scheduler.handle(WorkerLimit(1)) == []
+    assert scheduler.handle(Finished("gw0", 0)) == []
+    assert scheduler.handle(Finished("gw0", 1)) == [Run("gw0", (3, 4))]
+    assert scheduler.pending("gw0") == (2, 3, 4)
