@@ -432,3 +432,14 @@ def test_worker_is_given_more_before_it_runs_dry() -> None:
     assert scheduler.handle(Finished("gw0", 0)) == []
     assert scheduler.handle(Finished("gw0", 1)) == [Run("gw0", (3, 4))]
     assert scheduler.pending("gw0") == (2, 3, 4)
+
+
+def test_nothing_is_taken_for_who_may_not_work() -> None:
+    """A worker beyond the limit gets nothing of another's; when the limit is lifted it does."""
+    scheduler, _ = begun({unit: Unit("a", 1.0) for unit in range(9)}, ["gw0"])
+    for number in range(1, 6):
+        scheduler.handle(WorkerJoined(f"gw{number}"))
+    assert (scheduler.busy, scheduler.ready) == (6, 0)
+    assert scheduler.handle(WorkerLimit(6)) == []
+    assert scheduler.handle(WorkerJoined("gw6")) == []
+    assert scheduler.handle(WorkerLimit(7)) == [Steal("gw0", (2, 3))]
