@@ -117,14 +117,13 @@ def cell(name: str) -> str:
     return f'.cell[aria-label^="{name}:"]'
 
 
-@pytest.mark.parametrize(("name", "most", "ratio"), [("1000", 1000, 10), ("20000", 2000, 25)])
-def test_opens_fast(browser: Chromium, reports: dict[str, Path], name: str, most: float, ratio: float) -> None:
-    """1 000 combinations are shown within a second, 20 000 within two, and within so many times what a bare page takes."""
+@pytest.mark.parametrize(("name", "ratio"), [("1000", 10), ("20000", 25)])
+def test_opens_fast(browser: Chromium, reports: dict[str, Path], name: str, ratio: float) -> None:
+    """1 000 and 20 000 combinations are shown within so many times what a bare page takes, on the same machine."""
     page = browser.page()
     times = [(page.open(reports["bare"]), page.open(reports[name])) for _ in range(TRIES)]
     bare, shown = (min(each) for each in zip(*times, strict=True))
     print(f"{name}: {shown:.0f} ms, bare {bare:.0f} ms, ratio {shown / bare:.1f}")
-    assert shown < most
     assert shown / bare < ratio
     assert page.console == []
 
