@@ -48,6 +48,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "20000": large_page(large_run(33, 102)),
         "hostile": hostile(),
         "compared": compared(),
+        "alike": alike(),
     }
     for name, text in pages.items():
         (root / f"{name}.html").write_text(text)
@@ -100,6 +101,13 @@ def compared() -> str:
     )
     results = [result(0), result(1, Outcome.FAILED, Reason.IMPORT_ERROR, "no")]
     return render(summary(combos, results, comparison=Comparison("last night", changes)))
+
+
+def alike() -> str:
+    """Return a page of two releases that are joined, for they fail alike, each for a cause of its own."""
+    combos = [combo(number, version=f"{number}.0") for number in range(2)]
+    results = [result(number, Outcome.FAILED, Reason.IMPORT_ERROR, word) for number, word in enumerate(("one", "two"))]
+    return render(summary(combos, results))
 
 
 @pytest.fixture
@@ -206,6 +214,17 @@ def test_group_lights_its_cells(page: Page) -> None:
     assert page.run("location.hash") == "#group=0"
     page.click("#groups button")
     assert page.count(".cell.lit, .cell.off") == 0
+
+
+def test_joined_cell_opens_the_one_that_is_lit(page: Page, reports: dict[str, Path]) -> None:
+    """With a group chosen a joined cell opens the member that belongs to it."""
+    for group in range(2):
+        page.open(reports["bare"])
+        page.open(reports["alike"], f"group={group}&join=1")
+        name = page.text(f'#groups button[data-group="{group}"]')
+        page.click(".cell.lit")
+        page.wait("document.querySelector('#detail h3')")
+        assert ("one" in name) == (page.text("#detail h3") == "demo[0.0-py312]")
 
 
 def test_hover_says_why(page: Page) -> None:

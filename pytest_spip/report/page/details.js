@@ -6,7 +6,8 @@ let choice = { cells: [], place: 0 };
 /** Open what a cell of the grid stands for. */
 function choose(place) {
   const cells = members(view.rows[place.row], view.columns[place.column]);
-  if (cells.length) open(cells, 0);
+  const lit = cells.findIndex((cell) => state.group >= 0 && groupOf(cell) === state.group);
+  if (cells.length) open(cells, Math.max(lit, 0));  // a joined cell is lit for one of its members: show that one
 }
 
 async function open(cells, place) {
