@@ -16,7 +16,6 @@ from pytest_spip.hooks.gate import annotation_lines, gated_status
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.model import NO_CHECK, Summary
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.report.markdown import markdown
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.reference import Reference, update_baseline
 
@@ -72,6 +71,8 @@ class Closing:
         """Add the report to the page of a GitHub job, where this is one."""
         path = os.environ.get("GITHUB_STEP_SUMMARY")
         if path and self._checks:
+            from pytest_spip.report.markdown import markdown  # few sessions are jobs of GitHub's
+
             with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8", errors="replace") as page:
                 page.write(markdown(summary))
 

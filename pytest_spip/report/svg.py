@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import escape
+from html import escape
 
 from pytest_spip.model import Outcome, Result, Summary
 from pytest_spip.report.grid import grid
@@ -37,7 +37,7 @@ def badge(summary: Summary) -> str:
     size = f'width="{left + right}" height="20"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_attribute(f"{name}: {text}")}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_text(f"{name}: {text}")}">',
             f"<title>{_text(f'{name}: {text}')}</title>",
             f'<rect width="{left}" height="20" fill="#444"/>',
             f'<rect x="{left}" width="{right}" height="20" fill="{colour}"/>',
@@ -65,7 +65,7 @@ def _grid_lines(summary: Summary) -> Iterator[str]:
     height = LINE * (len(shown) + len(packages) + left_out) + 8
     width = wide + CELL * len(labels)
     title = f"{', '.join(packages)}: releases and Pythons"
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img" aria-label="{_attribute(title)}">'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img" aria-label="{_text(title)}">'
     yield f"<title>{_text(title)}</title>"
     yield f'<rect width="{width}" height="{height}" fill="#fff"/><g {FONT}>'
     y, package = 0, ""
@@ -100,7 +100,3 @@ def _centred(text: str, x: float, y: float, most: float, colour: str = "") -> st
 
 def _text(text: str) -> str:
     return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
-
-
-def _attribute(text: str) -> str:
-    return _text(text).replace('"', "&quot;")

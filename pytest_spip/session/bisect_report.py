@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import email
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -95,6 +96,7 @@ def _metadata(root: Path) -> list[str]:
     return [f"{name}: {value}" for name in METADATA for value in message.get_all(name, [])]
 
 
+@functools.cache  # several Pythons have the same two wheels
 def file_changes(before: Path, after: Path) -> FileChanges:
     """Return how the files of two filed wheels differ; their metadata directories are named by version, and left out."""
     old, new = _files(before), _files(after)

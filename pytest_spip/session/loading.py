@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_spip.errors import UsageProblem
@@ -13,7 +14,7 @@ from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
 from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
 from pytest_spip.session.summary import sum_up
 
-__all__ = ["all_runs", "find_run", "load", "load_run", "root_of", "runs_in"]
+__all__ = ["all_runs", "find_run", "load", "load_run", "open_run", "root_of", "runs_in"]
 
 
 def load(run: str | os.PathLike[str] = NEWEST, rootdir: str | os.PathLike[str] = "") -> Summary:
@@ -57,17 +58,26 @@ def runs_in(directory: Path) -> list[RunDirectory]:
 
 def load_run(directory: RunDirectory, option: str = "RUN") -> Summary:
     """Return the records of a run. Raises ``UsageProblem`` where it cannot be read."""
-    name, fix = directory.path.name, "run it again"
+    with open_run(directory, option, "reads", "run it again") as reader:
+        plan = Plan(reader.combos(), reader.interpreters(), ())
+        return sum_up(directory.database, plan)
+
+
+@contextlib.contextmanager
+def open_run(directory: RunDirectory, option: str, does: str, fix: str) -> Iterator[RunReader]:
+    """Open a run's database; raises ``UsageProblem`` of the option where it is not one of ours, or of another version.
+
+    ``does`` says what is done with schemas that are known, ``fix`` what the user can do.
+    """
+    name = directory.path.name
     try:
         with contextlib.closing(RunReader(directory.database)) as reader:
             version = reader.version()
             if version is None:
                 raise UsageProblem(option, f"run {name} ended before it was planned", fix)
             if version != VERSION:
-                raise UsageProblem(
-                    option, f"run {name} has schema {version}, and this pytest-spip reads {VERSION}", fix
-                )
-            plan = Plan(reader.combos(), reader.interpreters(), ())
-        return sum_up(directory.database, plan)
+                what = f"run {name} has schema {version}, and this pytest-spip {does} schema {VERSION}"
+                raise UsageProblem(option, what, fix)
+            yield reader
     except (DatabaseError, json.JSONDecodeError, KeyError) as error:
         raise UsageProblem(option, f"run {name} cannot be read ({error})", fix) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,9 @@ from pytest_spip.options import OPTIONS
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
-from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader, RunWriter
+from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.session.loading import open_run
 from pytest_spip.settings import Settings, field_of, make_settings
 
 if TYPE_CHECKING:
@@ -102,21 +102,8 @@ def _shown(value: object) -> str:
             return str(value) or "none"
 
 
-@contextlib.contextmanager
-def _reading(directory: RunDirectory) -> Iterator[RunReader]:
-    """Open a run's database; raises ``UsageProblem`` where it is not one of ours, or of another version."""
-    name, fix = directory.path.name, "start a new run"
-    try:
-        with contextlib.closing(RunReader(directory.database)) as reader:
-            version = reader.version()
-            if version is None:
-                raise UsageProblem("--spip-resume", f"run {name} ended before it was planned", fix)
-            if version != VERSION:
-                what = f"run {name} has schema {version}, and this pytest-spip goes on with schema {VERSION}"
-                raise UsageProblem("--spip-resume", what, fix)
-            yield reader
-    except (DatabaseError, json.JSONDecodeError, KeyError) as error:
-        raise UsageProblem("--spip-resume", f"run {name} cannot be read ({error})", fix) from error
+def _reading(directory: RunDirectory) -> AbstractContextManager[RunReader]:
+    return open_run(directory, "--spip-resume", "goes on with", "start a new run")
 
 
 def index_names(indexes: Indexes) -> list[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_spip.common.machine import Machine
 from pytest_spip.common.trees import rewriting
-from pytest_spip.model import CONTROLLER, Combo, Plan, Reason, Summary
+from pytest_spip.model import CONTROLLER, BisectLine, Combo, Plan, Reason, Result, Summary
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.timeline import Timeline
-from pytest_spip.report import html, trace
 from pytest_spip.report.analysis import groups
 from pytest_spip.report.limits import Course, Figures, limits, worker_times
-from pytest_spip.session.bisect_report import bisect_report
 
 __all__ = ["sum_up", "write_html", "write_trace"]
 
@@ -61,15 +60,23 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             controller=controller * lasted / judged if judged else 0.0,
             limits=tuple(limits(figures)),
             untold=timeline.untold(),
-            bisect=bisect_report(plan, results, reader) if facts.settings.get("bisect") else (),
+            bisect=_bisected(plan, results, reader) if facts.settings.get("bisect") else (),
         )
     finally:
         timeline.close()
         reader.close()
 
 
+def _bisected(plan: Plan, results: Mapping[int, Result], reader: RunReader) -> tuple[BisectLine, ...]:
+    from pytest_spip.session.bisect_report import bisect_report  # few runs need it
+
+    return bisect_report(plan, results, reader)
+
+
 def write_trace(database: Path, summary: Summary, path: Path) -> None:
     """Write a run's trace. Raises ``OSError``."""
+    from pytest_spip.report import trace  # few sessions write one
+
     timeline = Timeline(database)
     try:
         trace.write(
@@ -86,6 +93,7 @@ def write_trace(database: Path, summary: Summary, path: Path) -> None:
 
 def write_html(directory: RunDirectory, summary: Summary, path: Path) -> None:
     """Write a run's page. Raises ``OSError``."""
+    from pytest_spip.report import html  # few sessions write one
 
     def lock(combo: Combo) -> str:
         with contextlib.suppress(OSError):  # what was never provisioned has none
