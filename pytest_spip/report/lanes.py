@@ -13,7 +13,7 @@ __all__ = ["WAIT", "timeline_columns"]
 
 WAIT = "wait"
 FINEST, MOST = 4000, 120_000
-"""Stretches of one worker's time, and of all workers', that are told apart."""
+"""Stretches of one worker's time, and of all workers', that are drawn one by one at most."""
 BINS = 500
 """Parts of the time of which the provisioning is counted."""
 SAMPLES = 1000
