@@ -18,6 +18,7 @@ COMMANDS = {
     "show": "one combination of a run, or the summary of a run",
     "report": "write the reports of a run: pytest-spip report latest --json out.json",
     "export": "an environment, or what failed, for other tools: pytest-spip export latest --as=tox",
+    "shell": "a shell, or a command, in a combination's environment: pytest-spip shell 'demo[1.0-py312]' -- python",
     "compare": "what changed between two runs: pytest-spip compare BASE HEAD",
     "gc": "remove recorded runs that are old, or more than a disk is to hold",
     "doctor": "say what this machine offers, and the fix for what is missing",

@@ -6,12 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 
 from pytest_spip.cli.runs import add_rootdir, chosen_run, command_parser, console, write_lines
-from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Result, Summary, counted
-from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.texts import failure_text
-from pytest_spip.session.loading import load_run
+from pytest_spip.session.loading import load_run, named_combination
 
 __all__ = ["combination", "show"]
 
@@ -49,12 +47,7 @@ def show(arguments: Sequence[str]) -> int:
 
 def combination(summary: Summary, name: str) -> Combo:
     """Return the combination that an id, or a node id, names. Raises ``UsageProblem``."""
-    plain = name.removeprefix(f"{MODULE_PREFIX}::")
-    for combo in summary.combos:
-        if combo.id == plain:
-            return combo
-    what = f"run {summary.facts.uuid} has no such combination"
-    raise UsageProblem(name, what, "see 'pytest-spip show --json' for those it has")
+    return named_combination(summary.combos, name, summary.facts.uuid)
 
 
 def _run_lines(summary: Summary) -> Iterator[terminal.Line]:

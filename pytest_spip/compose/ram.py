@@ -19,7 +19,7 @@ from pytest_spip.common.trees import remove_tree
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["Root", "choose_root", "discard", "is_tmpfs", "short_directory", "sweep"]
+__all__ = ["Root", "choose_root", "discard", "is_tmpfs", "removed_at_end", "short_directory", "sweep"]
 
 SHORT = re.compile(r"spip-([0-9a-v]+)\.([0-9a-v]+)(?:-\d+)?")
 """Names, beside the directories of users, of those with short paths: an owner's tag, each number in base 32.
@@ -190,6 +190,26 @@ def discard(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.rename(doomed)
         _remove_later(doomed)
+
+
+@contextlib.contextmanager
+def removed_at_end(root: Root) -> Iterator[None]:
+    """Remove a root at the end, also where this process is killed: by a process that waits for its death."""
+    paths = [str(root.path), str(_short(root.path))]
+    guard = subprocess.Popen(
+        ["sh", "-c", 'read -r _; exec rm -rf -- "$@"', "sh", *paths],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        discard(root.path)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            guard.communicate(timeout=ENDING)
 
 
 def _remove_later(path: Path) -> None:

@@ -9,11 +9,21 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import Web
+from pytest_spip.common.http import Web, file_url_to_path
 from pytest_spip.common.tags import best_wheel, usable_files
 from pytest_spip.common.trees import share_file
-from pytest_spip.errors import BadWheel, HashMismatch, IndexProblem, NetworkProblem, SandboxProblem, SpipError
+from pytest_spip.errors import (
+    BadWheel,
+    HarnessProblem,
+    HashMismatch,
+    IndexProblem,
+    NetworkProblem,
+    SandboxProblem,
+    SpipError,
+)
 from pytest_spip.model import (
     BuildPolicy,
     Combo,
@@ -94,7 +104,7 @@ class EnvironmentMaker:
         self._releases = {(one.package, one.version): one for one in plan.releases}
         self._inputs = inputs
         self._uv = Uv(inputs.indexes, inputs.date)
-        store = WheelStore(cache)
+        store = self._store = WheelStore(cache)
         limits = dataclasses.replace(LIMITS, timeout=policy.timeout, memory=policy.memory)
         self.builder = Builder(
             cache,
@@ -189,6 +199,41 @@ class EnvironmentMaker:
         return dataclasses.replace(
             environment, wheels=(*environment.wheels, *installed.wheels), replaces=installed.replaces
         )
+
+    def restored(self, combo: Combo, environment: Environment, lock: str) -> Environment:
+        """Return an environment of an earlier run with those of its wheels that left the cache, fetched or built again.
+
+        ``lock`` is the text of its lock. Raises ``Failure`` where a wheel cannot be built, ``SpipError`` and ``OSError``.
+        """
+        job, interpreter = Job(combo), self.interpreters[combo.interpreter]
+        listed = {item.name: item for item in selected(lock, interpreter)}
+
+        def again(wheel: StoredWheel) -> StoredWheel:
+            if self._store.get(wheel.sha256):
+                return wheel
+            item = listed.get(wheel.name)
+            if item is None:
+                raise HarnessProblem(f"the lock does not name {wheel.name}")
+            if item.file.url.startswith("file:") and not file_url_to_path(item.file.url).exists():
+                return self._built_again(job, wheel, interpreter)
+            return self._intake.wheel(job, item, interpreter).within(interpreter.library)
+
+        return dataclasses.replace(environment, wheels=tuple(map(again, environment.wheels)))
+
+    def _built_again(self, job: Job, wheel: StoredWheel, interpreter: Interpreter) -> StoredWheel:
+        """Return the wheel of a release that was built for a run, and whose build left the cache."""
+        project = self._inputs.project
+        local = (
+            [(project.name, project.sdist), *((one.name, one.file) for one in project.companions)] if project else []
+        )
+        files = [file for name, file in local if canonicalize_name(name) == wheel.name]
+        if not files:
+            releases = (one for one in self._inputs.releases(wheel.name) if one.version == wheel.version)
+            files = [file for one in releases for file in usable_files(one.files, interpreter) if file.kind == "sdist"]
+        if not files:
+            raise HarnessProblem(f"{wheel.name} {wheel.version} was built for the run, and its sdist is listed no more")
+        built = self.builder.wheel(wheel.name, files[0], interpreter)
+        return self._intake.built_wheel(job, built.path, built.sha256).within(interpreter.library)
 
     def _environment(self, job: Job) -> Environment:
         combo, interpreter = job.combo, self.interpreters[job.combo.interpreter]

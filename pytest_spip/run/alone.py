@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -85,6 +88,19 @@ class AloneSession:
     def extend(self, composed: Composed) -> None:
         """What was added lies there already."""
         self._composed = composed
+
+    def attach(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE) -> Ended:
+        """Run a program with the standard streams of this process. Raises ``OSError`` when it cannot be started."""
+        start, environment = time.monotonic(), {**self._environment, **variables}
+        lifeline, held = os.pipe()
+        try:
+            bounds = str(lifeline), str(limits.memory), str(limits.file_size)
+            program = [self._composed.python, "-I", "-B", "-S", ALONE, *bounds, *command]
+            done = subprocess.run(program, env=environment, cwd=environment["PWD"], check=False, pass_fds=(lifeline,))
+        finally:
+            os.close(lifeline)
+            os.close(held)
+        return Ended(done.returncode, "", "", b"", time.monotonic() - start, 0.0, 0)
 
     def run(
         self,

@@ -15,10 +15,12 @@ from pytest_spip.run.check_runners import CheckRunner, child_environment, tried
 from pytest_spip.run.jobs import CommandJob, CompileJob, ImportJob, Job
 from pytest_spip.run.process import Ended
 from pytest_spip.run.runner import NONE
-from pytest_spip.run.server import ForkServer, Setup
+from pytest_spip.run.server import SANDBOX_UID, ForkServer, Setup
+from pytest_spip.run.streams import Relay
 
 __all__ = ["ForkRunner", "ForkedSession"]
 
+_AFTER_WHICH_NO_SERVER_ANSWERS = (HarnessProblem, KeyboardInterrupt, SystemExit)
 _Key = tuple[str, bool, tuple[str, ...]]
 """Whose server it is: the environment's prefix, whether it may use the network, and the files of devices that it sees."""
 
@@ -226,6 +228,7 @@ class ForkedSession:
     def __init__(self, server: ForkServer, composed: Composed, sandbox: Sandbox) -> None:
         self._server = server
         self._composed = composed
+        self._owner = SANDBOX_UID if sandbox.level >= 3 and os.getuid() == 0 else -1
         self._overlaid = sandbox.level >= 3
         self._environment = child_environment(composed, sandbox.passed)
 
@@ -235,7 +238,7 @@ class ForkedSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._overlaid and not (kind and issubclass(kind, HarnessProblem)):
+        if self._overlaid and not (kind and issubclass(kind, _AFTER_WHICH_NO_SERVER_ANSWERS)):
             self._server.leave()
 
     def extend(self, composed: Composed) -> None:
@@ -266,6 +269,18 @@ class ForkedSession:
             stays=True,
         )
         return self._server.run(job)
+
+    def attach(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE) -> Ended:
+        """Run a program with the standard streams of this process. Raises ``HarnessProblem``."""
+        job = CommandJob(
+            cwd=self._composed.cwd,
+            limits=limits,
+            command=tuple(command),
+            variables={**self._environment, **variables},
+            stays=True,
+        )
+        with Relay(self._owner) as relay:
+            return self._server.run_attached(job, relay.theirs, relay.copy)
 
 
 def read_bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

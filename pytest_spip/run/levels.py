@@ -16,7 +16,16 @@ from pytest_spip.model import Limits, Sandbox
 from pytest_spip.run.jobs import CommandJob
 from pytest_spip.run.server import CHILD, ForkServer, Setup, has_fork_servers
 
-__all__ = ["FIXES", "FORCE", "OUTSIDE", "choose_sandbox", "probe_prefix", "try_interpreter", "try_level"]
+__all__ = [
+    "FIXES",
+    "FORCE",
+    "OUTSIDE",
+    "choose_sandbox",
+    "probe_prefix",
+    "recorded_sandbox",
+    "try_interpreter",
+    "try_level",
+]
 
 FORCE = "SPIP_SANDBOX_LEVEL"
 """Variable that forces a level, for measurements and tests."""
@@ -58,6 +67,16 @@ def choose_sandbox(
     if wish == "strict" or forced:
         raise UsageProblem("--spip-sandbox", whys[0], f"{FIXES.get(levels[0], FIXES[1])}, or use --spip-sandbox=auto")
     return Sandbox(1, "; ".join(whys), network=network, passed=passed)
+
+
+def recorded_sandbox(
+    level: int, *, network: bool, env: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> Sandbox:
+    """Return the sandbox of a run that was recorded. Raises ``UsageProblem`` where this machine has none so strong."""
+    passed = tuple((name, _value(name, environ)) for name in env)
+    if why := try_level(level, network=network):
+        raise UsageProblem("sandbox", f"the run had level {level}, and here that does not work ({why})", FIXES[level])
+    return Sandbox(level, network=network, passed=passed)
 
 
 def _value(name: str, environ: Mapping[str, str]) -> str:

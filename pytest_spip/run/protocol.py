@@ -83,6 +83,8 @@ class RequestMessage(LayMessage):
     inactivity: float
     begins: NotRequired[bool]
     """Set by the server itself, for a zygote."""
+    attached: NotRequired[Sequence[int]]
+    """Set by the server itself: the descriptors that came with the request."""
 
 
 class ReplyMessage(TypedDict):

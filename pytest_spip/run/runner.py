@@ -27,6 +27,12 @@ class EnvironmentSession(Protocol):
         With ``apart`` its stderr is the result, and both streams are complete. Raises ``HarnessProblem``.
         """
 
+    def attach(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE) -> Ended:
+        """Run a program with the standard streams of this process, in a terminal of its own where they are one.
+
+        Raises ``HarnessProblem``.
+        """
+
     def extend(self, composed: Composed) -> None:
         """Add what a composition has more than the one before. Raises ``HarnessProblem``."""
 

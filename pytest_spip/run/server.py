@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,16 @@ class ForkServer:
 
     def run(self, job: Job) -> Ended:
         """Have a child do a job, and return how it ended."""
+        return self.run_attached(job, (), lambda _: None)
+
+    def run_attached(self, job: Job, streams: Sequence[int], meanwhile: Callable[[int], None]) -> Ended:
+        """Have a child do a job with these descriptors, if any, as its standard streams, and return how it ended.
+
+        ``meanwhile`` is called with a descriptor when the child has begun; it may return when that one is readable.
+        """
         try:
-            self._send(job.to_plain())
+            self._send(job.to_plain(), streams)
+            meanwhile(self._socket.fileno())
             reply: ReplyMessage
             reply, result, output = self._receive(job.limits.timeout + GRACE)
         except BaseException:
@@ -193,10 +201,12 @@ class ForkServer:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _send(self, plain: Mapping[str, Any]) -> None:
-        data = json.dumps(plain).encode()
+    def _send(self, plain: Mapping[str, Any], streams: Sequence[int] = ()) -> None:
+        text = json.dumps(plain).encode()
+        data = struct.pack("!2I", 1, len(text)) + text
         try:
-            self._socket.sendall(struct.pack("!2I", 1, len(data)) + data)
+            sent = socket.send_fds(self._socket, [data], streams) if streams else 0
+            self._socket.sendall(data[sent:])
         except OSError as error:
             raise HarnessProblem(f"a fork server died ({error})") from error
 

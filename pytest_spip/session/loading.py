@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.model import Plan, Summary
+from pytest_spip.model import Combo, Plan, Summary
+from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
 from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
 from pytest_spip.session.summary import sum_up
 
-__all__ = ["all_runs", "find_run", "load", "load_run", "open_run", "root_of", "runs_in"]
+__all__ = ["all_runs", "find_run", "load", "load_run", "named_combination", "open_run", "root_of", "runs_in"]
 
 
 def load(run: str | os.PathLike[str] = NEWEST, rootdir: str | os.PathLike[str] = "") -> Summary:
@@ -54,6 +56,17 @@ def runs_in(directory: Path) -> list[RunDirectory]:
         with contextlib.suppress(OSError):  # somebody is clearing up
             dated.append((path.stat().st_mtime_ns, path.parent))
     return [RunDirectory(path) for _, path in sorted(dated, reverse=True)]
+
+
+def named_combination(combos: Sequence[Combo], name: str, run: str) -> Combo:
+    """Return the combination that an id, or a node id, names. Raises ``UsageProblem``, with ids that are like it."""
+    plain = name.removeprefix(f"{MODULE_PREFIX}::")
+    known = {combo.id: combo for combo in combos}
+    if plain in known:
+        return known[plain]
+    near = difflib.get_close_matches(plain, known, n=3, cutoff=0.5)
+    fix = f"did you mean {' or '.join(near)}?" if near else "see 'pytest-spip show --json' for those it has"
+    raise UsageProblem(name, f"run {run} has no such combination", fix)
 
 
 def load_run(directory: RunDirectory, option: str = "RUN") -> Summary:

@@ -17,6 +17,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import (
     Combo,
     Indexes,
+    Interpreter,
     Outcome,
     Phase,
     Plan,
@@ -24,6 +25,7 @@ from pytest_spip.model import (
     Reason,
     Refused,
     Release,
+    RunFacts,
     Summary,
     Verdict,
 )
@@ -39,7 +41,15 @@ from pytest_spip.settings import Settings, field_of, make_settings
 if TYPE_CHECKING:
     from pytest_spip.session.planner import Planner
 
-__all__ = ["Interrupted", "index_names", "is_complete", "resumed_settings", "settings_to_plain"]
+__all__ = [
+    "Interrupted",
+    "gone_interpreters",
+    "index_names",
+    "is_complete",
+    "recorded_settings",
+    "resumed_settings",
+    "settings_to_plain",
+]
 
 GATE = ("baseline", "compare", "fail_on", "update_baseline")
 """Options that hold for the session that names them: ``latest`` is another run by then."""
@@ -185,12 +195,7 @@ class Interrupted:
     def _gone(self, cache: Cache) -> dict[str, str]:
         """Return the interpreters that work is left for and that are not what they were, with the reason."""
         used = {combo.interpreter for combo in self.missing if not combo.plan_verdict}
-        found = {one.id: (one, probe(Path(one.path), cache)) for one in self.interpreters if one.id in used}
-        return {
-            name: f"{one.path} is gone since the run was planned" if now is None else f"{one.path} is now {now.version}"
-            for name, (one, now) in found.items()
-            if now is None or name not in (now.id, id_apart(now))
-        }
+        return gone_interpreters([one for one in self.interpreters if one.id in used], cache)
 
     def _judged(self, combo: Combo, gone: Mapping[str, str]) -> Combo:
         if combo.plan_verdict or combo.interpreter not in gone:
@@ -226,6 +231,21 @@ class Interrupted:
         """Let other processes go on with the run."""
         if self._hold:
             self._hold.release()
+
+
+def gone_interpreters(interpreters: Iterable[Interpreter], cache: Cache) -> dict[str, str]:
+    """Return, by id, why interpreters are not what they were when their run was planned."""
+    found = {one.id: (one, probe(Path(one.path), cache)) for one in interpreters}
+    return {
+        name: f"{one.path} is gone since the run was planned" if now is None else f"{one.path} is now {now.version}"
+        for name, (one, now) in found.items()
+        if now is None or name not in (now.id, id_apart(now))
+    }
+
+
+def recorded_settings(facts: RunFacts) -> Settings:
+    """Return the settings that a run was made with."""
+    return _settings(facts.settings)
 
 
 def _stands(done: Provisioned, store: WheelStore) -> bool:

@@ -58,6 +58,11 @@ ALLOWED = {
     "run/process.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY},
     "run/program.py": {"read": READY},
     "run/server.py": {"recv": "the socket has the timeout that _receive sets"},
+    "run/alone.py": {"run": "a person ends what the person started"},
+    "run/streams.py": {
+        "poll": "makes a poller, and waits for a person, or for the program to end; its fork server says so",
+        "read": READY,
+    },
     "run/child/alone.py": {"read": "does not block"},
     "run/child/bytecode.py": {"read": "what was written before the child was born"},
     "run/child/call.py": {"read": "what was written before the child was born"},
@@ -75,6 +80,7 @@ ALLOWED = {
     "run/child/serving.py": {
         "acquire": "a lock made free before, or one that the server gives back when its child has ended",
         "recv": "idle until the worker speaks; when it is gone the socket ends",
+        "recvmsg": "idle until the worker speaks; when it is gone the socket ends",
     },
     "run/child/zygote.py": {"recvmsg": SERVED, "read": SERVED, "waitpid": "a child that has forked and left already"},
     "run/child/zygotes.py": {"recv": "the socket has a timeout", "waitpid": SERVED},

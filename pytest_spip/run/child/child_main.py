@@ -34,9 +34,12 @@ def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors:
         os.setsid()
         signal.signal(signal.SIGINT, INTERRUPTED)
         null = os.open(os.devnull, os.O_RDONLY)
-        for standard, source in enumerate((null, output, result if request["apart"] else output)):
+        attached = request.get("attached", ())
+        for standard, source in enumerate(attached or (null, output, result if request["apart"] else output)):
             os.dup2(source, standard)
         os.close(null)
+        if attached:
+            be_attached(attached)
         os.close(output)
         if sandbox.level >= 3 and not request["stays"]:
             sandbox.environment.compose(request)
@@ -54,6 +57,19 @@ def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors:
         os.write(fault, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "backslashreplace")[:4096])
         EXIT(70)
     os.close(fault)
+
+
+def be_attached(descriptors: "Sequence[int]") -> None:
+    """Have a terminal, if standard input is one, control this session; and no signal ignored that a shell leaves alone."""
+    import fcntl
+    import termios
+
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and what it starts would inherit that
+        signal.signal(ignored, signal.SIG_DFL)
 
 
 def take_in(text: str, directory: str) -> None:

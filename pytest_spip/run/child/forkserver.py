@@ -23,6 +23,8 @@ parts. The first part is JSON, what follows it bytes.
                                     "streams"              the result counts as far as it came, and the nonce ends it
                                     "apart"                stderr is the result; "stdin", a text, is the command's stdin
                                     "stays"                work in the environment that stays, instead of a new one
+                                    Three descriptors may come with it (SCM_RIGHTS): the command's standard streams, of
+                                    which a terminal controls its session
             {"stay": ...}           {"layers", "trees", "scripts", "cwd", "fresh"} of the environment that stays, see
                                     environment.py; null to leave it, as any request does that works in another
     server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT

@@ -26,21 +26,41 @@ if TYPE_CHECKING:
     from pytest_spip.run.protocol import RequestMessage, StayMessage
 
 
+STREAMS = struct.Struct("3i")
+"""Descriptors that may come with a request: standard input, output and error of its program."""
+
+
 class Channel:
     """The socket to the worker."""
 
     def __init__(self, descriptor: int) -> None:
         self.socket = socket.socket(fileno=descriptor)
+        self.attached: "tuple[int, ...]" = ()
 
     def receive(self) -> "Any":
-        """Return a message's JSON; None when the worker is gone."""
-        head = self.read(4)
+        """Return a message's JSON; None when the worker is gone. Descriptors that came with it are ``attached``."""
+        head = self.read_first()
         if not head:
             return None
         (count,) = struct.unpack("!I", head)
         sizes = struct.unpack("!%dI" % count, self.read(4 * count))
         parts = [self.read(size) for size in sizes]
         return json.loads(parts[0].decode())
+
+    def read_first(self) -> bytes:
+        """Return the first bytes of a message, or none when the worker is gone; with them come descriptors (unix(7))."""
+        data, more, _, _ = self.socket.recvmsg(4, socket.CMSG_SPACE(STREAMS.size))
+        for _, _, packed in more:
+            self.attached = STREAMS.unpack(packed)
+            for descriptor in self.attached:
+                os.set_inheritable(descriptor, False)
+        return data + self.read(4 - len(data)) if data else b""
+
+    def release(self) -> None:
+        """Close the descriptors that came: they are the child's now."""
+        for descriptor in self.attached:
+            os.close(descriptor)
+        self.attached = ()
 
     def read(self, size: int) -> bytes:
         """Return so many bytes, or none when the worker is gone."""
@@ -155,12 +175,15 @@ def serve(
     if not request["stays"]:
         sandbox.environment.leave()
     child = SUPERVISE.Child(request, channel.socket, zygotes)
+    if channel.attached:
+        request["attached"] = channel.attached
     result, output, _, nonce = child.theirs
     pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
     if not pid and not request["command"] and not request["sources"]:
         forked, warm = WarmFork(channel, sandbox, hidden_modules, request, child), True
     pid = pid or (forked.start() if forked else fork(channel, sandbox, request, child))
+    channel.release()
     child.watch(pid)
     status, cpu, seconds = child.end(pid)
     child.close()
