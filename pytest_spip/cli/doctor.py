@@ -32,7 +32,7 @@ from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined
 from pytest_spip.session.umask import SessionUmask
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "parser"]
 
 LEVELS = {
     3: "namespaces, a private view, a system call filter",
@@ -70,9 +70,7 @@ class Finding:
 
 def doctor(arguments: Sequence[str]) -> int:
     """Print what this machine offers; return 1 when something is missing. Ends in time, whatever hangs."""
-    parser = argparse.ArgumentParser(prog="pytest-spip doctor")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    as_json = parser.parse_args(arguments).json
+    as_json = parser().parse_args(arguments).json
     SessionUmask()
     answers, late = ask_machine(os.environ)
     findings = list(findings_of(answers, late))
@@ -84,6 +82,13 @@ def doctor(arguments: Sequence[str]) -> int:
     if late:
         _leave()
     return int(any(finding.lacks for finding in findings))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = argparse.ArgumentParser(prog="pytest-spip doctor")
+    made.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    return made
 
 
 def ask_machine(environ: Mapping[str, str]) -> tuple[Answers, str]:

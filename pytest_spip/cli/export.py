@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_spip.cli.runs import add_rootdir, chosen_run, command_parser
+from pytest_spip.cli.runs import add_rootdir, add_what, chosen_run, command_parser
 from pytest_spip.cli.show import combination
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
@@ -14,7 +15,7 @@ from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.report.export import failing, github_matrix, requirements, tox_ini
 from pytest_spip.session.loading import load_run
 
-__all__ = ["export"]
+__all__ = ["export", "parser"]
 
 ONE, MANY = ("requirements", "pylock"), ("tox", "github")
 FORMS = "of a combination: requirements (the default) or pylock; of a run: tox (the default) or github"
@@ -22,12 +23,7 @@ FORMS = "of a combination: requirements (the default) or pylock; of a run: tox (
 
 def export(arguments: Sequence[str]) -> int:
     """Print a combination's environment, or what failed in a run; return the exit status."""
-    parser = command_parser("export", "One environment, or the failing combinations of a run, for other tools.")
-    parser.add_argument("what", nargs="?", default="", metavar="ID|RUN", help="a combination, or a run (the newest)")
-    parser.add_argument("--run", default="", help="the run of the combination (the newest)")
-    parser.add_argument("--as", dest="form", choices=(*ONE, *MANY), help=FORMS)
-    add_rootdir(parser)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     is_one = "[" in given.what
     form = given.form or (ONE if is_one else MANY)[0]
     if form not in (ONE if is_one else MANY):
@@ -48,6 +44,15 @@ def export(arguments: Sequence[str]) -> int:
     else:
         sys.stdout.write(requirements(result))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = command_parser("export", "One environment, or the failing combinations of a run, for other tools.")
+    add_what(made, "a combination, or a run (the newest)")
+    made.add_argument("--as", dest="form", choices=(*ONE, *MANY), help=FORMS)
+    add_rootdir(made)
+    return made
 
 
 def _lock(directory: RunDirectory, combo: Combo) -> str:

@@ -13,7 +13,7 @@ from pytest_spip.common.plural import plural
 from pytest_spip.session.collecting import KeptRun, doomed, measured, remove_run
 from pytest_spip.session.loading import all_runs
 
-__all__ = ["gc"]
+__all__ = ["gc", "parser"]
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
@@ -21,18 +21,7 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASC
 
 def gc(arguments: Sequence[str]) -> int:
     """Remove runs; return the exit status: 1 where one could not be removed."""
-    parser = command_parser(
-        "gc", "Remove recorded runs: the old ones, and the oldest until the others are small enough."
-    )
-    parser.add_argument(
-        "--older", type=_seconds, default=_seconds("30d"), metavar="TIME", help="such as 12h or 30d (30d)"
-    )
-    parser.add_argument(
-        "--size", type=_bytes, default=math.inf, metavar="SIZE", help="of all runs that stay, such as 10GB"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would go")
-    add_rootdir(parser)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     to = console()
     runs = measured(all_runs(chosen_root(given)), time.time())
     gone: list[KeptRun] = []
@@ -49,6 +38,20 @@ def gc(arguments: Sequence[str]) -> int:
         f"{plural(len(gone), 'run')}, {freed / 1e6:.1f} MB; {plural(left, 'run')} {'stays' if left == 1 else 'stay'}"
     )
     return int(bool(kept))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = command_parser("gc", "Remove recorded runs: the old ones, and the oldest until the others are small enough.")
+    made.add_argument(
+        "--older", type=_seconds, default=_seconds("30d"), metavar="TIME", help="such as 12h or 30d (30d)"
+    )
+    made.add_argument(
+        "--size", type=_bytes, default=math.inf, metavar="SIZE", help="of all runs that stay, such as 10GB"
+    )
+    made.add_argument("--dry-run", action="store_true", help="say what would go")
+    add_rootdir(made)
+    return made
 
 
 def _text(run: KeptRun) -> str:

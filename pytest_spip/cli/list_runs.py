@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +13,12 @@ from pytest_spip.model import Outcome
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.session.loading import all_runs, load_run
 
-__all__ = ["list_runs"]
+__all__ = ["list_runs", "parser"]
 
 
 def list_runs(arguments: Sequence[str]) -> int:
     """Print a line for each run; return the exit status."""
-    parser = command_parser("list", "The runs below a directory, the newest first.")
-    add_rootdir(parser)
-    parser.add_argument("--json", action="store_true", help="an array of objects, for programs")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     root = chosen_root(given)
     rows = [_row(run) for run in all_runs(root)]
     to = console()
@@ -33,6 +31,14 @@ def list_runs(arguments: Sequence[str]) -> int:
     for row in rows:
         to.print("  ".join([row["run"], row["started"], _text(row), row["command"]]))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = command_parser("list", "The runs below a directory, the newest first.")
+    add_rootdir(made)
+    made.add_argument("--json", action="store_true", help="an array of objects, for programs")
+    return made
 
 
 def _row(run: RunDirectory) -> dict[str, Any]:

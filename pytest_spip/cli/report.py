@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_spip.cli.runs import add_rootdir, chosen_run, command_parser, console
+from pytest_spip.cli.runs import add_rootdir, add_run, chosen_run, command_parser, console
 from pytest_spip.errors import UsageProblem
 from pytest_spip.session.loading import load_run
 from pytest_spip.session.report_kinds import FILE_REPORTS, Recorded
 
-__all__ = ["report"]
+__all__ = ["parser", "report"]
 
 
 def report(arguments: Sequence[str]) -> int:
     """Write reports; return the exit status."""
-    parser = command_parser("report", "Write the reports of a run.")
-    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="a run, or its directory (the newest)")
-    for kind, one in FILE_REPORTS.items():
-        parser.add_argument(f"--{kind}", type=Path, metavar="PATH", help=one.purpose)
-    add_rootdir(parser)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     wanted = {kind: path for kind in FILE_REPORTS if (path := getattr(given, kind)) is not None}
     if not wanted:
         names = ", ".join(f"--{kind}" for kind in FILE_REPORTS)
@@ -36,3 +32,13 @@ def report(arguments: Sequence[str]) -> int:
             ) from error
         console(stderr=True).print(f"wrote {path}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = command_parser("report", "Write the reports of a run.")
+    add_run(made, "run", nargs="?", default="", metavar="RUN", help="a run, or its directory (the newest)")
+    for kind, one in FILE_REPORTS.items():
+        made.add_argument(f"--{kind}", type=Path, metavar="PATH", help=one.purpose)
+    add_rootdir(made)
+    return made

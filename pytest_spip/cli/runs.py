@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from pytest_spip.errors import UsageProblem
 from pytest_spip.record.rundir import NEWEST, RunDirectory
 from pytest_spip.report.terminal import Line
-from pytest_spip.session.loading import find_run, root_of
+from pytest_spip.session.loading import all_runs, find_run, open_run, root_of
 
-__all__ = ["add_rootdir", "chosen_root", "chosen_run", "command_parser", "console", "write_lines"]
+__all__ = [
+    "add_rootdir",
+    "add_run",
+    "add_what",
+    "chosen_root",
+    "chosen_run",
+    "command_parser",
+    "completed",
+    "console",
+    "ids",
+    "write_lines",
+]
+
+Completer = Callable[..., Sequence[str]]
+"""Returns what an argument may be; it is given what was typed before it, as keywords (see argcomplete)."""
 
 
 def command_parser(name: str, purpose: str) -> argparse.ArgumentParser:
@@ -25,6 +41,38 @@ def add_rootdir(parser: argparse.ArgumentParser) -> None:
     """Let the user say where runs are."""
     what = "the directory that has .spip (the nearest one upwards)"
     parser.add_argument("--rootdir", type=Path, metavar="DIR", help=what)
+
+
+def add_run(parser: argparse.ArgumentParser, name: str, **details: Any) -> None:
+    """Let the user name a run; ``details`` are those of ``add_argument``."""
+    completed(parser.add_argument(name, **details), names)
+
+
+def add_what(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Let the user name a combination and its run, or a run."""
+    what = parser.add_argument("what", nargs="?", default="", metavar="ID|RUN", help=purpose)
+    completed(what, lambda **given: [*names(**given), *ids(**given)])
+    add_run(parser, "--run", default="", help="the run of the combination (the newest)")
+
+
+def completed(argument: argparse.Action, completer: Completer) -> None:
+    """Have a shell complete an argument."""
+    vars(argument)["completer"] = completer
+
+
+def names(*, parsed_args: argparse.Namespace, **_: object) -> Sequence[str]:
+    """Return the names of the runs that there are."""
+    found = [run.path.name for run in all_runs(chosen_root(parsed_args))]
+    return [*found, NEWEST] if found else []
+
+
+def ids(*, parsed_args: argparse.Namespace, **_: object) -> Sequence[str]:
+    """Return the ids of the combinations of the run that is named, or of the newest."""
+    try:
+        with open_run(find_run(getattr(parsed_args, "run", "") or NEWEST, chosen_root(parsed_args)), "", "", "") as run:
+            return [combo.id for combo in run.combos()]
+    except UsageProblem:
+        return []
 
 
 def chosen_root(arguments: argparse.Namespace) -> Path:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_spip.cli.runs import add_rootdir, chosen_run, command_parser
+from pytest_spip.cli.runs import add_rootdir, add_run, chosen_run, command_parser, completed, ids
 from pytest_spip.run.process import Ended
 from pytest_spip.session.shell import Shell, Subject, opened_shell, read_subject
 from pytest_spip.session.umask import SessionUmask
 
-__all__ = ["shell"]
+__all__ = ["parser", "shell", "shell_of"]
 
 STATUS_OF_SIGNALS = 128
 """What shells add to a signal's number for the status of what it ended."""
@@ -31,7 +31,7 @@ BARE: Mapping[str, Sequence[str]] = {"bash": ("--noprofile", "--norc"), "zsh": (
 def shell(arguments: Sequence[str]) -> int:
     """Run a shell, or a command; return its exit status."""
     words, command = _split(arguments)
-    given = shell_parser().parse_args(words)
+    given = parser().parse_args(words)
     subject = read_subject(chosen_run(given, given.run), given.id)
     terminal = os.isatty(0) and os.isatty(1)
     variables = {"TERM": os.environ.get("TERM", "dumb")} if terminal else {}
@@ -44,14 +44,14 @@ def shell(arguments: Sequence[str]) -> int:
         return _status(opened.run(command, variables))
 
 
-def shell_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Return the parser of what stands before ``--``."""
-    parser = command_parser("shell", "A shell, or a command, in the environment of a combination, as its run had it.")
-    parser.usage = "pytest-spip shell [-h] [--run RUN] [--rootdir DIR] ID [-- COMMAND ...]"
-    parser.add_argument("id", metavar="ID", help="such as 'colorama[0.4.6-py312]'")
-    parser.add_argument("--run", default="", help="the run of the combination (the newest)")
-    add_rootdir(parser)
-    return parser
+    made = command_parser("shell", "A shell, or a command, in the environment of a combination, as its run had it.")
+    made.usage = "pytest-spip shell [-h] [--run RUN] [--rootdir DIR] ID [-- COMMAND ...]"
+    completed(made.add_argument("id", metavar="ID", help="such as 'colorama[0.4.6-py312]'"), ids)
+    add_run(made, "--run", default="", help="the run of the combination (the newest)")
+    add_rootdir(made)
+    return made
 
 
 def shell_of(wanted: str, name: str) -> tuple[Sequence[str], Mapping[str, str]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 
-from pytest_spip.cli.runs import add_rootdir, chosen_run, command_parser, console, write_lines
+from pytest_spip.cli.runs import add_rootdir, add_what, chosen_run, command_parser, console, write_lines
 from pytest_spip.model import Combo, Result, Summary, counted
 from pytest_spip.report import jsonfile, terminal
 from pytest_spip.report.texts import failure_text
 from pytest_spip.session.loading import load_run, named_combination
 
-__all__ = ["combination", "show"]
+__all__ = ["combination", "parser", "show"]
 
 ALL = 10_000
 """Lines of output: all that were kept."""
@@ -19,14 +20,7 @@ ALL = 10_000
 
 def show(arguments: Sequence[str]) -> int:
     """Print a combination or a run; return the exit status."""
-    parser = command_parser("show", "One combination of a run, or what the run came to.")
-    parser.add_argument(
-        "what", nargs="?", default="", metavar="ID|RUN", help="such as 'colorama[0.4.6-py312]', or a run"
-    )
-    parser.add_argument("--run", default="", help="the run of the combination (the newest)")
-    parser.add_argument("--json", action="store_true", help="the same, for programs")
-    add_rootdir(parser)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     to = console()
     if "[" not in given.what:
         summary = load_run(chosen_run(given, given.what))
@@ -43,6 +37,15 @@ def show(arguments: Sequence[str]) -> int:
     else:
         write_lines(_combination_lines(summary, combo), to)
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = command_parser("show", "One combination of a run, or what the run came to.")
+    add_what(made, "such as 'colorama[0.4.6-py312]', or a run")
+    made.add_argument("--json", action="store_true", help="the same, for programs")
+    add_rootdir(made)
+    return made
 
 
 def combination(summary: Summary, name: str) -> Combo:
