@@ -151,6 +151,12 @@ OPTIONS = (
         OWN_RUNS,
     ),
     Option("cache", "text", "DIR", "where listings, wheels and builds are kept (default: the user's cache directory)"),
+    Option(
+        "cache-size",
+        "text",
+        "SIZE",
+        "what the cache is kept below, in the background, at most once a day; unlimited keeps all (default: 20GiB)",
+    ),
 )
 
 

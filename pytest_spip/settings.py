@@ -79,6 +79,7 @@ class Settings:
     run: str = ""
     resume: str = ""
     cache: str = ""
+    cache_size: int = 20 << 30
 
     @staticmethod
     def usual_timeout(check: str) -> float:
@@ -273,6 +274,11 @@ def _size(option: str, text: object) -> int:
     return int(size)
 
 
+def _bound(option: str, text: object) -> int:
+    """Return a size in bytes; 0 is none."""
+    return 0 if str(text).strip().lower() in ("0", "unlimited") else _size(option, text)
+
+
 def _instant(text: object) -> str:
     """Return an instant in UTC; a date alone includes that day."""
     try:
@@ -346,6 +352,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "extras": _words,
     "groups": _words,
     "memory": functools.partial(_size, "--spip-memory"),
+    "cache_size": functools.partial(_bound, "--spip-cache-size"),
     "build": _one_of("--spip-build", "auto", "never"),
     "build_timeout": functools.partial(_seconds, "--spip-build-timeout"),
     "build_memory": functools.partial(_size, "--spip-build-memory"),

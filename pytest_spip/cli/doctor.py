@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from pytest_spip.common.cache import Cache, open_cache
+from pytest_spip.common.cache import Cache, cache_root, open_cache
 from pytest_spip.common.parallel import ask_all
 from pytest_spip.common.processes import kill_descendants, running_commands
 from pytest_spip.common.trees import remove_tree
@@ -94,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 def ask_machine(environ: Mapping[str, str]) -> tuple[Answers, str]:
     """Ask everything; return the answers, and what still runs for those that did not come in time."""
     until = time.monotonic() + PATIENCE
-    cache = platformdirs.user_cache_path("pytest-spip")
+    cache = cache_root("", Path())
     questions: dict[str, Callable[[], object]] = {
         **{f"level {level}": functools.partial(try_level, level) for level in LEVELS},
         "environments": lambda: environments(environ),

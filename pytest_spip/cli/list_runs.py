@@ -11,7 +11,7 @@ from pytest_spip.cli.runs import add_rootdir, chosen_root, command_parser, conso
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Outcome
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.session.loading import all_runs, load_run
+from pytest_spip.session.loading import all_runs, open_run
 
 __all__ = ["list_runs", "parser"]
 
@@ -44,19 +44,18 @@ def parser() -> argparse.ArgumentParser:
 def _row(run: RunDirectory) -> dict[str, Any]:
     row: dict[str, Any] = {"run": run.path.name, "started": "", "command": "", "problem": "", "path": str(run.path)}
     try:
-        summary = load_run(run)
+        with open_run(run, "RUN", "reads", "run it again") as reader:
+            facts, counts, (planned, missing) = reader.facts(), reader.counts(), reader.selected()
     except UsageProblem as error:  # an old schema, or nothing planned yet: the others are listed all the same
         return {**row, "problem": error.what}
-    counts = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
-    facts = summary.facts
     return {
         **row,
         "started": facts.started,
         "command": facts.command,
         "finished": facts.finished,
-        "planned": len(summary.selected),
-        "not_run": summary.missing,
-        "outcomes": {name: count for name, count in counts.items() if count},
+        "planned": planned,
+        "not_run": missing,
+        "outcomes": {outcome.value: counts[outcome] for outcome in Outcome if outcome in counts},
     }
 
 

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import platformdirs
+
+from pytest_spip.common.cache_folders import mark_used
+from pytest_spip.common.leases import Gate, Lease
 from pytest_spip.common.owners import locked, owner_tag, sweep_dead
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["Cache", "open_cache"]
+__all__ = ["Cache", "cache_root", "open_cache"]
 
 _T = TypeVar("_T")
 
@@ -83,13 +87,39 @@ class Cache:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    @property
+    def guards(self) -> Path:
+        """The locks of :meth:`guard`."""
+        return self.root / "guards"
+
+    @property
+    def sessions(self) -> Path:
+        """The leases of running sessions."""
+        return self.root / "sessions"
+
+    @property
+    def gate(self) -> Gate:
+        """What those who use entries hold together for a moment, and who removes one holds alone."""
+        return Gate(f"{self.root}/gate.lock")
+
+    def lease(self) -> Lease:
+        """Say that a session runs: until the lease is released, nothing is removed that is used from now on."""
+        return Lease(self.sessions, self.gate)
+
+    def use(self, *paths: str | Path) -> bool:
+        """Return True if entries, or what lies in them, are there, and note that they are used.
+
+        Who looks for something that it will need later does so by this: what is merely seen may be removed the next moment.
+        """
+        with self.gate.shared():
+            return all(mark_used(str(self.root), str(path)) for path in paths)
+
     @contextlib.contextmanager
     def guard(self, key: str) -> Iterator[None]:
         """Hold the lock named ``key`` against all processes and threads that share the cache."""
-        guards = self.root / "guards"
-        guards.mkdir(parents=True, exist_ok=True)
+        self.guards.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        with locked(guards / f"{name}.lock", f"waiting for {key}"):
+        with locked(self.guards / f"{name}.lock", f"waiting for {key}"):
             yield
 
     def file(
@@ -99,19 +129,25 @@ class Cache:
 
         A target that is ``stale`` is made anew; until that is done, and where it fails, the old one stays.
         """
-        if target.exists() and not stale(target):
+        if self.use(target) and not stale(target):
             return False
         with self.guard(str(target)):
-            if target.exists() and not stale(target):
+            if self.use(target) and not stale(target):
                 return False
             with self.workshop() as staging:
                 made = staging / target.name
                 make(made)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):
-                    target.rename(staging / "old")  # a directory cannot be replaced by one
-                os.replace(made, target)
+                self._put(made, target, staging / "old")
         return True
+
+    def _put(self, made: Path, target: Path, old: Path) -> None:
+        """Move what was made to its place, whose directory must not be removed between two steps of that."""
+        with self.gate.shared():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(old)  # a directory cannot be replaced by one
+            os.replace(made, target)
+            mark_used(str(self.root), str(target))
 
     def read(self, target: Path, load: Callable[[Path], _T]) -> _T:
         """Return ``load(target)``, if need be after the process that is just putting a newer target in its place."""
@@ -142,6 +178,11 @@ class Cache:
     def close(self) -> None:
         """Remove this process's workshop, with whatever was given up in it; nothing else may use the cache by now."""
         remove_tree(self.root / "staging" / owner_tag())
+
+
+def cache_root(named: str, base: Path) -> Path:
+    """Return the cache's directory: the one that is named, seen from ``base``, or the user's."""
+    return base / (Path(named).expanduser() if named else platformdirs.user_cache_path("pytest-spip"))
 
 
 def open_cache(root: Path) -> Cache:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["kill_descendants", "run_program", "running_commands"]
+from pytest_spip.common.waits import ENDING
+
+__all__ = ["kill_descendants", "run_program", "running_commands", "start_in_background"]
 
 
 def run_program(
@@ -37,6 +39,18 @@ def run_program(
                 os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number still means this group
             raise
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def start_in_background(command: Sequence[str]) -> None:
+    """Start a command that outlives us, at low priority, with nothing to read from or write to; nobody waits for it.
+
+    Raises ``OSError`` and ``subprocess.SubprocessError`` when it cannot be started.
+    """
+    # The shell leaves at once and the command outlives it: a child that we forgot while it runs would be warned of at our end.
+    shell, null = ["sh", "-c", 'nice -n 19 "$@" &', "sh", *command], subprocess.DEVNULL
+    subprocess.run(
+        shell, check=True, timeout=ENDING, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True
+    )
 
 
 def running_commands() -> list[str]:

@@ -60,7 +60,7 @@ class Layers:
 
     def _found_or_laid(self, wheels: tuple[StoredWheel, ...], key: tuple[str, ...]) -> str:
         name = digest(LAYOUT, *key, self._owner)[:20]
-        if (self.root / f"{name}{COMPILED}").exists():
+        if self._cache.use(self.root / f"{name}{COMPILED}"):
             return f"{name}{COMPILED}"
         if not self._cache.file(self.root / name, lambda staging: self._lay(wheels, key[-1], staging)):
             self._seen_again.add(name)
@@ -80,7 +80,7 @@ class Layers:
         name = f"{digest(LAYOUT, tree, pytest.sha256, interpreter.path, library(interpreter), self._owner)[:20]}{REWRITTEN}"
         missed = name in self._rewritten
         if not self._rewritten.get(name, False):
-            _remember(self._rewritten, name, (self.root / name).exists())
+            _remember(self._rewritten, name, self._cache.use(self.root / name))
         return ((name,), "") if self._rewritten[name] else ((), name if missed else "")
 
     def rewrite(self, name: str, tree: str, bytecode: Mapping[str, bytes]) -> None:

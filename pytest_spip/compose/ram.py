@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_spip.common.owners import owner_alive, owner_tag, sweep_dead
+from pytest_spip.common.processes import start_in_background
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import UsageProblem
@@ -213,13 +214,7 @@ def removed_at_end(root: Root) -> Iterator[None]:
 
 
 def _remove_later(path: Path) -> None:
-    # The shell leaves at once and rm outlives it: a child that we forgot while it runs would be warned of at our end.
-    # rm takes trees of any depth, which shutil does not.
-    command = ["sh", "-c", 'nice -n 19 rm -rf -- "$0" &', str(path)]
-    null = subprocess.DEVNULL
     try:
-        subprocess.run(
-            command, check=True, timeout=ENDING, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True
-        )
+        start_in_background(["rm", "-rf", "--", str(path)])  # which takes trees of any depth, as shutil does not
     except (OSError, subprocess.SubprocessError):
         remove_tree(path)

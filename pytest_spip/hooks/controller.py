@@ -24,6 +24,7 @@ from pytest_spip.hooks.run_matrix import RunMatrix
 from pytest_spip.hooks.signals import Interrupts
 from pytest_spip.model import Combo
 from pytest_spip.record.rundb import DatabaseError
+from pytest_spip.session.cache_upkeep import tend_cache
 from pytest_spip.session.planned import Planned, make_planned
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.reference import Reference, open_reference
@@ -154,6 +155,9 @@ class Controller:
     def pytest_unconfigure(self) -> None:
         """Give everything back, off the critical path."""
         self._held.close()
+        if self._run and self._planner:
+            planner = self._planner
+            tend_cache(planner.cache, planner.settings.cache_size, offline=planner.indexes.offline)
         self._run = self._planner = None
 
     def _rescue(self) -> None:

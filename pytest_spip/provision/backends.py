@@ -103,7 +103,7 @@ class Backends:
             plain = json.loads(self._place(key).read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        if not all(Path(path).exists() for path in plain["needs"]):
+        if not self._cache.use(self._place(key), *plain["needs"]):
             return None  # somebody cleared away what was built
         failure = Failure(verdict_from_plain(plain["verdict"]), plain["output"]) if plain["verdict"] else None
         return Requirements(plain["identity"], plain["lock"], failure, tuple(plain["needs"]))

@@ -120,7 +120,7 @@ class Builder:
         """Return the sdist's wheel for an interpreter; raises ``Failure``, also a remembered one, and ``NetworkProblem``."""
         if getattr(self._here, "waits", False) and sdist.sha256:
             place = self._place(project, sdist, interpreter)
-            if not place.exists() or self._is_stale(place, interpreter):
+            if not self._cache.use(place) or self._is_stale(place, interpreter):
                 raise BuildNeeded(place.name, sdist.size)
         sdist, archive = self.fetch(sdist)
         with self._cycles.waiting_for(sdist.sha256, sdist.filename):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import time
 import tomllib
 from collections.abc import Sequence
@@ -122,7 +121,7 @@ class LockResolver:
         return digest(requirements, *where, [wheel.sha256 for wheel in own], resolution or "highest")[:40]
 
     def _is_stale(self, place: Path) -> bool:
-        if not all(map(os.path.exists, _needs(place))):
+        if not self._cache.use(*_needs(place)):
             return True  # somebody cleared away what was built
         with contextlib.suppress(FileNotFoundError):
             plain = json.loads((place / "failure.json").read_text("utf-8"))
@@ -131,7 +130,7 @@ class LockResolver:
         if self._exclude_newer or self._indexes.offline:
             return False
         with contextlib.suppress(FileNotFoundError):
-            return place.stat().st_mtime < self._oldest
+            return any(path.stat().st_mtime < self._oldest for path in place.iterdir())
         return False
 
     def _resolve(

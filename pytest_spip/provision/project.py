@@ -75,14 +75,14 @@ class Project:
         return dataclasses.asdict(self) | {"source": str(self.source)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Project:
+    def from_plain(cls, plain: Mapping[str, Any], cache: Cache) -> Project:
         """Rebuild a project from :meth:`to_plain`'s data. Raises ``FileNotFoundError`` where its files left the cache."""
         sdist, source = DistFile(**plain["sdist"]), Path(plain["source"])
         beside = tuple(
             Companion(one["name"], DistFile(**one["file"]), one["marker"]) for one in plain.get("companions", ())
         )
         files = [file_url_to_path(file.url) for file in (sdist, *(one.file for one in beside))]
-        if gone := [path for path in (source, *files) if not path.exists()]:
+        if gone := [path for path in (source, *files) if not cache.use(path)]:
             raise FileNotFoundError(errno.ENOENT, "it is no longer in the cache", str(gone[0]))
         needs = Needs(**{name: tuple(values) for name, values in plain["needs"].items()})
         return cls(plain["name"], plain["version"], sdist, needs, source, plain["place"], beside, plain["paths"])

@@ -6,17 +6,18 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_spip.common.cache import Cache
+from pytest_spip.common.cache_folders import entry_of
 from pytest_spip.common.trees import replace_text
 from pytest_spip.model import Combo, Interpreter, Release, StoredWheel, digest
 from pytest_spip.provision.locks import UNDATED_KEPT
 from pytest_spip.provision.store import WheelStore
 
-__all__ = ["ProvisionCache", "Remembered"]
+__all__ = ["ProvisionCache", "Remembered", "forget_lost"]
 
 FORM = 7
 """Raise it when entries are written in another form."""
@@ -52,6 +53,7 @@ class ProvisionCache:
         self._oldest = time.time() - UNDATED_KEPT if ages else 0.0
         self._known: dict[str, dict[str, Any]] = {}
         self._learned: dict[str, dict[str, Any]] = {}
+        self._there: set[str] = set()
         self._releases: dict[int, str] = {}
         self._interpreters: dict[int, str] = {}
 
@@ -63,15 +65,19 @@ class ProvisionCache:
         if entry is None:
             return None
         identity, made, lock, hashes, needs, tree, suite, place, warnings, replaces = entry
-        if (
-            identity != self._identities(releases)
-            or made < self._oldest
-            or not all(map(os.path.exists, [*needs, *filter(None, [tree])]))
-        ):
+        if identity != self._identities(releases) or made < self._oldest or not self._are_there(lock, tree, *needs):
             return None
         wheels = tuple(filter(None, map(self._store.get, hashes)))
         known = Remembered(lock, wheels, tree, tuple(suite), place, tuple(warnings), replaces)
         return known if len(wheels) == len(hashes) else None
+
+    def _are_there(self, lock: str, *others: str) -> bool:
+        """Return True if files are there, which are used by that; what many combinations share is looked for once."""
+        asked = [path for path in others if path and path not in self._there]
+        if not self._cache.use(lock, *asked):
+            return False
+        self._there.update(asked)
+        return True
 
     def learn(
         self, combo: Combo, interpreter: Interpreter, releases: Sequence[Release], it: Remembered, needs: Sequence[str]
@@ -127,3 +133,30 @@ class ProvisionCache:
             files = [(file.filename, file.sha256, file.requires_python, file.yanked) for file in release.files]
             identity = self._releases[id(release)] = digest(files)[:16]
         return identity
+
+
+def forget_lost(cache: Cache, path: Path, doomed: Container[str]) -> None:
+    """Drop what a file remembers of entries that are ``doomed``, or gone already; the file goes with the last of it."""
+    with contextlib.suppress(OSError, ValueError, TypeError):  # damaged, or of another form: it is a shortcut
+        rows = json.loads(path.read_text("utf-8"))
+        kept = {key: row for key, row in rows.items() if _is_whole(cache, row, doomed)}
+        if kept == rows:
+            return
+        with cache.guard(str(path)):
+            state, rows = path.stat(), json.loads(path.read_text("utf-8"))
+            kept = {key: row for key, row in rows.items() if _is_whole(cache, row, doomed)}
+            if not kept:
+                path.unlink()
+                return
+            replace_text(path, json.dumps(kept))
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # nobody has used it
+
+
+def _is_whole(cache: Cache, row: Sequence[Any], doomed: Container[str]) -> bool:
+    _, _, lock, hashes, needs, tree, *_ = row
+    root, store = str(cache.root), WheelStore(cache)
+    named = [
+        *(entry_of(root, path) for path in (lock, *needs, tree) if path),
+        *(str(store.root(one)) for one in hashes),
+    ]
+    return not any(path in doomed for path in named) and all(map(os.path.exists, named))

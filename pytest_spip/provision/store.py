@@ -65,6 +65,8 @@ class WheelStore:
     def get(self, sha256: str) -> StoredWheel | None:
         """Return a filed wheel, or None."""
         if sha256 not in self._known:
+            if not self._cache.use(self.root(sha256)):
+                return None
             try:
                 plain = json.loads((self.root(sha256) / MARK).read_text("utf-8"))
             except OSError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.waits import ENDING
-from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Plan, Provisioned, Result, RunFacts
+from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Outcome, Plan, Provisioned, Result, RunFacts
 from pytest_spip.record.rows import (
     combo,
     combo_row,
@@ -71,6 +71,10 @@ SELECT coalesce(sum(lasted), 0), coalesce(sum(lasted) FILTER (WHERE cpu IS NOT N
 COMBOS = (
     "SELECT ordinal, package, version, interpreter, label, extras, plan_verdict, others, resolution, exact FROM plan"
 )
+SELECTED = """
+SELECT count(*), count(*) FILTER (WHERE ordinal NOT IN (SELECT ordinal FROM ledger)) FROM plan
+WHERE ordinal NOT IN (SELECT ordinal FROM deselected)
+"""
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
 
@@ -326,6 +330,15 @@ class RunReader:
     def results(self) -> dict[int, Result]:
         """Return the ledger, by ordinal. Phases are telemetry and not in it."""
         return {row[0]: result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many combinations ended with each outcome that there is."""
+        return {Outcome(name): count for name, count in self._rows("SELECT outcome, count(*) FROM ledger GROUP BY 1")}
+
+    def selected(self) -> tuple[int, int]:
+        """Return how many combinations the user did not leave out, and how many of them have no verdict."""
+        ((planned, missing),) = self._rows(SELECTED)
+        return planned, missing
 
     def failing(self) -> bool:
         """Return True if a verdict in the ledger fails the run."""

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import platformdirs
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_spip.common.cache import open_cache
+from pytest_spip.common.cache import cache_root, open_cache
 from pytest_spip.common.http import Web
 from pytest_spip.compose.base import check_git
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
@@ -72,12 +71,12 @@ class Planner:
         self.sandbox = choose_sandbox(settings.sandbox, network=settings.network, env=settings.env, environ=environ)
         if settings.runner == "warm" and not has_fork_servers():
             raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")
-        root = Path(settings.cache).expanduser() if settings.cache else platformdirs.user_cache_path("pytest-spip")
-        self.cache = open_cache(rootdir / root)
+        self.cache = open_cache(cache_root(settings.cache, rootdir))
         self.web = Web([*self.indexes.logins, *self.indexes.find_links], trust=self.indexes.trust)
         self.wanted = Wanted(settings.check == "suite", _required(settings), settings.extras, settings.groups)
         self.project: Project | None = None
         self._notes: list[str] = list(user.lines)
+        self._lease = self.cache.lease()
 
     def plan(self, offered: Iterable[str], choose_combos: Callable[[list[Combo], Sequence[Interpreter]], None]) -> Plan:
         """Return the frozen plan; ``offered`` are further interpreters, ``choose_combos`` may change the list in place.
@@ -159,6 +158,7 @@ class Planner:
         """Give connections and the cache's workshop back."""
         self.web.close()
         self.cache.close()
+        self._lease.release()
 
     def _interpreters(self, offered: Iterable[str]) -> tuple[Interpreter, ...]:
         extra = [*offered, *(wish.path for wish in self._wanted if wish.path)]

@@ -53,7 +53,7 @@ __all__ = [
 
 GATE = ("baseline", "compare", "fail_on", "update_baseline")
 """Options that hold for the session that names them: ``latest`` is another run by then."""
-FREE = ("autoscale", "pin", "profile", "ram", "report", "resume", "reuse", "stats", *GATE)
+FREE = ("autoscale", "cache_size", "pin", "profile", "ram", "report", "resume", "reuse", "stats", *GATE)
 """Options that a later session may choose anew; all others decide on verdicts, or on what there is to do."""
 NOTHING_RAN = 5
 """pytest's exit status of a session without items."""
@@ -161,13 +161,13 @@ class Interrupted:
         self._check(planner)
         gone = self._gone(planner.cache)
         if self.missing:
-            planner.project = self._project()
+            planner.project = self._project(planner.cache)
         store = WheelStore(planner.cache)
         combos = tuple(self._judged(combo, gone) for combo in self.combos)
         lost = {combo.ordinal for combo in self.missing if combo.interpreter in gone}
         self.missing = tuple(combos[combo.ordinal] for combo in self.missing)
         self.kept = frozenset(
-            one.ordinal for one in self._provisions if one.ordinal not in lost and _stands(one, store)
+            one.ordinal for one in self._provisions if one.ordinal not in lost and _stands(one, store, planner.cache)
         )
         self._notes = [f"{why}: its combinations end as errors" for why in gone.values()]
         releases = _releases([one for one in self.missing if one.ordinal not in self.kept], planner)
@@ -183,11 +183,11 @@ class Interrupted:
             what = f"run {self.directory.path.name} has {self.facts.sandbox_summary}, and here is {planner.sandbox.summary}"
             raise UsageProblem("--spip-resume", what, "go on where it began, or start a new run")
 
-    def _project(self) -> Project | None:
+    def _project(self, cache: Cache) -> Project | None:
         """Return the project as it was when the run was planned: its directory may hold something else by now."""
         plain = self.facts.project
         try:
-            return Project.from_plain(plain) if plain else None
+            return Project.from_plain(plain, cache) if plain else None
         except FileNotFoundError as error:
             what = f"the project of run {self.directory.path.name} left the cache ({error.filename})"
             raise UsageProblem("--spip-resume", what, "start a new run") from error
@@ -248,14 +248,12 @@ def recorded_settings(facts: RunFacts) -> Settings:
     return _settings(facts.settings)
 
 
-def _stands(done: Provisioned, store: WheelStore) -> bool:
+def _stands(done: Provisioned, store: WheelStore, cache: Cache) -> bool:
     """Return True if what provisioning made still counts: errors do not, nor do wheels and trees that left the cache."""
     if isinstance(done, Refused):
         return done.verdict.outcome is not Outcome.ERROR
     tree = done.environment.tree
-    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels) and (
-        not tree or Path(tree).is_dir()
-    )
+    return all(store.get(wheel.sha256) == wheel for wheel in done.environment.wheels) and (not tree or cache.use(tree))
 
 
 def _releases(combos: Iterable[Combo], planner: Planner) -> Iterator[Release]:

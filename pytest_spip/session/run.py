@@ -150,7 +150,7 @@ class Run:
         """Learn what warm children need; takes seconds, once for each interpreter. Until it is known they run cold."""
         cache = self._planner.cache
         self._closures = {one.id: str(closures_path(one, cache)) for one in interpreters}
-        missing = [one for one in interpreters if not Path(self._closures[one.id]).exists()]
+        missing = [one for one in interpreters if not cache.use(self._closures[one.id])]
         if missing:
             self._finder = ClosureFinder(missing, cache)
             if self.settings.runner == "warm":

@@ -135,6 +135,7 @@ def opened_shell(subject: Subject, environ: Mapping[str, str], *, terminal: bool
     with contextlib.ExitStack() as stack:
         cache = open_cache(Path(settings.cache))
         stack.callback(cache.close)
+        stack.callback(cache.lease().release)
         for why in gone_interpreters([interpreter], cache).values():
             raise UsageProblem(subject.combo.id, why, "install that Python again")
         root = choose_root(_ram(settings), environ)
@@ -183,7 +184,7 @@ def _runner(settings: Settings, cache: Cache, sandbox: Sandbox, root: Root) -> R
 def _restored(subject: Subject, cache: Cache, sandbox: Sandbox, root: Root, environ: Mapping[str, str]) -> Environment:
     """Return the recorded environment; what left the cache of it is fetched, or built, again."""
     environment = subject.environment
-    if environment.tree and not Path(environment.tree).is_dir():
+    if environment.tree and not cache.use(environment.tree):
         raise UsageProblem(subject.combo.id, f"the files of its suite left the cache ({environment.tree})", subject.fix)
     store = WheelStore(cache)
     if all(store.get(wheel.sha256) and Path(wheel.root).is_dir() for wheel in environment.wheels):
@@ -221,7 +222,7 @@ def _maker(
             releases,
             check="",
             locks=root.path,
-            project=_project(subject),
+            project=_project(subject, cache),
             policy=BuildPolicy(settings.build == "never", settings.build_timeout, settings.build_memory),
         )
         maker = EnvironmentMaker(inputs)
@@ -231,8 +232,8 @@ def _maker(
             maker.stop()
 
 
-def _project(subject: Subject) -> Project | None:
+def _project(subject: Subject, cache: Cache) -> Project | None:
     """Return the project whose suite was run, as far as its files are still there."""
     with contextlib.suppress(FileNotFoundError):
-        return Project.from_plain(subject.facts.project) if subject.facts.project else None
+        return Project.from_plain(subject.facts.project, cache) if subject.facts.project else None
     return None

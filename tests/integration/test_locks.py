@@ -47,7 +47,7 @@ def chosen(supply: Supply, lock: Lock) -> dict[str, str]:
 
 def age(supply: Supply) -> None:
     """Make all resolutions older than they are good for."""
-    for place in supply.cache.locks.glob("*/*"):
+    for place in supply.cache.locks.glob("*/*/*"):
         os.utime(place, (time.time() - DAY - 60,) * 2)
 
 

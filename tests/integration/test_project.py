@@ -77,10 +77,10 @@ def test_plain(supply: Supply) -> None:
     """A project survives JSON, as long as its files are in the cache."""
     one = opened(supply, written(supply))
     plain = json.loads(json.dumps(one.to_plain()))
-    assert Project.from_plain(plain) == one
+    assert Project.from_plain(plain, supply.cache) == one
     remove_tree(one.source)
     with pytest.raises(FileNotFoundError, match="no longer in the cache"):
-        Project.from_plain(plain)
+        Project.from_plain(plain, supply.cache)
 
 
 def test_nothing_is_left_in_the_project(supply: Supply) -> None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from pytest_spip.run.child import zygote as ZYGOTE
 
 _WORDS = (
-    "autoscale baseline bisect build build_memory build_timeout cache check command compare cross env exclude_newer extras fail_on"
-    " flaky groups inactivity matrix memory network pin pre profile project python ram report resolution resume reuse run"
-    " runner sandbox skip slots stats timeout update_baseline versions with xfail yanked"
+    "autoscale baseline bisect build build_memory build_timeout cache cache_size check command compare cross env exclude_newer"
+    " extras fail_on flaky groups inactivity matrix memory network pin pre profile project python ram report resolution resume"
+    " reuse run runner sandbox skip slots stats timeout update_baseline versions with xfail yanked"
 )
 INI = _WORDS.split()
 """Names of our ini options, which a project's configuration may hold: to its own pytest they mean nothing."""

@@ -520,6 +520,18 @@ def test_complete_run_is_told(path: Path) -> None:
             assert (reader.is_complete(), reader.failing()) == (True, True)
 
 
+def test_counts(path: Path) -> None:
+    """Verdicts are counted by outcome, and the selected combinations with those that have none."""
+    with writing(path, plan(*(combo(n, f"demo{n}") for n in range(5)))) as writer:
+        writer.begin(deselected=[4])
+        for ordinal, outcome in enumerate((Outcome.PASSED, Outcome.FAILED, Outcome.PASSED)):
+            writer.verdict(result(ordinal, outcome))
+        writer.flush()
+        with reading(path) as reader:
+            assert reader.counts() == {Outcome.PASSED: 2, Outcome.FAILED: 1}
+            assert reader.selected() == (4, 1)
+
+
 def test_pace_of_all_sessions(path: Path) -> None:
     """Seconds are summed over sessions, one that was killed lasting to its last verdict; shares are means of the others."""
     with writing(path, plan(*(combo(n, f"demo{n}") for n in range(3)))) as writer:
