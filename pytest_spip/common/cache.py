@@ -102,6 +102,11 @@ class Cache:
         """What those who use entries hold together for a moment, and who removes one holds alone."""
         return Gate(f"{self.root}/gate.lock")
 
+    @property
+    def collector(self) -> Gate:
+        """What the one process holds that removes entries; the file's change is when sessions last began to have that done."""
+        return Gate(f"{self.root}/gc.lock")
+
     def lease(self) -> Lease:
         """Say that a session runs: until the lease is released, nothing is removed that is used from now on."""
         return Lease(self.sessions, self.gate)

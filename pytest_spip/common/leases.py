@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -44,11 +45,17 @@ class Gate:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the gate alone. Raises ``OSError`` where it cannot be locked, ``HarnessProblem`` where others keep it."""
+    def exclusive(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the gate alone. Raises ``OSError`` where it cannot be locked, ``HarnessProblem`` where others keep it.
+
+        Who does not ``wait`` meets ``BlockingIOError`` where somebody else holds it.
+        """
         descriptor = self._open()
         try:
-            _acquire(descriptor, fcntl.LOCK_EX, self._path)
+            if wait:
+                _acquire(descriptor, fcntl.LOCK_EX, self._path)
+            elif not _is_acquired(descriptor, fcntl.LOCK_EX):
+                raise BlockingIOError(errno.EWOULDBLOCK, "somebody else holds it", self._path)
             yield
         finally:
             os.close(descriptor)

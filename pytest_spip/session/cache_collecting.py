@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_spip.common.cache import Cache
 from pytest_spip.common.cache_folders import FOLDERS, CacheEntry, last_use, list_entries, tree_size
 from pytest_spip.common.leases import oldest_lease
-from pytest_spip.common.owners import OwnerLock, owner_alive
+from pytest_spip.common.owners import owner_alive, owner_tag
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.provision_cache import forget_lost
@@ -59,40 +59,51 @@ def collect_cache(cache: Cache, *, older: float, size: float, dry_run: bool = Fa
     A session that runs keeps what it uses: all that was used since the oldest one began stays. Who is killed in between leaves a
     sound cache. Raises ``UsageProblem`` while another process does it, and where the cache cannot be written.
     """
-    with _alone(cache):
-        now = time.time_ns()
-        began = _oldest_session(cache)
+    now = time.time_ns()
+    with _alone(cache) as began:
         before = min(now, now if began is None else began) // SECOND * SECOND
-        entries, debris = list_entries(str(cache.root)), list(_debris(cache, in_use=began is not None))
+        debris = list(_debris(cache, in_use=began is not None))
+        gone, stay = _collect(cache, now=now, before=before, older=older, size=size, dry_run=dry_run)
+        if not dry_run:
+            _remove_debris(cache, debris)
+        over = sum(entry.size for entry in stay) - size
+        gone += (entry for entry in debris if dry_run or not os.path.lexists(entry.path))
+        return Collected(tuple(gone), tuple(stay), math.ceil(over) if over > 0 else 0)
+
+
+def _collect(
+    cache: Cache, *, now: int, before: int, older: float, size: float, dry_run: bool
+) -> tuple[list[CacheEntry], list[CacheEntry]]:
+    """Remove entries; return those that went, and those that stay."""
+    gone: list[CacheEntry] = []
+    refused: set[str] = set()
+    while True:
+        entries = list_entries(str(cache.root))
         doomed = doomed_entries(entries, now=now, before=before, older=older, size=size)
         if not dry_run:
-            _remove_all(cache, doomed, debris, before)
-        there = {entry.path for entry in (*doomed, *debris) if not dry_run and os.path.lexists(entry.path)}
-        gone = tuple(entry for entry in (*doomed, *debris) if entry.path not in there)
-        going = {entry.path for entry in gone}
-        stay = tuple(entry for entry in entries if entry.path not in going)
-        over = sum(entry.size for entry in stay) - size
-        return Collected(gone, stay, math.ceil(over) if over > 0 else 0)
+            _remove_all(cache, doomed, before)
+        kept = {entry.path for entry in doomed if not dry_run and os.path.lexists(entry.path)}
+        went = {entry.path for entry in doomed if entry.path not in kept}
+        gone += (entry for entry in doomed if entry.path in went)
+        if kept <= refused:  # else others go for those that somebody came to use
+            return gone, [entry for entry in entries if entry.path not in went]
+        refused |= kept
 
 
 @contextlib.contextmanager
-def _alone(cache: Cache) -> Iterator[None]:
-    try:
-        (cache.root / "gc").mkdir(exist_ok=True)
-        lock = OwnerLock(cache.root / "gc")
-    except BlockingIOError as error:
-        raise UsageProblem("gc", f"{error.strerror} is at work on {cache.root}", "wait for it") from error
-    except OSError as error:
-        raise UsageProblem("--spip-cache", f"cannot write {cache.root} ({error.strerror})", "see its rights") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _oldest_session(cache: Cache) -> int | None:
-    with cache.gate.exclusive():
-        return oldest_lease(cache.sessions)
+def _alone(cache: Cache) -> Iterator[int | None]:
+    """Be the only process that removes entries; yield when the oldest session began that runs, None where none does."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(cache.collector.exclusive(wait=False))
+            with cache.gate.exclusive():
+                began = oldest_lease(cache.sessions)
+        except BlockingIOError as error:
+            raise UsageProblem("gc", f"another one is at work on {cache.root}", "wait for it") from error
+        except OSError as error:
+            what = f"cannot lock {cache.root} ({error.strerror})"
+            raise UsageProblem("--spip-cache", what, "see its rights") from error
+        yield began
 
 
 def _debris(cache: Cache, *, in_use: bool) -> Iterator[CacheEntry]:
@@ -108,18 +119,25 @@ def _below(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _remove_all(cache: Cache, doomed: Sequence[CacheEntry], debris: Sequence[CacheEntry], before: int) -> None:
+def _remove_all(cache: Cache, doomed: Sequence[CacheEntry], before: int) -> None:
     """Remove entries, but for those that somebody came to use, or that cannot be removed."""
     names = {entry.path for entry in doomed}
     for path in _below(cache.environments):
         if str(path) not in names:
             forget_lost(cache, path, names)
-    with cache.workshop() as staging:
-        for number, entry in enumerate(doomed):
-            with contextlib.suppress(OSError):
-                _move_aside(cache, entry, staging / str(number), before)
-            remove_tree(staging / str(number))
-    cache.release()
+    staging = cache.root / DEBRIS
+    with contextlib.suppress(OSError):
+        staging.mkdir(exist_ok=True)
+    for number, entry in enumerate(doomed):
+        # No directory is made for it, which a full disk may have no room for. To others it looks like what a dead process
+        # left: they may help to remove it.
+        aside = staging / f"{owner_tag()}.{number}"
+        with contextlib.suppress(OSError):
+            _move_aside(cache, entry, aside, before)
+        remove_tree(aside)
+
+
+def _remove_debris(cache: Cache, debris: Sequence[CacheEntry]) -> None:
     for entry in debris:
         if entry.folder == DEBRIS:
             remove_tree(Path(entry.path))

@@ -34,10 +34,9 @@ def tend_cache(cache: Cache, size: int, *, offline: bool) -> bool:
 
 def _is_due(cache: Cache) -> bool:
     """Return True if a day has passed since a session did this, or had nothing to do yet; it counts as done then."""
-    mark = cache.root / "gc" / "last"
+    mark = cache.root / "gc.lock"
     known = mark.exists()
     if known and 0 <= time.time() - mark.stat().st_mtime < EVERY:
         return False
-    mark.parent.mkdir(exist_ok=True)
     mark.touch()
     return known

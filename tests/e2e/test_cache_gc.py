@@ -117,7 +117,7 @@ def test_sessions_keep_their_bound(machine: Machine, cells: dict[str, Cell]) -> 
     junk = machine.cache / "layers" / "junk" / "x"
     junk.parent.mkdir(parents=True, exist_ok=True)
     junk.write_bytes(os.urandom(1 << 20) * 20)
-    mark = machine.cache / "gc" / "last"
+    mark = machine.cache / "gc.lock"
     for path in (junk.parent, mark):
         os.utime(path, (time.time() - 2 * DAY,) * 2)
     assert machine.run(MATRIX, "--spip-cache-size=16MiB").cells == cells

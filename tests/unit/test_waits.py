@@ -15,7 +15,7 @@ BOUNDED_BY_CALL = {"wait", "wait_for", "join", "result", "communicate", "acquire
 """Methods that wait for ever unless they are given a time."""
 PROGRAMS = {"run", "call", "check_call", "check_output"}
 """Functions of ``subprocess`` that wait for a program."""
-ENDLESS = {"waitpid", "wait4", "waitid", "recv", "recvmsg", "accept", "recv_into", "flock", "lockf"}
+ENDLESS = {"waitpid", "wait4", "waitid", "recv", "recvmsg", "accept", "recv_into", "lockf"}
 """Calls that take no time limit: somebody else has to have one."""
 
 
@@ -33,6 +33,8 @@ def _is_endless(call: ast.Call, function: ast.Attribute) -> bool:
         return "timeout" not in named
     if function.attr in ("waitpid", "waitid"):
         return "WNOHANG" not in ast.unparse(call)
+    if function.attr == "flock":
+        return "LOCK_NB" not in ast.unparse(call)
     if function.attr in ENDLESS:
         return True
     if of == "select" and function.attr == "select":

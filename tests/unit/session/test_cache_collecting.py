@@ -14,7 +14,6 @@ import pytest
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.common.cache_folders import CacheEntry, list_entries
-from pytest_spip.common.owners import OwnerLock
 from pytest_spip.errors import UsageProblem
 from pytest_spip.session.cache_collecting import collect_cache, doomed_entries
 from tests.support.machine import eventually
@@ -90,6 +89,7 @@ def test_old_and_large_go(cache: Cache) -> None:
     assert left(cache) == ["c1-4", "d1-4"]
     assert [one.path for one in done.gone] == [one.path for one in dry.gone]
     assert (len(done.stay), sum(one.size for one in done.stay), done.over) == (2, bound, 0)
+    cache.release()  # the test's own
     assert list(cache.root.glob("staging/*")) == list(cache.guards.iterdir()) == []
 
 
@@ -111,8 +111,8 @@ def test_running_session_keeps_what_it_uses(cache: Cache) -> None:
 
 
 def test_session_that_begins_meanwhile(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody comes to use after the cache was looked through stays."""
-    target = filed(cache, "a1", 1)
+    """What somebody comes to use after the cache was looked through stays, and others go for it."""
+    target, _ = filed(cache, "a1", 2), filed(cache, "b1", 1)
 
     def listed(root: str) -> list[CacheEntry]:
         found = list_entries(root)
@@ -120,9 +120,10 @@ def test_session_that_begins_meanwhile(cache: Cache, monkeypatch: pytest.MonkeyP
         return found
 
     monkeypatch.setattr("pytest_spip.session.cache_collecting.list_entries", listed)
-    done = collect_cache(cache, older=NEVER, size=0)
+    done = collect_cache(cache, older=NEVER, size=8192)
     assert left(cache) == ["a1-4"]
-    assert ([one.folder for one in done.gone], len(done.stay)) == (["guards"], 1)
+    assert [Path(one.path).name for one in done.gone if one.folder == "wheels"] == ["b1-4"]
+    assert ([one.path for one in done.stay], done.over) == ([str(target)], 0)
 
 
 def test_rows_go_with_what_they_name(cache: Cache) -> None:
@@ -146,11 +147,9 @@ def test_rows_go_with_what_they_name(cache: Cache) -> None:
 
 def test_one_at_a_time(cache: Cache) -> None:
     """Two do not collect the same cache."""
-    (cache.root / "gc").mkdir(parents=True)
-    lock = OwnerLock(cache.root / "gc")
-    with pytest.raises(UsageProblem, match="is at work on"):
+    cache.root.mkdir()
+    with cache.collector.exclusive(), pytest.raises(UsageProblem, match="another one is at work on"):
         collect_cache(cache, older=NEVER, size=0)
-    lock.release()
 
 
 def test_empty_directories_go(cache: Cache) -> None:
