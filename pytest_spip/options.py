@@ -122,7 +122,7 @@ OPTIONS = (
         "report",
         "texts",
         "TYPE[:PATH]",
-        "terminal, or html, json, markdown, csv, svg, badge or trace with a path, such as html:out.html (repeatable)",
+        "terminal, or html, json, markdown, csv, junit, svg, badge or trace with a path, such as html:out.html (repeatable)",
     ),
     Option("compare", "text", "RUN|FILE", "say what changed since a run (a name, latest, a path) or a JSON report"),
     Option("baseline", "text", "FILE", "compare with a file, kept in a repository, of what is known to fail"),

@@ -12,9 +12,10 @@ import pytest
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.function_attributes import FunctionAttributes
-from pytest_spip.hooks.reports import PROPERTY, location_file, properties, skip_place
+from pytest_spip.hooks.reports import PROPERTY, location_file, skip_place
 from pytest_spip.model import NO_CHECK, Combo, Interpreter, Outcome, Phase, Reason, Result, Verdict
 from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.report.properties import properties
 from pytest_spip.report.texts import TAIL, failure_text, one_line
 from pytest_spip.session.executor import Executor
 from pytest_spip.session.slots import MARKER, NOTHING, DeviceRequest, read_device_request

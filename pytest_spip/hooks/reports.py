@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_spip.model import Combo, Outcome, Result, counted
+from pytest_spip.model import Combo, Outcome, Result
 from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.report.properties import properties
 from pytest_spip.report.texts import TAIL, failure_text, one_line
 
 __all__ = [
@@ -18,32 +19,12 @@ __all__ = [
     "location_file",
     "make_report",
     "phase_report",
-    "properties",
     "skip_place",
     "trim",
 ]
 
 PROPERTY = "spip_"
 """Begins the names of our properties of items."""
-NAMED = 50
-"""Failing tests that reports such as JUnit's name at most."""
-
-
-def properties(result: Result) -> list[tuple[str, object]]:
-    """Return the pairs that reports such as JUnit's carry beside an item; ``spip_test_failed`` once for each failing test.
-
-    So does ``spip_warning`` for each warning.
-    """
-    verdict = result.verdict
-    pairs: dict[str, object] = {"spip_outcome": verdict.outcome.value, "spip_phase": verdict.phase.value}
-    pairs |= {"spip_reason": verdict.reason.value} if verdict.reason else {}
-    pairs |= {"spip_reproduce": result.reproduce} if result.reproduce else {}
-    pairs |= {"spip_tests": counted(result.tests)} if result.tests else {}
-    pairs |= {"spip_reruns": result.reruns} if result.reruns else {}
-    pairs |= {"spip_flaky": True} if result.is_flaky else {}
-    failing = [f"{test.id}: {test.headline}" for test in result.tests if test.is_bad]
-    many = [("spip_test_failed", failing[:NAMED]), ("spip_warning", result.warnings)]
-    return [*pairs.items(), *((name, text) for name, texts in many for text in texts)]
 
 
 def skip_place(result: Result) -> tuple[str, Any, str]:

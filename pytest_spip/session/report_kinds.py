@@ -54,6 +54,12 @@ def _csv(run: Recorded, path: Path) -> None:
     _write(path, csv_text(run.summary), newline="")
 
 
+def _junit(run: Recorded, path: Path) -> None:
+    from pytest_spip.report.junit import junit
+
+    _write(path, junit(run.summary))
+
+
 def _svg(run: Recorded, path: Path) -> None:
     from pytest_spip.report.svg import grid_svg
 
@@ -70,6 +76,7 @@ FILE_REPORTS: Mapping[str, FileReport] = {
     "json": FileReport("everything, schema 1", _json),
     "markdown": FileReport("tables for a README, an issue or a CI job", _markdown),
     "csv": FileReport("a line for each combination", _csv),
+    "junit": FileReport("JUnit's XML, with the tests of each suite", _junit),
     "svg": FileReport("a picture of the grid", _svg),
     "badge": FileReport("a badge as SVG", _badge),
     "html": FileReport("a page to read and share", lambda run, path: write_html(run.directory, run.summary, path)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import textwrap
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def write(machine: Machine, name: str, **options: object) -> Path:
 def test_project_beside_each_release(machine: Machine) -> None:
     """The project's suite runs beside each release: one is refused by its own bound, one passes, one breaks a test."""
     made = write(machine, "extra_requirements")
-    done = machine.run(MATRIX, "--spip-project=.", project="extra_requirements")
+    done = machine.run(MATRIX, "--spip-project=.", "--spip-report=junit:tests.xml", project="extra_requirements")
     assert done.cells == {
         f"dep[0.9-{LABEL}]": ("skipped", "resolve", "no-solution"),
         f"dep[1.0-{LABEL}]": ("passed", "test", None),
@@ -82,6 +83,21 @@ def test_project_beside_each_release(machine: Machine) -> None:
     assert "1 of 3 tests failed: tests/test_mine.py::test_dep" in broken["detail"]
     assert broken["locked"]["mine"] == "1.0"
     assert not (made / "tests" / "written").exists()
+    root = ET.parse(made / "tests.xml").getroot()
+    cases = {
+        (suite.get("name"), case.get("classname"), case.get("name"), *(one.tag for one in case))
+        for suite in root
+        for case in suite.iter("testcase")
+    }
+    tests = {
+        (name, f"{name}.tests.test_mine", test["id"].rpartition("::")[2], *(["failure"] if bad else []))
+        for name, one in done.combinations.items()
+        for test in one.get("tests", ())
+        for bad in [test["outcome"] == "failed"]
+    }
+    assert len(tests) == 6
+    assert cases == {*tests, (f"dep[0.9-{LABEL}]", "spip.dep", f"dep[0.9-{LABEL}]", "skipped")}
+    assert [root.get(name) for name in ("tests", "failures", "skipped")] == ["7", "1", "1"]
 
 
 def test_project_in_workers(machine: Machine) -> None:

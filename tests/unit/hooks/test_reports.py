@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import execnet
 
-from pytest_spip.hooks.reports import NAMED, properties
 from pytest_spip.model import Outcome, Phase, Reason, Result, Test
+from pytest_spip.report.properties import NAMED, properties
 from pytest_spip.report.texts import SHOWN, TAIL, failure_text
 from tests.support.rooms import result
 

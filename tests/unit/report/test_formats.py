@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from pytest_spip.model import Outcome, Reason, Summary, Test
+from pytest_spip.report.junit import junit
 from pytest_spip.report.markdown import markdown
 from pytest_spip.report.svg import badge, grid_svg
 from pytest_spip.report.table import COLUMNS, csv_text
@@ -74,3 +75,84 @@ def test_pictures(made: Summary) -> None:
     assert "pytest-spip: nothing tried" in badge(summary([], []))
     cells = [element.text for element in ET.fromstring(grid_svg(made)).iter() if element.tag.endswith("text")]
     assert cells == ["demo", "py39", "py312", "2.0", "ok", "FAIL", "1.0", "-", "imp"]
+
+
+# -- JUnit ----------------------------------------------------------------------------------------------------------------
+
+
+def suites(made: Summary) -> dict[str, ET.Element]:
+    """Return the suites of a run's JUnit report by name, whose counts are those of their cases."""
+    root = ET.fromstring(junit(made))  # our own
+    assert root.tag == "testsuites"
+    for suite in (root, *root):
+        cases = list(suite.iter("testcase"))
+        elements = [child.tag for case in cases for child in case]
+        assert set(elements) <= {"failure", "error", "skipped"}
+        assert all(len(case) <= 1 for case in cases)
+        counted = [suite.get(name) for name in ("tests", "failures", "errors", "skipped")]
+        assert counted == [str(len(cases)), *(str(elements.count(one)) for one in ("failure", "error", "skipped"))]
+    return {suite.get("name", ""): suite for suite in root}
+
+
+def test_junit_has_a_case_for_each_test() -> None:
+    """A suite's tests are cases below their combination; it has one of its own where the tests do not tell its end."""
+    tests = (
+        Test("tests/test_x.py::TestA::test_y[a::b-1]", "passed", 0.25),
+        Test("tests/test_x.py::test_f", "failed", 1.0, "assert 1 == 2\n  where 1 = f()"),
+        Test("tests/test_x.py::test_e", "error", 0.0, "fixture 'db' not found"),
+        Test("tests/test_x.py::test_s", "skipped", 0.0, "no network"),
+        Test("tests/test_x.py::test_xf", "xfailed", 0.0, "known"),
+        Test("tests/test_x.py::test_xp", "xpassed"),
+        Test("README.md", "passed"),
+    )
+    results = [
+        result(0, Outcome.FAILED, Reason.TEST_FAILED, "2 failed", tests=tests, host="here", seconds=2.5),
+        result(1, Outcome.KILLED, Reason.TIMEOUT, "no end after 600 s", tests=tests[:1]),
+        result(2, Outcome.ERROR, Reason.NETWORK, "no answer"),
+        result(3, Outcome.SKIPPED, Reason.NO_WHEEL),
+        result(4),
+    ]
+    made = suites(summary([combo(n, version=f"{n}.0") for n in range(7)], results, selected=range(6)))
+    assert list(made) == [f"demo[{n}.0-py312]" for n in range(6)], "the last was left out"
+    first, killed, error, skipped, passed, undone = made.values()
+    below = "demo[0.0-py312].tests.test_x"
+    cases = [(case.get("classname"), case.get("name"), [one.tag for one in case]) for case in first.iter("testcase")]
+    assert cases == [
+        (f"{below}.TestA", "test_y[a::b-1]", []),
+        (below, "test_f", ["failure"]),
+        (below, "test_e", ["error"]),
+        (below, "test_s", ["skipped"]),
+        (below, "test_xf", ["skipped"]),
+        (below, "test_xp", []),
+        ("demo[0.0-py312]", "README.md", []),
+    ]
+    failure = first.find(".//failure")
+    assert failure is not None
+    assert (failure.get("message"), failure.text) == ("assert 1 == 2", "assert 1 == 2\n  where 1 = f()")
+    assert [case.get("time") for case in first.iter("testcase")][:2] == ["0.250", "1.000"]
+    assert (first.get("time"), first.get("hostname"), first.get("timestamp")) == (
+        "2.500",
+        "here",
+        "2026-11-01T00:00:00Z",
+    )
+    facts = {one.get("name"): one.get("value") for one in first.iter("property")}
+    assert (facts["spip_outcome"], facts["spip_reason"]) == ("failed", "test-failed")
+    assert [case.get("name") for case in killed.iter("testcase")] == ["demo[1.0-py312]", "test_y[a::b-1]"]
+    ends = [[one.tag for one in next(suite.iter("testcase"))] for suite in (killed, error, skipped, passed, undone)]
+    assert ends == [["failure"], ["error"], ["skipped"], [], ["error"]]
+
+
+def test_junit_says_what_xml_can_say() -> None:
+    """Markup is text, line ends in attributes stay, and characters that XML has not stand as their numbers."""
+    hostile = f"{HOSTILE}\r\t]]> \ud800 \x00 \ufffe \U0001f600"
+    tests = (Test(f"t<&'.py::test_a[{hostile}]", "failed", 0.0, f"first {hostile}"),)
+    made = summary([combo(0, package='a<b>"&')], [result(0, Outcome.FAILED, Reason.TEST_FAILED, hostile, tests=tests)])
+    (suite,) = suites(made).values()
+    (case,) = suite.iter("testcase")
+    shown = hostile
+    for illegal in ("\x1b", "\ud800", "\x00", "\ufffe"):
+        shown = shown.replace(illegal, f"#x{ord(illegal):02X}")
+    assert suite.get("name") == 'a<b>"&[1.0-py312]'
+    assert case.get("name") == f"test_a[{shown}]"
+    assert case[0].text == f"first {shown}"
+    assert case[0].get("message") == f"first {shown}".partition("\n")[0]
