@@ -209,8 +209,8 @@ class EnvironmentMaker:
         listed = {item.name: item for item in selected(lock, interpreter)}
 
         def again(wheel: StoredWheel) -> StoredWheel:
-            if self._store.get(wheel.sha256):
-                return wheel
+            if found := self._store.get(wheel.sha256):
+                return found.within(interpreter.library)
             item = listed.get(wheel.name)
             if item is None:
                 raise HarnessProblem(f"the lock does not name {wheel.name}")

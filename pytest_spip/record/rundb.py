@@ -28,6 +28,7 @@ from pytest_spip.record.rows import (
     result,
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
+from pytest_spip.record.views import VIEWS
 
 __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "connect", "copy_database"]
 
@@ -119,7 +120,7 @@ class RunWriter:
     def create(self, plan: Plan, facts: RunFacts) -> None:
         """Freeze the plan."""
         with self._transaction(durable=True):
-            for statement in (SCHEMA + TABLES).split(";")[:-1]:
+            for statement in (SCHEMA + TABLES + VIEWS).split(";")[:-1]:
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version={VERSION}")
             self._open_session(facts.to_plain())

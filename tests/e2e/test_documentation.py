@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -38,14 +41,55 @@ def test_guide_to_test_functions_works(documented: tuple[Machine, Done]) -> None
     assert "8 passed" in done.stdout
 
 
-def test_queries_of_the_run_database_work(documented: tuple[Machine, Done]) -> None:
-    """What the page on files asks the run database has an answer."""
-    _, done = documented
-    queries = [words[2] for block in blocks_of(DOCS / "reference" / "files.md") for words in block.commands]
-    with sqlite3.connect(done.project / ".spip" / "latest" / "run.sqlite") as database:
-        phases, failures = (database.execute(query).fetchall() for query in queries)
+@pytest.fixture(scope="module")
+def failing(documented: tuple[Machine, Done]) -> Done:
+    """Run a release that fails and one that passes, and require the same project."""
+    machine, _ = documented
+    for version, code in (("1.0", "import colorama"), ("2.0", "import nowhere")):
+        wheel(machine.files, "demo", version, {"demo.py": code}, requires=["colorama==0.4.6"])
+    return machine.run("--spip-matrix=demo", project="failing")
+
+
+def test_queries_of_the_run_database_work(failing: Done) -> None:
+    """What the page asks the run database has an answer, and the views are those that the page lists."""
+    page = DOCS / "reference" / "run-database.md"
+    queries = [words[2] for block in blocks_of(page) if block.kind == "console" for words in block.commands]
+    with contextlib.closing(sqlite3.connect(failing.project / ".spip" / "latest" / "run.sqlite")) as database:
+        reasons, passes, tests, locked, phases, attempts = (database.execute(query).fetchall() for query in queries)
+        listed = dict(re.findall(r"^\| `(v_\w+)` \| [^|]+ \| (.*) \|$", page.read_text("utf-8"), re.MULTILINE))
+        for view, columns in listed.items():
+            found = [column for column, *_ in database.execute(f"SELECT * FROM {view}").description]
+            assert re.findall(r"`(\w+)`", columns) == found
+        made = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+    assert listed.keys() == made
+    assert reasons == [("import-error", 1)]
+    assert passes == [("demo", LABEL, 1, 2)]
+    assert tests == []
+    assert locked == [("colorama", "0.4.6", 1, 1), ("demo", "1.0", 1, 0), ("demo", "2.0", 0, 1)]
     assert {phase for phase, *_ in phases} >= {"resolve", "fetch", "compose", "run"}
-    assert failures == []
+    assert attempts == []
+
+
+def test_code_for_notebooks_works(failing: Done) -> None:
+    """The page's code, cell by cell in one session, prints what the run came to; so does that of the guide."""
+    database, guide = (DOCS / page for page in ("reference/run-database.md", "how-to/read-runs.md"))
+    cells = [block.text for block in blocks_of(database) if block.kind == "python"]
+    guides = [block.text for block in blocks_of(guide) if block.kind == "python"]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*cells, *guides])],
+        cwd=failing.project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    uuid = failing.report["run"]["uuid"]
+    assert lines[0].startswith(uuid)
+    assert sorted(lines[1:3]) == ["failed 1", "passed 1"]
+    assert lines[3].startswith(f"{{'package': 'demo', 'version': '1.0', 'python': '{LABEL}', 'outcome': 'passed'")
+    assert lines[4] == f"1 import-error: ModuleNotFoundError: No module named 'nowhere' demo[2.0-{LABEL}]"
+    assert lines[5].startswith("demo[")
 
 
 def test_tutorial_selects_and_pastes(documented: tuple[Machine, Done]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import textwrap
 import xml.etree.ElementTree as ET
@@ -98,6 +100,9 @@ def test_project_beside_each_release(machine: Machine) -> None:
     assert len(tests) == 6
     assert cases == {*tests, (f"dep[0.9-{LABEL}]", "spip.dep", f"dep[0.9-{LABEL}]", "skipped")}
     assert [root.get(name) for name in ("tests", "failures", "skipped")] == ["7", "1", "1"]
+    with contextlib.closing(sqlite3.connect(made / ".spip" / "latest" / "run.sqlite")) as database:
+        rows = database.execute("SELECT id, test, outcome FROM v_tests WHERE outcome != 'passed'").fetchall()
+    assert rows == [(f"dep[2.0-{LABEL}]", "tests/test_mine.py::test_dep", "failed")]
 
 
 def test_project_in_workers(machine: Machine) -> None:
