@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.run.levels import try_level
@@ -67,18 +68,28 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeMachine]:
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Have one machine meet the interpreters, once for all machines that learn from it."""
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Have one machine meet the interpreters, once for all machines of all workers that learn from it; return its root."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "known"
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            place.write_text(str(_meet(tmp_path_factory)), "utf-8")
+    return Path(place.read_text("utf-8"))
+
+
+def _meet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a machine that has met the interpreters."""
     with machines(tmp_path_factory) as make:
         machine = make()
         wheel(machine.files, "primer", "1", {"primer.py": ""})
         assert machine.run("--spip-matrix=primer").status == 0
         assert list(machine.cache.glob("interpreters/closures-*")), "every session would look for them again"
-        yield machine
+        return machine.root
 
 
 @pytest.fixture(scope="module")
-def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Machine) -> Iterator[MakeMachine]:
+def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[MakeMachine]:
     """Make machines that know the interpreters, or nothing at all, and serve their indexes to the module's end."""
     with machines(tmp_path_factory) as make:
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pytest_spip.cli.runs import add_rootdir, add_run, chosen_root, command_parser, console, write_lines
 from pytest_spip.model import ChangeKind, Comparison
+from pytest_spip.report.change_lines import comparison_lines
 from pytest_spip.report.comparison import compare as compared
-from pytest_spip.report.comparison import comparison_lines
 from pytest_spip.report.jsonfile import comparison_document
 from pytest_spip.session.reference import read_judged
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pytest_spip.cli.runs import add_rootdir, add_what, chosen_run, command_parser, console, write_lines
 from pytest_spip.model import Combo, Result, Summary, counted
 from pytest_spip.report import jsonfile, terminal
+from pytest_spip.report.bisection import bisection_lines
+from pytest_spip.report.support_lines import support_lines
 from pytest_spip.report.texts import failure_text
 from pytest_spip.session.loading import load_run, named_combination
 
@@ -58,6 +60,8 @@ def _run_lines(summary: Summary) -> Iterator[terminal.Line]:
     yield [(f"run {facts.uuid}", "bold"), (f"  {facts.started}  {facts.command}", "dim")]
     yield from terminal.grid_lines(summary)
     yield from terminal.group_lines(summary.groups)
+    yield from support_lines(summary.support)
+    yield from bisection_lines(summary.bisect)
     yield from terminal.warning_lines(summary)
     yield [(terminal.summary_line(summary), "bold")]
     yield from ([(line, "")] for line in terminal.closing_lines(summary))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from pytest_spip.model import Change, ChangeKind, Comparison
-from pytest_spip.report.comparison import change_line
+from pytest_spip.model import ChangeKind, Comparison
+from pytest_spip.report.change_lines import causes
 
 __all__ = ["annotation_lines", "gated_status"]
 
@@ -28,13 +28,13 @@ def gated_status(status: int, fail_on: str, comparison: Comparison | None, *, ot
 
 
 def annotation_lines(comparison: Comparison) -> Iterator[str]:
-    """Yield a GitHub workflow command for each combination that regressed."""
-    for change in comparison.of(ChangeKind.REGRESSED):
-        yield f"::error title={_property(f'{change.id} regressed')}::{_message(change)}"
+    """Yield a GitHub workflow command for each cause of regressions: a job shows ten of them at most."""
+    for cause in causes(comparison, ChangeKind.REGRESSED):
+        yield f"::error title={_property(f'{cause.where} regressed')}::{_message(cause.lines)}"
 
 
-def _message(change: Change) -> str:
-    return change_line(change).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def _message(lines: Sequence[str]) -> str:
+    return "%0A".join(line.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A") for line in lines)
 
 
 def _property(text: str) -> str:

@@ -13,7 +13,8 @@ from pytest_spip.model import Plan, Summary
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.report import terminal
 from pytest_spip.report.bisection import bisection_lines
-from pytest_spip.report.comparison import comparison_lines
+from pytest_spip.report.change_lines import comparison_lines
+from pytest_spip.report.support_lines import support_lines
 from pytest_spip.session.report_kinds import FILE_REPORTS, Recorded
 from pytest_spip.settings import Settings
 
@@ -95,6 +96,9 @@ def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary, *, why:
     if summary.groups and why:
         reporter.section("spip: failures")
         _write_lines(reporter, terminal.group_lines(summary.groups))
+    if lines := list(support_lines(summary.support)) if why else []:
+        reporter.section("spip: support")
+        _write_lines(reporter, iter(lines))
     if summary.bisect:
         reporter.section("spip: bisection")
         _write_lines(reporter, bisection_lines(summary.bisect))

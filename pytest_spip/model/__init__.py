@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_spip.model.bisections import BisectLine, FileChanges, ReleaseChange
-from pytest_spip.model.comparisons import Change, ChangeKind, Comparison, Judged
+from pytest_spip.model.comparisons import Change, ChangeKind, Comparison, Judged, LockChange
 from pytest_spip.model.environments import (
     PYTHON_PLACEHOLDER,
     BuildPolicy,
@@ -36,6 +36,7 @@ from pytest_spip.model.plans import (
 from pytest_spip.model.resolution import ResolutionSettings
 from pytest_spip.model.run_facts import RunFacts
 from pytest_spip.model.summaries import Group, Summary
+from pytest_spip.model.triage import Affected, Boundary, PackageMetadata, PythonSupport, ReleaseFacts, Support
 from pytest_spip.model.trust import Trust
 from pytest_spip.model.verdicts import (
     IMPORT_ONLY,
@@ -60,7 +61,9 @@ __all__ = [
     "NTH",
     "PYTHON_PLACEHOLDER",
     "UNLISTED",
+    "Affected",
     "BisectLine",
+    "Boundary",
     "BuildPolicy",
     "Builds",
     "Change",
@@ -80,15 +83,19 @@ __all__ = [
     "Interpreter",
     "Judged",
     "Limits",
+    "LockChange",
     "Outcome",
+    "PackageMetadata",
     "Phase",
     "Plan",
     "Provisioned",
+    "PythonSupport",
     "Ready",
     "Reason",
     "Refused",
     "Release",
     "ReleaseChange",
+    "ReleaseFacts",
     "ResolutionSettings",
     "Result",
     "RunFacts",
@@ -96,6 +103,7 @@ __all__ = [
     "Span",
     "StoredWheel",
     "Summary",
+    "Support",
     "Test",
     "Trust",
     "Verdict",

@@ -6,10 +6,11 @@ import dataclasses
 import enum
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pytest_spip.model.verdicts import Outcome, Result, Verdict
 
-__all__ = ["Change", "ChangeKind", "Comparison", "Judged"]
+__all__ = ["Change", "ChangeKind", "Comparison", "Judged", "LockChange"]
 
 
 class ChangeKind(enum.StrEnum):
@@ -29,13 +30,25 @@ class ChangeKind(enum.StrEnum):
     SAME = "same"
 
 
+class LockChange(NamedTuple):
+    """A project whose locked version differs between two environments; a version is empty where it is not installed."""
+
+    name: str
+    before: str
+    after: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judged:
-    """What a comparison looks at in a result. ``tests`` are outcomes by id, of a suite that ran to its end."""
+    """What a comparison looks at in a result. ``tests`` are outcomes by id, of a suite that ran to its end.
+
+    ``locked`` are the versions of its environment by project.
+    """
 
     verdict: Verdict
     tests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     is_flaky: bool = False
+    locked: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -45,12 +58,15 @@ class Judged:
     @classmethod
     def from_result(cls, result: Result) -> Judged:
         """Return what there is to compare of a result."""
-        return cls(result.verdict, {test.id: test.outcome for test in result.tests}, result.is_flaky)
+        return cls(result.verdict, {test.id: test.outcome for test in result.tests}, result.is_flaky, result.locked)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """One combination in two runs; None where a run has no verdict of it. Tests are named by id, sorted."""
+    """One combination in two runs; None where a run has no verdict of it. Tests are named by id, sorted.
+
+    ``locked`` are the projects of which the environments had different versions.
+    """
 
     id: str
     kind: ChangeKind
@@ -58,6 +74,7 @@ class Change:
     after: Verdict | None
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
+    locked: tuple[LockChange, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pytest_spip.model.bisections import BisectLine
 from pytest_spip.model.comparisons import Comparison
 from pytest_spip.model.plans import Combo, Interpreter
 from pytest_spip.model.run_facts import RunFacts
+from pytest_spip.model.triage import Affected, Boundary, Support
 from pytest_spip.model.verdicts import Disagreement, Outcome, Result
 
 __all__ = ["Group", "Summary"]
@@ -20,12 +21,22 @@ class Group:
     """Failures of one kind: ``signature``, how many, and the ids of some.
 
     ``example`` are one combination's own words, where the signature leaves out what is in them; nothing where it says all.
+    ``affected`` are the ranges that it touches, ``boundaries`` where it begins and ends, and ``likely`` is the change that most
+    of its combinations have in common with one another, and not with neighbours that pass.
     """
 
     signature: str
     results: tuple[Result, ...]
     ids: tuple[str, ...]
     example: str = ""
+    affected: tuple[Affected, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
+    likely: str = ""
+
+    @property
+    def is_environment(self) -> bool:
+        """Whether they are errors, which say nothing about the package."""
+        return self.results[0].verdict.outcome is Outcome.ERROR
 
     @property
     def count(self) -> int:
@@ -39,8 +50,8 @@ class Summary:
 
     ``workers`` says where each worker's time went, ``controller`` its CPU seconds for each verdict of the last session,
     ``limits`` what limited the run; ``untold`` how many combinations each worker ran of which its telemetry has nothing;
-    ``comparison`` what changed, where the run is compared with anything; ``bisect`` what a
-    bisection found.
+    ``comparison`` what changed, where the run is compared with anything; ``bisect`` what a bisection found; ``support`` what of
+    each package works.
     """
 
     facts: RunFacts
@@ -61,6 +72,7 @@ class Summary:
     untold: Mapping[str, int] = dataclasses.field(default_factory=dict)
     comparison: Comparison | None = None
     bisect: tuple[BisectLine, ...] = ()
+    support: tuple[Support, ...] = ()
 
     @property
     def counts(self) -> Mapping[Outcome, int]:

@@ -16,6 +16,7 @@ from pytest_spip.model import (
     Provisioned,
     Ready,
     Refused,
+    Release,
     Result,
     StoredWheel,
     Test,
@@ -34,6 +35,7 @@ __all__ = [
     "others",
     "provisioned",
     "provisioned_row",
+    "release_row",
     "result",
 ]
 
@@ -47,6 +49,12 @@ def interpreter(plain: Mapping[str, Any]) -> Interpreter:
     """Rebuild an interpreter from its facts."""
     lists = {key: tuple(plain[key]) for key in ("abis", "platforms")}
     return Interpreter(**{**plain, **lists, "markers": tuple((key, value) for key, value in plain["markers"])})
+
+
+def release_row(release: Release) -> tuple[str, str, str, int]:
+    """Return a release as the table ``release`` has it; its files differ in the Pythons that they admit, if at all, by mistake."""
+    python = next((file.requires_python for file in release.files if file.requires_python), "")
+    return release.package, release.version, python, int(release.yanked)
 
 
 def combo_row(combo: Combo) -> tuple[Any, ...]:

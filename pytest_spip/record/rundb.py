@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.waits import ENDING
-from pytest_spip.model import CONTROLLER, Combo, Disagreement, Interpreter, Outcome, Plan, Provisioned, Result, RunFacts
+from pytest_spip.model import (
+    CONTROLLER,
+    Combo,
+    Disagreement,
+    Interpreter,
+    Outcome,
+    Plan,
+    Provisioned,
+    ReleaseFacts,
+    Result,
+    RunFacts,
+)
 from pytest_spip.record.rows import (
     combo,
     combo_row,
@@ -25,6 +36,7 @@ from pytest_spip.record.rows import (
     ledger_row,
     provisioned,
     provisioned_row,
+    release_row,
     result,
 )
 from pytest_spip.record.timeline import TABLES, TAKE_IN
@@ -34,12 +46,16 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 8
+VERSION = 9
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE release (
+    package TEXT NOT NULL, version TEXT NOT NULL, requires_python TEXT NOT NULL, yanked INTEGER NOT NULL,
+    PRIMARY KEY (package, version)
+) WITHOUT ROWID;
 CREATE TABLE plan (
     ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
     interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, plan_verdict TEXT,
@@ -126,6 +142,9 @@ class RunWriter:
             self._open_session(facts.to_plain())
             self._connection.executemany(
                 "INSERT INTO interpreter VALUES (?, ?, ?, ?)", map(interpreter_row, plan.interpreters)
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO release VALUES (?, ?, ?, ?)", map(release_row, plan.releases)
             )
             self._connection.executemany(
                 "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
@@ -296,6 +315,11 @@ class RunReader:
         """Return the interpreters in the plan's order."""
         plain = [json.loads(facts) for (facts,) in self._rows("SELECT facts FROM interpreter ORDER BY rowid")]
         return tuple(interpreter(facts) for facts in plain)
+
+    def releases(self) -> tuple[ReleaseFacts, ...]:
+        """Return what the index said of the releases of the plan."""
+        rows = self._rows("SELECT package, version, requires_python, yanked FROM release")
+        return tuple(ReleaseFacts(package, version, python, bool(yanked)) for package, version, python, yanked in rows)
 
     def combos(self, session: int = 1) -> tuple[Combo, ...]:
         """Return the plan; for a later session what is left of it, whatever that session has done since it began."""

@@ -90,14 +90,14 @@ def _printable(text: str) -> str:
 
 
 def groups(combos: Sequence[Combo], results: Mapping[int, Result]) -> tuple[Group, ...]:
-    """Group what went wrong by failure key, the largest group first."""
+    """Group what went wrong by failure key, the largest group first; errors, which say nothing about the package, come last."""
     ids = {combo.ordinal: combo.id for combo in combos}
     gathered: dict[FailureKey, list[Result]] = {}
     for ordinal in sorted(results):
         if results[ordinal].verdict.outcome.is_bad:
             gathered.setdefault(failure_key(results[ordinal]), []).append(results[ordinal])
     made = (_group(members, [ids[one.ordinal] for one in members]) for members in gathered.values())
-    return tuple(sorted(made, key=lambda group: (-group.count, group.signature)))
+    return tuple(sorted(made, key=lambda group: (group.is_environment, -group.count, group.signature)))
 
 
 def _group(members: Sequence[Result], ids: Sequence[str]) -> Group:

@@ -14,6 +14,7 @@ from pytest_spip.model import ChangeKind, Combo, Comparison, Interpreter, Result
 from pytest_spip.report import terminal
 from pytest_spip.report.analysis import unusual_counts
 from pytest_spip.report.grid import HIGHEST
+from pytest_spip.report.ranges import where_text
 
 __all__ = ["CHUNK", "Table", "detail_chunks", "index_columns", "readable"]
 
@@ -84,7 +85,15 @@ def index_columns(summary: Summary) -> dict[str, Any]:
         "rows": rows,
         "cells": cells,
         "groups": [
-            {"signature": readable(group.signature), "example": readable(group.example), "count": group.count}
+            {
+                "signature": readable(group.signature),
+                "example": readable(group.example),
+                "count": group.count,
+                "where": readable(where_text(group, 3)),
+                "edges": readable(terminal.boundary_text(group.boundaries)),
+                "likely": readable(group.likely),
+                "environment": group.is_environment,
+            }
             for group in summary.groups
         ],
         **({"comparison": _comparison(summary.comparison, combos, table)} if summary.comparison else {}),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from pytest_spip.common.plural import plural
 from pytest_spip.model import Change, ChangeKind, Comparison, Judged, Outcome, Phase, Reason, Summary, Verdict
+from pytest_spip.report.triage import lock_changes
 
-__all__ = ["change_line", "compare", "comparison_lines", "judged", "judged_of_document"]
+__all__ = ["compare", "judged", "judged_of_document"]
 
 UNTRIED = (Outcome.ERROR, Outcome.SKIPPED)
 """Outcomes that say nothing about the package."""
 FAILING = ("failed", "error")
 """Outcomes of tests that make a suite fail."""
-SHOWN = 20
-"""Changes of one kind that are printed at most."""
 
 
 def judged(summary: Summary) -> dict[str, Judged]:
@@ -47,7 +45,11 @@ def _judged(plain: Mapping[str, object]) -> Judged:
     tests = plain.get("tests", [])
     if not isinstance(tests, list):
         raise TypeError("its tests are no list")
-    return Judged(verdict, {str(test["id"]): str(test["outcome"]) for test in tests}, bool(plain.get("flaky")))
+    locked = plain.get("locked", {})
+    if not isinstance(locked, dict):
+        raise TypeError("what it locked is no object")
+    outcomes = {str(test["id"]): str(test["outcome"]) for test in tests}
+    return Judged(verdict, outcomes, bool(plain.get("flaky")), {str(name): str(each) for name, each in locked.items()})
 
 
 def compare(base: str, before: Mapping[str, Judged], after: Mapping[str, Judged]) -> Comparison:
@@ -63,7 +65,8 @@ def _change(name: str, before: Judged | None, after: Judged | None) -> Change:
         failing, passing = _newly(before.tests, after.tests), _newly(after.tests, before.tests)
     kind = _kind(before, after, newly_failing=bool(failing))
     was, now = before.verdict if before else None, after.verdict if after else None
-    return Change(name, kind, was, now, failing, passing)
+    locked = lock_changes(before.locked, after.locked) if before and after else ()
+    return Change(name, kind, was, now, failing, passing, locked)
 
 
 def _ran_to_its_end(one: Judged) -> bool:
@@ -89,39 +92,3 @@ def _kind(before: Judged | None, after: Judged | None, *, newly_failing: bool) -
         return ChangeKind.FIXED if was.is_bad else ChangeKind.SAME
     crashes = now is Outcome.CRASHED and was is not Outcome.CRASHED
     return ChangeKind.REGRESSED if not was.is_bad or crashes or newly_failing else ChangeKind.SAME
-
-
-def comparison_lines(comparison: Comparison) -> Iterator[list[tuple[str, str]]]:
-    """Yield the comparison for a terminal: what regressed first, and at the end the counts of all kinds."""
-    shown = ((ChangeKind.REGRESSED, "red"), (ChangeKind.FLAKY, "yellow"), (ChangeKind.FIXED, "green"))
-    for kind, style in shown:
-        changes = comparison.of(kind)
-        for change in changes[:SHOWN]:
-            yield [(f"{kind.value}: ", style), (change_line(change), "")]
-        if len(changes) > SHOWN:
-            yield [(f"  … and {len(changes) - SHOWN} more {kind.value}", "dim")]
-    for change in comparison.unjudged[:SHOWN]:
-        yield [("no verdict: ", "yellow"), (change_line(change), "")]
-    counts = comparison.counts
-    text = ", ".join(f"{counts[kind]} {kind.value}" for kind in ChangeKind if counts.get(kind))
-    yield [(f"compared with {comparison.base}: {text or 'nothing in common'}", "bold")]
-
-
-def change_line(change: Change) -> str:
-    """Return one line on a change: the combination, what it was, what it is, and how many tests newly fail."""
-    parts = [change.id, f"{_text(change.before)} -> {_text(change.after)}"]
-    if change.newly_failing:
-        count = len(change.newly_failing)
-        more = f" and {count - 1} more" if count > 1 else ""
-        parts.append(
-            f"{plural(count, 'test')} newly {'fails' if count == 1 else 'fail'}: {change.newly_failing[0]}{more}"
-        )
-    elif change.after and change.after.outcome.is_bad and change.after.detail:
-        parts.append(change.after.detail.partition("\n")[0])
-    return ": ".join(parts)
-
-
-def _text(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return "none"
-    return f"{verdict.outcome.value} ({verdict.reason.value})" if verdict.reason else verdict.outcome.value

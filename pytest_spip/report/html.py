@@ -21,12 +21,15 @@ from pytest_spip.model import Combo, HostSample, Outcome, Span, Summary
 from pytest_spip.report import terminal
 from pytest_spip.report.columns import detail_chunks, index_columns, ordered, readable
 from pytest_spip.report.lanes import WAIT, timeline_columns
+from pytest_spip.report.support_lines import declared_text, works_text, worth_showing
 
 __all__ = ["render"]
 
 SCRIPTS = ("data", "state", "rows", "grid", "details", "groups", "timeline", "main")
 NAMED = 3
 """Packages that the title names."""
+SUPPORTED = 100
+"""Packages of which the page says what works."""
 LISTED = 20
 """Groups of failures that are listed where no script runs."""
 
@@ -65,6 +68,7 @@ def render(
         warnings=[readable("".join(text for text, _ in line)) for line in terminal.warning_lines(summary)],
         workers=_workers(summary),
         counts=[(outcome.value, summary.counts.get(outcome, 0)) for outcome in Outcome],
+        support=_support(summary),
         groups=[(group.count, readable(group.signature)) for group in summary.groups[:LISTED]],
         blocks=blocks,
     )
@@ -185,6 +189,28 @@ def _run(summary: Summary) -> list[tuple[str, str]]:
         *(("note", note) for note in facts.notes),
     ]
     return [(name, readable(value)) for name, value in pairs if value]
+
+
+def _support(summary: Summary) -> list[dict[str, Any]]:
+    """Return what of each package works where, as texts; not more packages than one reads."""
+    return [
+        {
+            "package": readable(one.package),
+            "declared": readable(declared_text(one)),
+            "works": [
+                (
+                    each.pythons or "every Python",
+                    readable(works_text(each)),
+                    readable(each.chosen) if each.chosen_fails else "",
+                )
+                for each in one.pythons
+            ],
+            "findings": [readable(text) for text in one.findings],
+            "requirement": readable(one.suggestion),
+            "tested": readable(one.tested),
+        }
+        for one in worth_showing(summary.support)[:SUPPORTED]
+    ]
 
 
 def _workers(summary: Summary) -> tuple[list[str], list[tuple[str, list[str]]]]:

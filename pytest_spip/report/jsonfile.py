@@ -8,9 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.trees import rewriting
-from pytest_spip.model import ChangeKind, Combo, Comparison, Interpreter, Outcome, Result, Summary, Test, counts
+from pytest_spip.model import (
+    ChangeKind,
+    Combo,
+    Comparison,
+    Group,
+    Interpreter,
+    Outcome,
+    Result,
+    Summary,
+    Support,
+    Test,
+    counts,
+)
 from pytest_spip.report.bisection import bisect_document
 from pytest_spip.report.grid import HIGHEST
+from pytest_spip.report.ranges import affected_text
 
 __all__ = ["SCHEMA", "as_document", "comparison_document", "write"]
 
@@ -39,10 +52,8 @@ def as_document(summary: Summary) -> dict[str, Any]:
         "disagreements": [
             {"id": ids[event.ordinal], "warm": event.warm, "cold": event.cold} for event in summary.disagreements
         ],
-        "groups": [
-            {"signature": group.signature, "count": group.count, "examples": list(group.ids[:5])}
-            for group in summary.groups
-        ],
+        "groups": [_group(group) for group in summary.groups],
+        "packages": [_package(one) for one in summary.support],
         **({"bisect": bisect_document(summary.bisect)} if summary.bisect else {}),
         **({"comparison": comparison_document(summary.comparison)} if summary.comparison else {}),
     }
@@ -54,7 +65,62 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         "base": comparison.base,
         **{kind.value: [change.id for change in comparison.of(kind)] for kind in ChangeKind},
         "newly_failing": {one.id: list(one.newly_failing) for one in comparison.changes if one.newly_failing},
+        "other_versions": {
+            one.id: {change.name: [change.before, change.after] for change in one.locked}
+            for one in comparison.changes
+            if one.locked and one.kind in (ChangeKind.REGRESSED, ChangeKind.FIXED)
+        },
         "newly_passing": {one.id: list(one.newly_passing) for one in comparison.changes if one.newly_passing},
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "signature": group.signature,
+        "count": group.count,
+        "examples": list(group.ids[:5]),
+        "environment": group.is_environment,
+        "affected": [
+            {
+                "package": one.package,
+                "first": one.first,
+                "last": one.last,
+                "releases": one.count,
+                "pythons": one.pythons or "every",
+                **({"others": [list(pair) for pair in one.others]} if one.others else {}),
+                **({"resolutions": list(one.resolutions)} if one.resolutions else {}),
+                "text": affected_text(one),
+            }
+            for one in group.affected
+        ],
+        "first_bad": next(({"bad": one.bad, "good": one.good} for one in group.boundaries if one.begins), None),
+        "last_bad": next(({"bad": one.bad, "good": one.good} for one in group.boundaries if not one.begins), None),
+        "likely": group.likely or None,
+    }
+
+
+def _package(one: Support) -> dict[str, Any]:
+    return {
+        "package": one.package,
+        "releases": one.releases,
+        "newest": one.newest,
+        "requires_python": one.requires_python,
+        "classifiers": list(one.classifiers),
+        "declared": one.declared or None,
+        "pythons": [
+            {
+                "labels": list(each.labels),
+                "works_from": each.works_from or None,
+                "broken_from": each.broken_from or None,
+                "oldest_passing": each.oldest or None,
+                "installers_choice": each.chosen or None,
+                "choice_fails": each.chosen_fails,
+            }
+            for each in one.pythons
+        ],
+        "findings": list(one.findings),
+        "requirement": one.suggestion or None,
+        "tested": one.tested or None,
     }
 
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pytest_spip.model import Outcome, Result, Summary
-from pytest_spip.report.comparison import comparison_lines
+from pytest_spip.report.change_lines import comparison_lines
 from pytest_spip.report.grid import Row, Stretch, grid
+from pytest_spip.report.ranges import where_text
+from pytest_spip.report.support_lines import support_lines
 from pytest_spip.report.terminal import cell, legend, summary_line
 
 __all__ = ["markdown"]
@@ -45,12 +47,18 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield f"- {_plain(''.join(text for text, _ in line))}"
         yield ""
     if summary.groups:
-        yield from ("| count | failure | for example | reproduce |", "|---:|---|---|---|")
+        yield from ("| count | failure | where | likely | reproduce |", "|---:|---|---|---|---|")
         for group in summary.groups[:GROUPS]:
             reproduce = _code(group.results[0].reproduce) if group.results[0].reproduce else ""
-            yield f"| {group.count} | {_plain(group.signature)} | {_code(group.ids[0])} | {reproduce} |"
+            texts = (str(group.count), *map(_plain, (group.signature, where_text(group), group.likely)), reproduce)
+            yield f"| {' | '.join(texts)} |"
         if len(summary.groups) > GROUPS:
-            yield f"| | … and {len(summary.groups) - GROUPS} more | | |"
+            yield f"| | … and {len(summary.groups) - GROUPS} more | | | |"
+    if lines := [*support_lines(summary.support)]:
+        yield ""
+        for line in lines:
+            text = "".join(span for span, _ in line)
+            yield f"{'  ' if text.startswith(' ') else ''}- {_plain(text.strip())}"
 
 
 def _table(package: str, labels: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:

@@ -6,12 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_spip.common.plural import plural
-from pytest_spip.model import IMPORT_ONLY, Group, Outcome, Reason, Result, Summary, counted
+from pytest_spip.model import (
+    IMPORT_ONLY,
+    Boundary,
+    Group,
+    Outcome,
+    Reason,
+    Result,
+    Summary,
+    counted,
+)
 from pytest_spip.report.analysis import unusual_counts
 from pytest_spip.report.grid import HIGHEST, Row, Stretch, grid
+from pytest_spip.report.ranges import where_text
 
 __all__ = [
     "Line",
+    "boundary_text",
     "cell",
     "closing_lines",
     "disagreement_lines",
@@ -205,16 +216,37 @@ def legend(rows: Sequence[Row]) -> Line:
 
 
 def group_lines(groups: Sequence[Group], *, most: int = 12) -> Iterator[Line]:
-    """Yield the failures by signature, the most frequent first, each with an example and how to see it again."""
-    for group in groups[:most]:
+    """Yield the failures by signature, the most frequent first; errors, which say nothing about the package, apart.
+
+    Of each: which releases on which Pythons, where it begins and ends, what is likely behind it, and how to see it again.
+    """
+    for place, group in enumerate(groups[:most]):
+        if group.is_environment and (not place or not groups[place - 1].is_environment):
+            yield [("no verdict, for reasons that are not the package's:", "yellow")]
         yield [(f"{group.count:>5} x ", "bold"), (group.signature, "red")]
-        yield [("        ", ""), (_first_of(group.ids), "dim")]
-        if group.example:
-            yield [("        ", ""), (f"{group.ids[0]}: {group.example}", "dim")]
-        if group.results[0].reproduce:
-            yield [("        ", ""), (group.results[0].reproduce, "")]
+        yield from ([("        ", ""), (text, style)] for text, style in _group_texts(group))
     if len(groups) > most:
         yield [(f"      … and {len(groups) - most} more signatures", "dim")]
+
+
+def _group_texts(group: Group) -> Iterator[tuple[str, str]]:
+    yield where_text(group), ""
+    if text := boundary_text(group.boundaries):
+        yield text, "dim"
+    if group.likely:
+        yield f"likely: {group.likely}", "yellow"
+    if group.example:
+        yield f"{group.ids[0]}: {group.example}", "dim"
+    if group.results[0].reproduce:
+        yield group.results[0].reproduce, ""
+
+
+def boundary_text(boundaries: Sequence[Boundary]) -> str:
+    """Return where failures begin and end: ``first bad 0.7.7, 0.7.6 passes; last bad 0.8.7, 0.8.8 passes``."""
+    return "; ".join(
+        f"{'first' if one.begins else 'last'} bad {one.bad}, {one.good} passes{f' (on {one.pythons})' if one.pythons else ''}"
+        for one in boundaries
+    )
 
 
 def _first_of(ids: Sequence[str]) -> str:

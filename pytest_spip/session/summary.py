@@ -8,12 +8,16 @@ from pathlib import Path
 
 from pytest_spip.common.machine import Machine
 from pytest_spip.common.trees import rewriting
-from pytest_spip.model import CONTROLLER, BisectLine, Combo, Plan, Reason, Result, Summary
+from pytest_spip.model import CONTROLLER, BisectLine, Combo, Plan, Reason, Result, RunFacts, Summary, Support
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.timeline import Timeline
 from pytest_spip.report.analysis import groups
 from pytest_spip.report.limits import Course, Figures, limits, worker_times
+from pytest_spip.report.ranges import Cells
+from pytest_spip.report.support import support
+from pytest_spip.report.triage import triaged
+from pytest_spip.session.declared_metadata import declared_metadata
 
 __all__ = ["sum_up", "write_html", "write_trace"]
 
@@ -43,13 +47,14 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             timed_out=any(result.verdict.reason is Reason.TIMEOUT for result in results.values()),
         )
         facts = reader.facts()
+        cells = Cells(plan.combos, plan.interpreters, results)
         return Summary(
             facts=facts,
             combos=plan.combos,
             interpreters=plan.interpreters,
             results=results,
             selected=frozenset({combo.ordinal for combo in plan.combos} - reader.deselected()),
-            groups=groups(plan.combos, results),
+            groups=triaged(groups(plan.combos, results), cells),
             phases=reader.phases(),
             work=work,
             seconds=seconds,
@@ -60,6 +65,7 @@ def sum_up(database: Path, plan: Plan, *, on_disk: bool = False) -> Summary:
             controller=controller * lasted / judged if judged else 0.0,
             limits=tuple(limits(figures)),
             untold=timeline.untold(),
+            support=_supported(plan, cells, reader, facts),
             bisect=_bisected(plan, results, reader) if facts.settings.get("bisect") else (),
         )
     finally:
@@ -71,6 +77,12 @@ def _bisected(plan: Plan, results: Mapping[int, Result], reader: RunReader) -> t
     from pytest_spip.session.bisect_report import bisect_report  # few runs need it
 
     return bisect_report(plan, results, reader)
+
+
+def _supported(plan: Plan, cells: Cells, reader: RunReader, facts: RunFacts) -> tuple[Support, ...]:
+    project = str(facts.project["name"]) if facts.project else ""
+    metadata = declared_metadata(plan.combos, reader, project)
+    return support(cells, reader.releases(), metadata, metadata.get(project))
 
 
 def write_trace(database: Path, summary: Summary, path: Path) -> None:

@@ -52,12 +52,11 @@ def done(make_machine: MakeMachine, plugins: Plugins) -> dict[str, Done]:
     wheel(machine.files, "good", "1.0", {"good.py": ""})
     wheel(machine.files, "slow", "1.0", {"slow.py": "import time; time.sleep(600)"})
     scripted(machine.files, SLOW_BUILD, name="built")
-    found = {}
-    for name, (arguments, files) in RUNS.items():
+    always = ("--spip-matrix=good", "--spip-matrix=slow", "--junitxml=junit.xml")
+    for name, (_, files) in RUNS.items():
         machine.project(name, files)
-        more = ("--spip-matrix=good", "--spip-matrix=slow", "--junitxml=junit.xml", *arguments)
-        found[name] = machine.run(*more, project=name, env=plugins.variables("pytest-timeout"))
-    return found
+    env = plugins.variables("pytest-timeout")
+    return machine.run_all({name: {"arguments": (*always, *more), "env": env} for name, (more, _) in RUNS.items()})
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -89,7 +89,7 @@ def public() -> Iterator[Path]:
 
 @needs("unshare", "setpriv", root=True)
 @pytest.mark.parametrize("umask", [(), UMASK], ids=["", "umask 077"])
-def test_ordinary_user(public: Path, known: Machine, umask: Sequence[str]) -> None:
+def test_ordinary_user(public: Path, known: Path, umask: Sequence[str]) -> None:
     """An ordinary user has the verdicts that root has, and level 3 where user namespaces are allowed."""
     files = public / "files"
     files.mkdir()

@@ -82,10 +82,10 @@ class Machine:
         for path in (self.ram, root / "home", root / "projects", root / "tmp"):
             path.mkdir(parents=True)
 
-    def learn(self, other: Machine) -> None:
-        """Take over what another machine found out about interpreters, and the base environments it made."""
+    def learn(self, other: Path) -> None:
+        """Take over what another machine, below a root, found out about interpreters, and the base environments it made."""
         for name in ("cache/interpreters", "cache/base.git", "uv"):
-            shutil.copytree(other.root / name, self.root / name, symlinks=True)
+            shutil.copytree(other / name, self.root / name, symlinks=True)
 
     def project(self, name: str = "project", files: Mapping[str, str] = NONE) -> Path:
         """Make a project, or add files to it, and return its directory. An empty ``pytest.ini`` roots it."""

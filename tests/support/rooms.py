@@ -31,6 +31,8 @@ from pytest_spip.model import (
 from pytest_spip.plan.interpreters import probe
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.report.analysis import groups
+from pytest_spip.report.ranges import Cells
+from pytest_spip.report.triage import triaged
 from pytest_spip.run.process import adopt_orphans
 from tests.support.distributions import PYTEST_WHEELS, Content, wheel
 from tests.support.interpreters import pythons
@@ -179,15 +181,16 @@ def summary(
         "seconds": 4.0,
         "cpu": 0.955,
         "iowait": 0.0123,
-        "interpreters": plan(*combos).interpreters,
         **more,
     }
     known = {one.ordinal: one for one in results}
+    interpreters = given.setdefault("interpreters", plan(*combos).interpreters)
+    assert isinstance(interpreters, tuple)
     return Summary(
         combos=tuple(combos),
         results=known,
         selected=frozenset(range(len(combos)) if selected is None else selected),
-        groups=groups(combos, known),
+        groups=triaged(groups(combos, known), Cells(combos, interpreters, known)),
         **given,  # type: ignore[arg-type]  # passed on
     )
 

@@ -23,6 +23,7 @@ from pytest_spip.options import OPTIONS
 from pytest_spip.report import terminal
 from pytest_spip.report.stats import StatsLine
 from tests.support.command_lines import parsed
+from tests.support.documented import documented_lines
 from tests.support.markdown import OTHERS, Block, blocks
 from tests.support.paths import DOCS, ROOT
 from tests.support.rooms import combo, result, run_facts, summary
@@ -218,12 +219,18 @@ def stats_of(line: str) -> str:
     return f"spip: {StatsLine(at='', seconds=0.0, **figures).text}"  # type: ignore[arg-type]  # each has its field's type
 
 
+DOCUMENTED = re.compile(r"\d+ x |regressed: |colorama  0")
+
+
 @each("text")
 def test_output_is_what_the_program_prints(block: Block) -> None:
     """A grid, or a line of state, is printed just so by the program when it gets the verdicts and figures that are shown."""
     lines = [line for line in block.text.splitlines() if not line.startswith("==")]
     if lines[0].startswith("spip: "):
         assert [stats_of(line) for line in lines] == lines
+    elif DOCUMENTED.match(lines[0]):
+        printed, shown = (["", *(line.strip() for line in each), ""] for each in (documented_lines(), lines))
+        assert "\n".join(shown) in "\n".join(printed)
     else:
         assert rendered(lines)[: len(lines)] == lines
 

@@ -44,7 +44,15 @@ MODEL = {
     "model.bisections": (),
     "model.comparisons": ("model.verdicts",),
     "model.run_facts": (),
-    "model.summaries": ("model.bisections", "model.comparisons", "model.plans", "model.run_facts", "model.verdicts"),
+    "model.summaries": (
+        "model.bisections",
+        "model.comparisons",
+        "model.plans",
+        "model.run_facts",
+        "model.triage",
+        "model.verdicts",
+    ),
+    "model.triage": (),
 }
 """Which other records a record may hold."""
 SUITE = "run.child.check_suite"

@@ -317,7 +317,7 @@ def ran(ordinal: int, count: int, outcome: Outcome = Outcome.PASSED, reason: Rea
 
 def unusual(results: list[Result], *, versions: str = "11111111", project: str = "/project") -> dict[int, int]:
     """Return the unusual counts of results, whose combinations have these versions in order."""
-    combos = [combo(one.ordinal, version=versions[one.ordinal]) for one in results]
+    combos = [combo(one.ordinal, version=versions[one.ordinal], label=f"py3{one.ordinal}") for one in results]
     return unusual_counts(summary(combos, results, facts=run_facts(project=project)))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_spip.model import ChangeKind, Judged, Outcome, Phase, Reason, Test, Verdict
-from pytest_spip.report.comparison import change_line, compare, comparison_lines, judged, judged_of_document
+from pytest_spip.report.change_lines import change_line, comparison_lines
+from pytest_spip.report.comparison import compare, judged, judged_of_document
 from pytest_spip.report.jsonfile import as_document
 from tests.support.rooms import combo, result, summary
 
@@ -79,15 +80,36 @@ def test_undone_work_is_known() -> None:
 
 def test_lines_say_what_regressed_first() -> None:
     """A person reads what regressed, what is flaky, what was fixed, and all counts; long lists are cut short, and counted."""
+    details = [
+        Verdict(Outcome.FAILED, Phase.TEST, Reason.IMPORT_ERROR, f"{chr(97 + n)} is not there") for n in range(25)
+    ]
     before = {f"p{n}": PASSED for n in range(25)} | {"f": FAILED, "e": PASSED}
-    after = {f"p{n}": FAILED for n in range(25)} | {"f": PASSED, "e": ERROR}
+    after = {f"p{n}": Judged(detail) for n, detail in enumerate(details)} | {"f": PASSED, "e": ERROR}
     lines = ["".join(text for text, _ in line) for line in comparison_lines(compare("base", before, after))]
-    assert lines[0] == "regressed: p0: passed -> failed (import-error)"
+    assert lines[0] == "regressed: p0: passed -> failed (import-error): a is not there"
     assert lines[20:] == [
-        "  … and 5 more regressed",
+        "  … and 5 more regressed, of 5 causes",
         "fixed: f: failed (import-error) -> passed",
         "no verdict: e: passed -> error (network)",
         "compared with base: 25 regressed, 1 fixed, 1 environment",
+    ]
+
+
+def test_changes_of_one_cause_are_together() -> None:
+    """What has one cause is one entry: how many, which releases on which Pythons, and which other versions changed."""
+    ids = [f"flask[2.0.{patch}-{label}]" for patch in range(4) for label in ("py39", "py310", "pypy310")]
+    failed = Verdict(
+        Outcome.FAILED, Phase.IMPORT, Reason.IMPORT_ERROR, "cannot import name 'url_quote' from 'werkzeug.urls'"
+    )
+    old, new = {"flask": "2", "werkzeug": "2.3.7", "click": "8"}, {"flask": "2", "werkzeug": "3.0.1", "click": "8"}
+    before = dict.fromkeys(ids, Judged(PASSED.verdict, locked=old))
+    after = {name: Judged(PASSED.verdict if "2.0.0" in name else failed, locked=new) for name in ids}
+    lines = ["".join(text for text, _ in line) for line in comparison_lines(compare("base", before, after))]
+    assert lines == [
+        "regressed: 9 x passed -> failed (import-error): cannot import name 'url_quote' from 'werkzeug.urls'",
+        "           flask 2.0.1 … 2.0.3 (3) on every Python",
+        "           other versions: werkzeug 2.3.7 -> 3.0.1",
+        "compared with base: 9 regressed, 3 same",
     ]
 
 

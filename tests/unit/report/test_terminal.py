@@ -92,14 +92,16 @@ def test_groups(mixed: Summary) -> None:
     assert text(group_lines(mixed.groups)) == [
         "    2 x import-error: no module at …/c.py",
         "        colorama[0.1-py38], colorama[0.4.6-py39]",
+        "        last bad 0.1, 0.4.6 passes (on 3.8)",
         "        colorama[0.1-py38]: no module at /a/b/c.py",
         "    1 x SIGSEGV: killed by signal 11 (SIGSEGV)",
         "        flask[3.0.0-py39]",
         "        uv run --with flask==3.0.0",
-        "    1 x index-error: typo: not listed",
-        "        typo[unlisted-index]",
         "    1 x timeout",
         "        colorama[0.1-py312]",
+        "no verdict, for reasons that are not the package's:",
+        "    1 x index-error: typo: not listed",
+        "        typo[unlisted-index]",
         "    1 x worker-lost",
         "        flask[3.0.0-py312]",
     ]
@@ -175,7 +177,7 @@ def test_many_groups_and_examples_are_cut() -> None:
     lines = text(group_lines(groups, most=2))
     assert lines == [
         "    5 x import-error: same",
-        "        demo[1.0-py312], demo[1.1-py312], demo[1.2-py312] … and 2 more",
+        "        demo 1.0 … 1.4 (5) on 3.12",
         "    1 x import-error: a kind",
         "        demo[1.5-py312]",
         "      … and 19 more signatures",

@@ -1,0 +1,96 @@
+"""What a run's failures have in common, and what of a package works: for people who decide what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Affected", "Boundary", "PackageMetadata", "PythonSupport", "ReleaseFacts", "Support"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Affected:
+    """Neighbouring releases that a failure touches, the oldest first, all on the same Pythons.
+
+    ``package`` has all names of a cross, ``others`` the first and last version of each further package. ``pythons`` is text,
+    such as ``>= 3.10``; empty where it is every Python. ``resolutions`` are empty where it is every resolution.
+    """
+
+    package: str
+    first: str
+    last: str
+    count: int
+    pythons: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+    resolutions: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Boundary:
+    """Where a failure begins or ends: the release that fails beside the one that passes.
+
+    ``begins`` is true where the failing release is the newer one. ``pythons`` is text, such as ``>= 3.10``; empty where it is
+    so on all Pythons that the failure touches.
+    """
+
+    package: str
+    bad: str
+    good: str
+    begins: bool
+    pythons: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """What an index says of a release that matters to those who install it."""
+
+    package: str
+    version: str
+    requires_python: str = ""
+    yanked: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PackageMetadata:
+    """What a release's metadata declare: the Pythons that its classifiers name, and its requirements as PEP 508 texts."""
+
+    classifiers: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PythonSupport:
+    """What was seen of a package's releases on some Pythons, which all came to the same.
+
+    ``works_from`` is the oldest release from which on all pass, but for those from ``broken_from`` on; both are empty where there
+    is none. ``oldest`` is the oldest that passes at all. ``chosen`` is the release that an installer takes when nothing else is
+    asked for, of those that were planned, and ``chosen_fails`` says that it does not work. ``pythons`` is text: ``>= 3.10``.
+    """
+
+    pythons: str
+    labels: tuple[str, ...]
+    works_from: str
+    broken_from: str
+    oldest: str
+    chosen: str
+    chosen_fails: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Support:
+    """What a package declares beside what was seen.
+
+    ``requires_python`` and ``classifiers`` are those of the ``newest`` release that was tried. ``declared`` is what the project
+    under test requires of the package. ``findings`` say where what is declared and what was seen differ. ``suggestion`` is a
+    requirement for what passed on all Pythons, with what was ``tested``; both are empty where nothing passed.
+    """
+
+    package: str
+    releases: int
+    newest: str
+    requires_python: str
+    classifiers: tuple[str, ...]
+    pythons: tuple[PythonSupport, ...]
+    declared: str = ""
+    findings: tuple[str, ...] = ()
+    suggestion: str = ""
+    tested: str = ""

@@ -1,0 +1,287 @@
+"""What of each package works where, beside what it declares, and a requirement that says so. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pytest_spip.common.releases import version_order
+from pytest_spip.model import Interpreter, PackageMetadata, PythonSupport, Reason, ReleaseFacts, Support
+from pytest_spip.report.ranges import ELLIPSIS, Cells, pythons_text
+
+__all__ = ["support"]
+
+HOLES = 3
+"""Single releases that a suggested requirement excludes at most."""
+
+
+class _State(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+    SILENT = "silent"
+
+
+States = Mapping[str, Mapping[str, _State]]
+"""By version, the oldest first, and label."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of one package. ``refused`` are pairs of version and label that Requires-Python excludes."""
+
+    package: str
+    interpreters: Sequence[Interpreter]
+    states: States
+    refused: frozenset[tuple[str, str]]
+    unsolved: frozenset[str]
+    facts: Mapping[str, ReleaseFacts]
+
+    @property
+    def versions(self) -> list[tuple[str, _State]]:
+        """Each release: bad if it fails anywhere, good if it passes where it was tried."""
+        return [(version, _joined(list(states.values()))) for version, states in self.states.items()]
+
+
+def support(
+    cells: Cells,
+    facts: Sequence[ReleaseFacts],
+    metadata: Mapping[str, PackageMetadata],
+    project: PackageMetadata | None = None,
+) -> tuple[Support, ...]:
+    """Return what of each package works. ``metadata`` are those of the newest release of each, ``project`` the user's own.
+
+    Crosses are left out: no one package is to blame for what does not fit together.
+    """
+    known = {(one.package, one.version): one for one in facts}
+    packages = dict.fromkeys(line.package for line in cells.lines if not line.others)
+    made = (_seen(cells, package, known) for package in packages)
+    return tuple(_support(seen, metadata.get(seen.package), project) for seen in made if seen.states)
+
+
+def _seen(cells: Cells, package: str, known: Mapping[tuple[str, str], ReleaseFacts]) -> _Seen:
+    found: dict[str, dict[str, list[_State]]] = {}
+    refused: set[tuple[str, str]] = set()
+    unsolved: set[str] = set()
+    for line in cells.lines:
+        if line.package != package or line.others:
+            continue
+        for version, row in zip(line.versions, line.rows, strict=True):
+            for label, ordinal in row.items():
+                found.setdefault(version, {}).setdefault(label, []).append(_state(cells, ordinal))
+                reason = cells.results[ordinal].verdict.reason if ordinal in cells.results else None
+                refused |= {(version, label)} if reason is Reason.REQUIRES_PYTHON else set()
+                unsolved |= {version} if reason is Reason.NO_SOLUTION else set()
+    states = {
+        version: {label: _joined(each) for label, each in found[version].items()}
+        for version in sorted(found, key=version_order)
+        if _is_version(version)
+    }
+    facts = {version: known.get((package, version), ReleaseFacts(package, version)) for version in states}
+    return _Seen(package, cells.used_by(package), states, frozenset(refused), frozenset(unsolved), facts)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def _state(cells: Cells, ordinal: int) -> _State:
+    if cells.is_silent(ordinal):
+        return _State.SILENT
+    return _State.BAD if cells.is_bad(ordinal) else _State.GOOD
+
+
+def _joined(states: Sequence[_State]) -> _State:
+    return next((one for one in (_State.BAD, _State.GOOD) if one in states), _State.SILENT)
+
+
+def _support(seen: _Seen, metadata: PackageMetadata | None, project: PackageMetadata | None) -> Support:
+    tried = [version for version, state in seen.versions if state is not _State.SILENT]
+    newest = tried[-1] if tried else list(seen.states)[-1]
+    pythons = tuple(_pythons(seen))
+    declared = _declared(seen.package, project)
+    suggestion, tested = _suggestion(seen)
+    classifiers = metadata.classifiers if metadata else ()
+    return Support(
+        seen.package,
+        len(seen.states),
+        newest,
+        seen.facts[newest].requires_python,
+        classifiers,
+        pythons,
+        declared,
+        (*_on_classifiers(seen, newest, classifiers), *_on_requirement(seen, declared)),
+        suggestion,
+        tested,
+    )
+
+
+def _pythons(seen: _Seen) -> Iterator[PythonSupport]:
+    """Yield what was seen on the Pythons, those together that came to the same."""
+    alike: dict[tuple[str, str, str, str, bool], list[str]] = {}
+    for one in seen.interpreters:
+        tried = [(version, each) for version, states in seen.states.items() if (each := states.get(one.label))]
+        spoken = [(version, state) for version, state in tried if state is not _State.SILENT]
+        if spoken:
+            chosen = _chosen(seen, one.label)
+            fails = bool(chosen) and seen.states[chosen].get(one.label) is _State.BAD
+            alike.setdefault((*_working(spoken), chosen, fails), []).append(one.label)
+    for (works_from, broken_from, oldest, chosen, fails), labels in alike.items():
+        text = pythons_text(labels, seen.interpreters)
+        yield PythonSupport(text, tuple(labels), works_from, broken_from, oldest, chosen, fails)
+
+
+def _working(spoken: Sequence[tuple[str, _State]]) -> tuple[str, str, str]:
+    """Return the release from which on all pass, the one from which on none passes any more, and the oldest that passes."""
+    good = [place for place, (_, state) in enumerate(spoken) if state is _State.GOOD]
+    if not good:
+        return "", "", ""
+    last = first = good[-1]
+    while first and spoken[first - 1][1] is _State.GOOD:
+        first -= 1
+    broken = spoken[last + 1][0] if last + 1 < len(spoken) else ""
+    return spoken[first][0], broken, spoken[good[0]][0]
+
+
+def _chosen(seen: _Seen, label: str) -> str:
+    """Return the release that an installer takes: the newest that is neither yanked nor a pre-release, and admits the Python."""
+    usable = [
+        version
+        for version, states in seen.states.items()
+        if label in states and (version, label) not in seen.refused and not seen.facts[version].yanked
+    ]
+    final = [version for version in usable if not Version(version).is_prerelease]
+    return (final or usable or [""])[-1]
+
+
+def _suggestion(seen: _Seen) -> tuple[str, str]:
+    """Return a requirement for the newest releases that pass on all Pythons, and what it was tested with."""
+    spoken = [(version, state) for version, state in seen.versions if state is not _State.SILENT]
+    good = [place for place, (_, state) in enumerate(spoken) if state is _State.GOOD]
+    if not good:
+        return "", ""
+    last = first = good[-1]
+    holes: list[str] = []
+    while first:
+        if spoken[first - 1][1] is _State.GOOD:
+            first -= 1
+        elif first > 1 and spoken[first - 2][1] is _State.GOOD and len(holes) < HOLES:
+            holes.append(spoken[first - 1][0])
+            first -= 2
+        else:
+            break
+    parts = [f">={spoken[first][0]}"]
+    parts += [f"<{spoken[last + 1][0]}"] if last + 1 < len(spoken) else []
+    parts += [f"!={version}" for version in reversed(holes)]
+    return f"{seen.package}{','.join(parts)}", _tested(seen, [version for version, _ in spoken[first : last + 1]])
+
+
+def _tested(seen: _Seen, versions: Sequence[str]) -> str:
+    labels = [
+        one.label
+        for one in seen.interpreters
+        if any(seen.states[version].get(one.label) is _State.GOOD for version in versions)
+    ]
+    stretch = versions[0] if len(versions) == 1 else f"{versions[0]} {ELLIPSIS} {versions[-1]}"
+    return f"{stretch} on {_tried_pythons(seen.interpreters, labels)}"
+
+
+def _tried_pythons(interpreters: Sequence[Interpreter], labels: Sequence[str]) -> str:
+    """Return Pythons by number: those that were tried, and no claim on any beyond them."""
+    text = pythons_text(labels, interpreters)
+    if text and not text.startswith((">=", "<=")):
+        return text
+    chosen = [one for one in interpreters if one.label in labels]
+    plain = [one for one in chosen if one.label == "py{}{}".format(*one.minor)]
+    rest = [one.label for one in chosen if one not in plain]
+    names = [f"{plain[0].python} to {plain[-1].python}"] if len(plain) > 1 else [one.python for one in plain]
+    return ", ".join([*names, *rest])
+
+
+def _on_classifiers(seen: _Seen, newest: str, classifiers: Sequence[str]) -> Iterator[str]:
+    """Yield where the newest release fails on Pythons that it names, and passes on those that it does not name."""
+    states = seen.states[newest]
+    plain = [one for one in seen.interpreters if one.label == "py{}{}".format(*one.minor)]
+    fails = [one for one in plain if one.python in classifiers and states.get(one.label) is _State.BAD]
+    passes = [one for one in plain if one.python not in classifiers and states.get(one.label) is _State.GOOD]
+    named = any(text.count(".") == 1 and text.startswith("3.") for text in classifiers)
+    if fails:
+        yield f"{newest} fails on {_names(fails)}, which its classifiers name"
+    if passes and named:
+        yield f"{newest} passes on {_names(passes)} too, which no classifier names"
+
+
+def _names(interpreters: Sequence[Interpreter]) -> str:
+    return ", ".join(one.python for one in interpreters)
+
+
+def _declared(package: str, project: PackageMetadata | None) -> str:
+    """Return what a project requires of a package, in all its requirements that name it; ``any`` for all releases."""
+    found: list[str] = []
+    for text in project.requires if project else ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == package and "extra ==" not in str(requirement.marker or ""):
+            found.append(str(requirement.specifier) or "any")
+    return ", or ".join(dict.fromkeys(found))
+
+
+def _on_requirement(seen: _Seen, declared: str) -> Iterator[str]:
+    """Yield which of a project's bounds are wrong, as far as this run shows."""
+    if not declared or ", or " in declared:  # with markers it depends
+        return
+    try:
+        admitted = SpecifierSet("" if declared == "any" else declared)
+    except InvalidSpecifier:
+        return
+    inside = [(version, state) for version, state in seen.versions if admitted.contains(version, prereleases=True)]
+    outside = [(version, state) for version, state in seen.versions if (version, state) not in inside]
+    good = [version for version, state in inside if state is _State.GOOD]
+    low = [version for version, state in inside if state is _State.BAD and good and Version(version) < Version(good[0])]
+    high = [
+        version for version, state in inside if state is _State.BAD and good and Version(version) > Version(good[-1])
+    ]
+    between = [version for version, state in inside if state is _State.BAD and version not in {*low, *high}]
+    if low:
+        yield f"the lower bound is too low: {_say(low, 'fail')}"
+    if high:
+        yield f"an upper bound is needed: {_say(high, 'fail')}"
+    if between:
+        yield f"it admits {_stretch(between)}, which {_verb(between, 'fail')}"
+    below = [
+        version for version, state in outside if state is _State.GOOD and good and Version(version) < Version(good[0])
+    ]
+    above = [
+        version for version, state in outside if state is _State.GOOD and good and Version(version) > Version(good[-1])
+    ]
+    if below:
+        yield f"the lower bound is higher than it need be: {_say(below, 'pass')}"
+    if above:
+        yield f"the upper bound is needless: {_say(above, 'pass')}"
+    if untried := [version for version, _ in outside if version in seen.unsolved]:
+        yield f"{_stretch(untried)} could not be tried: the requirement excludes {'it' if len(untried) == 1 else 'them'}"
+
+
+def _say(versions: Sequence[str], verb: str) -> str:
+    return f"{_stretch(versions)} {_verb(versions, verb)}"
+
+
+def _verb(versions: Sequence[str], verb: str) -> str:
+    if len(versions) > 1:
+        return verb
+    return {"fail": "fails", "pass": "passes"}[verb]
+
+
+def _stretch(versions: Sequence[str]) -> str:
+    return versions[0] if len(versions) == 1 else f"{versions[0]} {ELLIPSIS} {versions[-1]} ({len(versions)})"
