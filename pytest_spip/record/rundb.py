@@ -39,6 +39,7 @@ from pytest_spip.record.rows import (
     release_row,
     result,
 )
+from pytest_spip.record.schema import SCHEMA, VERSION
 from pytest_spip.record.timeline import TABLES, TAKE_IN
 from pytest_spip.record.views import VIEWS
 
@@ -46,38 +47,6 @@ __all__ = ["PAGES", "VERSION", "DatabaseError", "RunReader", "RunWriter", "conne
 
 DatabaseError = sqlite3.Error
 """What reading and writing may raise."""
-VERSION = 9
-"""``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
-
-SCHEMA = """
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE interpreter (id TEXT PRIMARY KEY, label TEXT NOT NULL, path TEXT NOT NULL, facts TEXT NOT NULL);
-CREATE TABLE release (
-    package TEXT NOT NULL, version TEXT NOT NULL, requires_python TEXT NOT NULL, yanked INTEGER NOT NULL,
-    PRIMARY KEY (package, version)
-) WITHOUT ROWID;
-CREATE TABLE plan (
-    ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, package TEXT NOT NULL, version TEXT NOT NULL,
-    interpreter TEXT NOT NULL, label TEXT NOT NULL, extras TEXT NOT NULL, plan_verdict TEXT,
-    others TEXT NOT NULL, resolution TEXT NOT NULL, exact TEXT NOT NULL
-);
-CREATE TABLE provision (ordinal INTEGER PRIMARY KEY, environment TEXT, verdict TEXT, output TEXT NOT NULL);
-CREATE TABLE ledger (
-    ordinal INTEGER PRIMARY KEY, outcome TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
-    seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, peak_rss INTEGER NOT NULL, attempts INTEGER NOT NULL,
-    reruns INTEGER NOT NULL, reused INTEGER NOT NULL,
-    runner TEXT NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    locked TEXT NOT NULL, reproduce TEXT NOT NULL, output TEXT NOT NULL, tests TEXT NOT NULL,
-    warnings TEXT NOT NULL, at REAL NOT NULL, session INTEGER NOT NULL, failing INTEGER NOT NULL
-);
-CREATE TABLE session (number INTEGER PRIMARY KEY, began REAL NOT NULL, seconds REAL, cpu REAL, iowait REAL);
-CREATE TABLE deselected (ordinal INTEGER PRIMARY KEY);
-CREATE TABLE disagreement (
-    ordinal INTEGER NOT NULL,
-    warm TEXT NOT NULL CHECK (typeof(warm) = 'text'), cold TEXT NOT NULL CHECK (typeof(cold) = 'text')
-);
-CREATE TABLE work (ordinal INTEGER, what TEXT NOT NULL, count INTEGER NOT NULL);
-"""
 ENTER = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PACE = """
 WITH last AS (SELECT session AS number, max(at) AS at FROM ledger GROUP BY session),
