@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from pytest_spip.model import Combo, Composed, Environment, Limits, Result, Sand
 from pytest_spip.run import process
 from pytest_spip.run.check_runners import CheckRunner, child_environment, tried
 from pytest_spip.run.process import Ended
+from pytest_spip.run.program import BOUND
 from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import NONCE, RESULT
 
@@ -92,14 +93,9 @@ class AloneSession:
     def attach(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] = NONE) -> Ended:
         """Run a program with the standard streams of this process. Raises ``OSError`` when it cannot be started."""
         start, environment = time.monotonic(), {**self._environment, **variables}
-        lifeline, held = os.pipe()
-        try:
-            bounds = str(lifeline), str(limits.memory), str(limits.file_size)
-            program = [self._composed.python, "-I", "-B", "-S", ALONE, *bounds, *command]
-            done = subprocess.run(program, env=environment, cwd=environment["PWD"], check=False, pass_fds=(lifeline,))
-        finally:
-            os.close(lifeline)
-            os.close(held)
+        bounds = sys.executable, "-I", "-S", "-c", BOUND, str(limits.memory), str(limits.file_size)
+        # In our process group, that a terminal's signals reach it; so it has no lifeline, which would take us with it.
+        done = subprocess.run([*bounds, *command], env=environment, cwd=environment["PWD"], check=False)
         return Ended(done.returncode, "", "", b"", time.monotonic() - start, 0.0, 0)
 
     def run(

@@ -17,9 +17,9 @@ from pytest_spip.run.jobs import CommandJob
 from pytest_spip.run.process import KEPT, Ended
 from pytest_spip.run.text import harmless
 
-__all__ = ["Program"]
+__all__ = ["BOUND", "Program"]
 
-_BOUND = """\
+BOUND = """\
 import os, resource, sys
 for what, most in ((resource.RLIMIT_DATA, int(sys.argv[1])), (resource.RLIMIT_FSIZE, int(sys.argv[2]))):
     hard = resource.getrlimit(what)[1]
@@ -40,7 +40,7 @@ class Program:
     def run(self, job: CommandJob) -> Ended:
         """Run a command to its end. Raises ``HarnessProblem`` when it was hung up on."""
         limits, start = job.limits, time.monotonic()
-        bounds = [sys.executable, "-I", "-S", "-c", _BOUND, str(limits.memory), str(limits.file_size)]
+        bounds = [sys.executable, "-I", "-S", "-c", BOUND, str(limits.memory), str(limits.file_size)]
         with subprocess.Popen(
             [*bounds, *job.command],
             stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_without_fork_servers(tmp_path: Path) -> None:
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.compared, failure.before) == ("AssertionError", ("!=", 3, 3), "three\n")
     assert [frame.text for frame in failure.frames] == ['assert value != 3, "three"']
+
+
+def test_attached_without_fork_servers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A program has this process's own streams, and limits, where there are no fork servers; it takes nothing with it."""
+    place = str(tmp_path)
+    composed = Composed(sys.prefix, sys.executable, "", place, place, place, place)
+    session = AloneSession(composed, Sandbox(0))
+    script = "sleep 30 > /dev/null & echo $! $GREETING; ulimit -f; exit 3"
+    ended = session.attach(("/bin/sh", "-c", script), Limits(file_size=1 << 20), {"GREETING": "hello"})
+    pid, greeting, blocks = capfd.readouterr().out.split()
+    os.kill(int(pid), signal.SIGKILL)
+    assert (ended.status, greeting, blocks) == (3, "hello", "2048")
 
 
 def test_programs_of_another_python() -> None:
