@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,7 +19,8 @@ from pytest_spip.common.machine import Machine
 from pytest_spip.common.waits import ENDING
 from pytest_spip.dispatch.concurrency import Sampler
 from pytest_spip.errors import UsageProblem
-from pytest_spip.report.progress import Progress
+from pytest_spip.hooks.live_view import LiveView
+from pytest_spip.report.progress import Progress, view
 from pytest_spip.report.stats import StatsLine, stats_line
 
 if TYPE_CHECKING:
@@ -34,24 +35,28 @@ PLAIN_PERIOD = 10.0
 
 
 class ProgressLine:
-    """Tells how far the run is: on a terminal one line, rewritten in place of pytest's dots; elsewhere a line at times.
+    """Says how far the run is: on a terminal in a few lines, drawn again in place of pytest's dots; elsewhere a line at times.
 
-    Elsewhere it speaks only while provisioning goes on, for then the dots stand still.
+    Elsewhere it speaks only while provisioning goes on, for then the dots stand still. ``running`` returns what each worker
+    runs; it is called from a thread.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, running: Callable[[], Mapping[str, str]] = dict) -> None:
         self.live = is_live(config)
         self._config = config
+        self._running = running
+        self._since: dict[str, tuple[str, float]] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._shown = False
+        self._view: LiveView | None = None
 
     def start(self, run: Run) -> None:
-        """Begin to tell."""
+        """Begin to say it."""
         if self._config.get_verbosity() >= 0 and self._reporter is not None:
             if self.live:
                 # Without dots there is nothing to put a percentage behind.
                 vars(self._reporter)["_show_progress_info"] = False
+                self._view = LiveView(self._reporter)
             self._thread = threading.Thread(
                 target=self._report_regularly, args=(run,), name="progress_line", daemon=True
             )
@@ -62,9 +67,9 @@ class ProgressLine:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(ENDING)
-            if self.live and self._shown and self._reporter is not None:
-                self._reporter.line("")
-        self._thread = None
+        if self._view is not None:
+            self._view.close()
+        self._thread = self._view = None
 
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:
@@ -72,21 +77,28 @@ class ProgressLine:
         return reporter
 
     def _report_regularly(self, run: Run) -> None:
-        while not self._ended.wait(LIVE_PERIOD if self.live else PLAIN_PERIOD):
-            self._tell(run.progress)
-        if self.live:
-            self._tell(run.progress)
+        while not self._ended.wait(LIVE_PERIOD if self._view else PLAIN_PERIOD):
+            self._report(run.progress)
+        if self._view and run.progress.planned:
+            self._view.draw([(f"spip: {run.progress.line(time.monotonic())}"[: self._view.width - 1], "")])
 
-    def _tell(self, progress: Progress) -> None:
-        reporter = self._reporter
+    def _report(self, progress: Progress) -> None:
+        reporter, now = self._reporter, time.monotonic()
         if reporter is None or not progress.planned:
             return
-        line = f"spip: {progress.line(time.monotonic())}"
-        if self.live:
-            self._shown = True
-            reporter.rewrite(line[: reporter._tw.fullwidth - 1], erase=True)  # noqa: SLF001  # its width is public nowhere else
+        if self._view:
+            self._view.draw(view(progress, now, self._runs(now), self._view.width, self._view.height))
         elif progress.provisioned < progress.planned:
-            _write_below(reporter, line)
+            _write_below(reporter, f"spip: {progress.line(now)}")
+
+    def _runs(self, now: float) -> list[tuple[str, str, float]]:
+        """Return what each worker runs, and since when it is seen to."""
+        running = self._running()
+        self._since = {
+            worker: (what, self._since[worker][1] if self._since.get(worker, ("", 0))[0] == what else now)
+            for worker, what in running.items()
+        }
+        return [(worker, what, since) for worker, (what, since) in self._since.items()]
 
 
 class StatsReporter:
@@ -118,7 +130,7 @@ class StatsReporter:
 
     def start(self) -> None:
         """Begin to tell; while nothing is captured."""
-        if self._reporter is not None:
+        if self._reporter is not None and not is_live(self._config):  # the live view sees to it
             self._held.enter_context(_past_capture(self._reporter))
         self._thread.start()
 
@@ -183,15 +195,14 @@ class StatsReporter:
         if reporter is None:
             return
         if is_live(self._config):
-            # In one piece, over the live line, which is drawn again below.
-            reporter.write(f"\r{line.ljust(reporter._tw.fullwidth - 1)}\n", flush=True)  # noqa: SLF001  # as above
+            reporter.write(f"{line}\n", flush=True)
         else:
             _write_below(reporter, line)
 
 
 def is_live(config: pytest.Config) -> bool:
-    """Return True if a line that is rewritten in place stands for the dots."""
-    return sys.stdout.isatty() and config.get_verbosity() == 0
+    """Return True if lines that are drawn again and again stand for the dots."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and config.get_verbosity() == 0
 
 
 def _write_below(reporter: pytest.TerminalReporter, line: str) -> None:

@@ -58,7 +58,7 @@ class RunMatrix(PlannedMatrix):
         self._lost_attempts: Counter[int] = Counter()
         self._failing = 0
         self._results: dict[int, Result] = {}
-        self._progress_line = ProgressLine(config)
+        self._progress_line = ProgressLine(config, distribution.running if distribution else dict)
 
     def start(self) -> None:
         """Begin to say how far the run is."""

@@ -59,6 +59,10 @@ class Distribution:
         """Return how many workers are busy and idle."""
         return self._scheduling.workers()
 
+    def running(self) -> dict[str, str]:
+        """Return what each worker that has work runs: the id of a combination, or a test's node id."""
+        return self._scheduling.running()
+
     def _load(self) -> Load:
         return Load(self.workers()[0], self._run.peak)
 

@@ -35,6 +35,7 @@ from pytest_spip.dispatch.messages import Run as RunUnits
 from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo
+from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.session.run import Run
 from pytest_spip.session.worker_loop import PLAN
 
@@ -235,6 +236,16 @@ class SpipScheduling:
         with self._lock:
             busy = self._scheduler.busy
             return busy, len(self._nodes) - busy
+
+    def running(self) -> dict[str, str]:
+        """Return the ids of what workers run, by worker."""
+        with self._lock:
+            held = {name: self._scheduler.pending(name) for name in self._nodes}
+            return {
+                name: self._nodeids[units[0]].removeprefix(f"{MODULE_PREFIX}::")
+                for name, units in held.items()
+                if units
+            }
 
     def undone(self) -> list[str]:
         """Return the node ids of what was planned and neither finished nor given up."""

@@ -44,6 +44,7 @@ from pytest_spip.record.rundb import DatabaseError, RunWriter
 from pytest_spip.record.rundir import unwritable
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.progress import Progress
+from pytest_spip.report.texts import one_line
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
@@ -332,6 +333,8 @@ class Run:
         self.progress.done += 1
         self.progress.bad += result.verdict.outcome.is_bad
         self.progress.errors += result.verdict.outcome is Outcome.ERROR
+        if result.verdict.outcome.is_bad:
+            self.progress.newest.append(f"{self.plan.combos[result.ordinal].id} {one_line(result)}")
         self.found(result.ordinal, result.verdict)
 
     def found(self, ordinal: int, verdict: Verdict) -> None:

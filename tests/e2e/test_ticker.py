@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -133,22 +137,40 @@ def test_file(dots: tuple[list[str], list[dict[str, Any]]]) -> None:
     assert all(line["memory_used"] > 0 and 0 <= line["cpu"] <= 1 for line in lines)
 
 
-def test_live_line(project: Path) -> None:
-    """On a terminal a line of state replaces the live line, which is drawn again below it."""
+def test_live_view(project: Path) -> None:
+    """On a terminal lines of state go above the live view, which is drawn again below them, and its last line stays."""
     ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = bytearray()
     assert eventually(lambda: not read(ours, shown), 60)
     os.close(ours)
     assert process.wait(10) == 0, shown
-    lines = [line.split("\r")[-1] for line in shown.decode().replace("\r\n", "\n").split("\n")]
+    assert b"  [####################....................]  50%" in shown
+    lines = screen(shown.decode())
     states = [line for line in lines if "of late" in line]
     assert len(states) >= 2
     assert all(line.startswith("spip: ") and line.rstrip().endswith(" 0 errors") for line in states)
-    assert "\rspip: 2/2 done, " in shown.decode()
+    assert len([line for line in lines if line.startswith("spip: 2/2 done, ") and "of late" not in line]) == 1
+    assert not [line for line in lines if line.startswith("  [")]
+
+
+def screen(written: str) -> list[str]:
+    """Return the lines that a terminal has in the end, as long as it need not scroll or wrap."""
+    lines, row = [""], 0
+    for text in re.findall(r"\x1b\[[\d;]*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", written):
+        if text.startswith("\x1b"):
+            row -= int(text[2:-1]) if text.endswith("A") else 0
+            lines = [*lines[:row], ""] if text.endswith("J") else lines
+        elif text == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif text != "\r":
+            lines[row] += text
+    return lines
 
 
 def read(terminal: int, shown: bytearray) -> bool:

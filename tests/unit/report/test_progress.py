@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from pytest_spip.model import Builds
-from pytest_spip.report.progress import Progress
+from pytest_spip.report.progress import Progress, view
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,37 @@ def test_clock_starts_by_itself() -> None:
     """A progress begins when it is made."""
     progress = Progress(planned=2, provisioned=2, done=1)
     assert progress.line(progress.began + 2) == "1/2 done, 0.5/s, ETA 2 s"
+
+
+def test_view() -> None:
+    """A terminal shows counts, a bar, what is built, what runs, the longest first, and the newest failures."""
+    progress = Progress(
+        planned=8,
+        provisioned=8,
+        done=2,
+        bad=2,
+        began=0,
+        builds=lambda: Builds((("demo 2.0 py38", 1.0),), 0),
+        newest=deque(["demo[1-py38] import-error: no\x1b[2J", "demo[1-py39] timeout"], maxlen=3),
+    )
+    running = [("gw0", "demo[2-py38]", 3.9), ("gw10", "demo[3-py38]", 1.0)]
+    assert view(progress, 4.0, running, 60, 40) == [
+        ("spip: 2/8 done (2 failed), 0.5/s, ETA 12 s", ""),
+        ("  [##########..............................]  25%", ""),
+        ("  building demo 2.0 py38 for 3 s", "dim"),
+        ("  gw10  demo[3-py38]  3 s", "dim"),
+        ("  gw0   demo[2-py38]", "dim"),
+        ("  demo[1-py39] timeout", "red"),
+        ("  demo[1-py38] import-error: no?[2J", "red"),
+    ]
+
+
+def test_view_fits_the_terminal() -> None:
+    """Lines are cut to the width, workers to a third of the height; a low terminal has one line."""
+    progress = Progress(planned=1000, provisioned=1000, done=500, began=0)
+    running = [(f"gw{n}", f"demo[{n}.0-py312]", float(n)) for n in range(128)]
+    shown = [text for text, _ in view(progress, 200.0, running, 30, 24)]
+    assert shown[:2] == ["spip: 500/1000 done, 2.5/s, …", "  [########........]  50%"]
+    assert shown[2:] == [*(f"  gw{n}  demo[{n}.0-py312]  {200 - n} s"[:30] for n in range(6)), "  … and 122 more"]
+    assert all(len(text) <= 30 for text in shown)
+    assert len(view(progress, 200.0, running, 80, 11)) == 1
