@@ -63,7 +63,7 @@ from pytest_spip.provision.uv_output import Failure
 
 __all__ = ["HARNESS_VERSION", "EnvironmentMaker", "ProvisionInputs"]
 
-HARNESS_VERSION = 6
+HARNESS_VERSION = 7
 """Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
 NOTHING_MORE = Wanted()
 USUAL = BuildPolicy()

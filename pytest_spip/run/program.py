@@ -20,7 +20,8 @@ from pytest_spip.run.text import harmless
 __all__ = ["BOUND", "Program"]
 
 BOUND = """\
-import os, resource, sys
+import os, resource, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 for what, most in ((resource.RLIMIT_DATA, int(sys.argv[1])), (resource.RLIMIT_FSIZE, int(sys.argv[2]))):
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -68,6 +68,7 @@ def judged(result: Result) -> tuple[Outcome, Phase, Reason | None]:
         (("false",), (Outcome.FAILED, Phase.TEST, Reason.COMMAND_FAILED), "exit status 1, without a word"),
         (("no-such-program",), (Outcome.FAILED, Phase.TEST, Reason.COMMAND_FAILED), "No such file or directory"),
         (("sh", "-c", "kill -SEGV $$"), (Outcome.CRASHED, Phase.TEST, Reason.SIGSEGV), "killed by signal 11 (SIGSEGV)"),
+        (("sh", "-c", "kill -PIPE $$"), (Outcome.CRASHED, Phase.TEST, Reason.SIGPIPE), "killed by signal 13 (SIGPIPE)"),
         (("GREETING=hi", "sh", "-c", "test $GREETING = hi"), (Outcome.PASSED, Phase.TEST, None), ""),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) and isinstance(value[0], str) else "",

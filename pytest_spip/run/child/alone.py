@@ -8,6 +8,7 @@ Standard library only, syntax of Python 3.7; nothing imports this file.
 """
 
 import os
+import signal
 import sys
 
 
@@ -42,6 +43,7 @@ def main(lifeline: str, memory: str, file_size: str, *program: str) -> None:
     """Bound this process and become the program."""
     hold_lifeline(int(lifeline))
     limit(int(memory), int(file_size))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a program would inherit that
     os.execv(program[0], program)
 
 

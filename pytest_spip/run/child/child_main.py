@@ -60,7 +60,7 @@ def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors:
 
 
 def be_attached(descriptors: "Sequence[int]") -> None:
-    """Have a terminal, if standard input is one, control this session; and no signal ignored that a shell leaves alone."""
+    """Have a terminal, if standard input is one, control this session; and files that grow too large end who writes them."""
     import fcntl
     import termios
 
@@ -68,8 +68,7 @@ def be_attached(descriptors: "Sequence[int]") -> None:
         os.close(descriptor)
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and what it starts would inherit that
-        signal.signal(ignored, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as for any program of a shell's
 
 
 def take_in(text: str, directory: str) -> None:
@@ -90,6 +89,7 @@ def start_program(request: "RequestMessage", names: "Mapping[str, int]") -> None
     for word, descriptor in names.items():
         if word in request["command"]:
             os.set_inheritable(descriptor, True)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a program would inherit that
     command = [str(names.get(word, word)) for word in request["command"]]
     os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
 
