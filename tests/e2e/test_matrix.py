@@ -281,7 +281,7 @@ def test_report_follows_the_schema(done: Done) -> None:
     counts = {outcome: report["summary"][outcome] for outcome in OUTCOMES}
     assert sum(counts.values()) == report["summary"]["planned"] == len(CASES)
     assert {"seconds", "per_second", "cpu_utilisation", "iowait", "phases"} <= report["summary"].keys()
-    assert all({"signature", "count", "examples"} == group.keys() for group in report["groups"])
+    assert all({"signature", "count", "examples"} <= group.keys() for group in report["groups"])
 
 
 def test_verdicts_tell_what_they_cost(done: Done) -> None:
