@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,23 @@ TRIES = 5
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """Run one browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Chromium]]:
+    """Run one browser for all tests, and another where it has ended: one that died is no reason for all later tests to fail."""
+    with contextlib.ExitStack() as stack:
+        started: list[Chromium] = []
+
+        def browser() -> Chromium:
+            if not started or not started[-1].lives():
+                started.append(stack.enter_context(chromium(tmp_path_factory.mktemp("chromium"))))
+            return started[-1]
+
         yield browser
+
+
+@pytest.fixture
+def browser(browsers: Callable[[], Chromium]) -> Chromium:
+    """Return a browser that runs."""
+    return browsers()
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +393,41 @@ def test_all_is_printed(page: Page, reports: dict[str, Path], tmp_path: Path) ->
     assert 20 < page.run("window.printed") < rows
     assert int(page.run("document.querySelector('#grid').getAttribute('aria-rowcount')")) == rows
     assert page.count(".row") < 100
+
+
+def test_regressed_cells_are_marked(browser: Chromium, reports: dict[str, Path]) -> None:
+    """A cell that regressed says so, to eyes and to screen readers, and the legend explains the mark."""
+    page = browser.page()
+    page.open(reports["compared"])
+    assert page.run(
+        "[...document.querySelectorAll('.cell.regressed')].map((one) => one.getAttribute('aria-label'))"
+    ) == ["demo[1.0-py312]: failed, import-error, regressed"]
+    assert "regressed" in page.run("document.getElementById('legend').textContent")
+    page.open(reports["small"])
+    assert page.run("document.querySelectorAll('.regressed, .corner').length") == 0
+
+
+def test_joined_cells_say_all_their_reasons(browser: Chromium, reports: dict[str, Path]) -> None:
+    """The tooltip of a cell that stands for several has the reason of each."""
+    page = browser.page()
+    page.open(reports["alike"], "join=1")
+    text = page.run(
+        "(() => { const cell = document.querySelector('.cell');"
+        " cell.dispatchEvent(new PointerEvent('pointerover', { bubbles: true, pointerType: 'mouse' }));"
+        " return document.getElementById('tip').textContent; })()"
+    )
+    assert text.splitlines() == ["demo[1.0-py312] and 1 more", "import-error: two", "import-error: one"]
+
+
+@pytest.mark.parametrize("name", ["small", "1000"])
+def test_narrow_screens_show_whole_headings(browser: Chromium, reports: dict[str, Path], name: str) -> None:
+    """On a telephone no heading of a Python is cut, and a package's line stays in sight when the grid is moved sideways."""
+    page = browser.page(width=390, height=800)
+    page.open(reports[name])
+    cut = "[...document.querySelectorAll('.head > :not(.name)')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert page.run(cut) == 0
+    page.run("document.getElementById('grid').scrollLeft = 1000")
+    assert page.run("document.querySelector('.package > .name').getBoundingClientRect().left") >= 0
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,13 @@ class Chromium:
         self._number = 0
         self.events: list[dict[str, Any]] = []
 
+    def lives(self) -> bool:
+        """Return True if the browser still answers."""
+        try:
+            return bool(self.call("Browser.getVersion"))
+        except (OSError, AssertionError):
+            return False
+
     def call(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
         """Send a command and return its result."""
         self._number += 1

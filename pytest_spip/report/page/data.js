@@ -51,6 +51,8 @@ function reasonOf(cell) {
   return [kind.reason || kind.meaning, textOf(index.cells.detail[cell])].filter(Boolean).join(": ");
 }
 
+const hasRegressed = (cell) => Boolean(changes) && changes.kinds[changes.kind[cell]] === "regressed";
+
 async function load() {
   index = await unpack("index");
   changes = index.comparison || null;

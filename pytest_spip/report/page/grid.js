@@ -1,6 +1,6 @@
 // Grid: shows the lines that are in sight, and the one that has the focus; the keyboard moves a single tab stop.
 
-const ROW = 26, SPARE = 8, PRINTED = 1500;
+const ROW = 26, SPARE = 8, PRINTED = 1500, NAMED = 3;
 const grid = { box: null, head: null, body: null, shown: new Map(), active: { row: 1, column: 0 }, printing: false };
 
 function buildGrid() {
@@ -51,7 +51,10 @@ function renderGrid() {
   const narrow = innerWidth < 600;
   const name = Math.min(Math.max(longest * 7.6 + 18, 110), narrow ? 150 : 330);
   const room = (grid.box.clientWidth - name) / Math.max(view.columns.length, 1);
-  const cell = grid.printing ? "1fr" : `${Math.floor(Math.min(Math.max(room, narrow ? 62 : 66), 110))}px`;
+  const wide = Math.floor(Math.min(Math.max(room, narrow ? 62 : 66), 110));
+  const cell = grid.printing ? "1fr" : `${wide}px`;
+  grid.box.style.setProperty("--wide", grid.printing ? "100%" : `${name + wide * view.columns.length}px`);
+  grid.box.style.setProperty("--seen", `${grid.box.clientWidth}px`);
   grid.box.style.setProperty("--columns", `${name}px repeat(${view.columns.length}, ${cell})`);
   grid.box.setAttribute("aria-rowcount", view.rows.length + 1);
   grid.box.setAttribute("aria-colcount", view.columns.length + 1);
@@ -124,10 +127,12 @@ function cellElement(cells, row, column) {
   if (!view.matching[cell] || (state.group >= 0 && !cells.some((each) => groupOf(each) === state.group))) classes.push("off");
   else if (state.group >= 0) classes.push("lit");
   if (cells.some((each) => idOf(each) === state.id)) classes.push("chosen");
+  const broke = cells.some(hasRegressed);
+  if (broke) classes.push("regressed");
   const count = textOf(index.cells.text[cell]);
   const word = count || (["passed", "none"].includes(kind.outcome) || kind.word === "-" ? "" : kind.word);
   const more = cells.length > 1 ? `, and ${cells.length - 1} more alike` : "";
-  return make("div", { ...where, class: classes.join(" "), "aria-label": `${idOf(cell)}: ${NAMES[kind.outcome]}${kind.reason ? `, ${kind.reason}` : ""}${more}` },
+  return make("div", { ...where, class: classes.join(" "), "aria-label": `${idOf(cell)}: ${NAMES[kind.outcome]}${kind.reason ? `, ${kind.reason}` : ""}${broke ? ", regressed" : ""}${more}` },
     `${SYMBOLS[kind.outcome]}${word ? ` ${word}` : ""}`);
 }
 
@@ -182,7 +187,9 @@ function showTip(cell) {
   const cells = place ? members(view.rows[place.row], view.columns[place.column]) : [];
   if (!cells.length) return;
   const tip = byId("tip");
-  tip.textContent = `${idOf(cells[0])}${cells.length > 1 ? ` and ${cells.length - 1} more` : ""}\n${reasonOf(cells[0])}`;
+  const reasons = [...new Set(cells.map(reasonOf))];
+  const left = reasons.length > NAMED ? [`… and ${reasons.length - NAMED} more`] : [];
+  tip.textContent = [`${idOf(cells[0])}${cells.length > 1 ? ` and ${cells.length - 1} more` : ""}`, ...reasons.slice(0, NAMED), ...left].join("\n");
   tip.hidden = false;
   const box = cell.getBoundingClientRect(), own = tip.getBoundingClientRect();
   tip.style.left = `${Math.max(Math.min(box.left, innerWidth - own.width - 8), 8)}px`;

@@ -58,6 +58,7 @@ function buildLegend() {
     const word = ["passed", "none"].includes(kind.outcome) || kind.word === "-" ? "" : ` ${kind.word}`;
     return make("span", {}, make("b", { class: kind.outcome }, `${SYMBOLS[kind.outcome]}${word}`), kind.meaning);
   }));
+  if (index.cells.kind.some((_, cell) => hasRegressed(cell))) byId("legend").append(make("span", {}, make("i", { class: "corner" }), "regressed"));
 }
 
 /** Show the state everywhere. */
