@@ -12,6 +12,7 @@ from pytest_spip.model import Affected, Combo, Group, LockChange, Outcome, Reaso
 from pytest_spip.report.ranges import Cells, affected, affected_text, pythons_text, where_text
 from pytest_spip.report.triage import likely_change, lock_changes
 from tests.support.rooms import combo, interpreter, result, summary
+from tests.support.supply import steady
 
 PYTHONS = ("py38", "py39", "py310", "py311")
 FAILED, SKIPPED, ERROR, IMPORT = Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR, Reason.IMPORT_ERROR
@@ -64,6 +65,7 @@ def test_ranges(rows: Mapping[str, str], texts: list[str]) -> None:
     assert [affected_text(one) for one in groups(rows)[0].affected] == texts
 
 
+@steady
 @given(st.lists(st.text("FG.-E", min_size=4, max_size=4), min_size=1, max_size=12))
 def test_ranges_hold_exactly_what_failed(rows: list[str]) -> None:
     """Ranges read back name each failure of their group, and nothing else that was tried."""
