@@ -59,20 +59,21 @@ class PackageMetadata:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PythonSupport:
-    """What was seen of a package's releases on some Pythons, which all came to the same.
+    """What was seen of a package's releases on some Pythons, which all came to the same. ``pythons`` is text: ``>= 3.10``.
 
-    ``works_from`` is the oldest release from which on all pass, but for those from ``broken_from`` on; both are empty where there
-    is none. ``oldest`` is the oldest that passes at all. ``chosen`` is the release that an installer takes when nothing else is
-    asked for, of those that were planned, and ``chosen_fails`` says that it does not work. ``pythons`` is text: ``>= 3.10``.
+    All releases pass from ``works_from`` to ``works_until``, the newest that passes; on ``broken_from``, if there is one, and
+    what is newer none passes. ``oldest`` is the oldest that passes at all. All are empty where there is none.
+    ``failing_choice`` is the release that an installer takes when nothing else is asked for, of those that were planned, if
+    that fails.
     """
 
     pythons: str
     labels: tuple[str, ...]
     works_from: str
+    works_until: str
     broken_from: str
     oldest: str
-    chosen: str
-    chosen_fails: bool
+    failing_choice: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _support(summary: Summary) -> list[dict[str, Any]]:
                 (
                     each.pythons or "every Python",
                     readable(works_text(each)),
-                    readable(each.chosen) if each.chosen_fails else "",
+                    readable(each.failing_choice),
                 )
                 for each in one.pythons
             ],

@@ -111,10 +111,10 @@ def _package(one: Support) -> dict[str, Any]:
             {
                 "labels": list(each.labels),
                 "works_from": each.works_from or None,
+                "works_until": each.works_until or None,
                 "broken_from": each.broken_from or None,
                 "oldest_passing": each.oldest or None,
-                "installers_choice": each.chosen or None,
-                "choice_fails": each.chosen_fails,
+                "failing_choice": each.failing_choice or None,
             }
             for each in one.pythons
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -127,29 +128,37 @@ def _support(seen: _Seen, metadata: PackageMetadata | None, project: PackageMeta
 
 def _pythons(seen: _Seen) -> Iterator[PythonSupport]:
     """Yield what was seen on the Pythons, those together that came to the same."""
-    alike: dict[tuple[str, str, str, str, bool], list[str]] = {}
+    alike: dict[tuple[_Working, str], list[str]] = {}
     for one in seen.interpreters:
         tried = [(version, each) for version, states in seen.states.items() if (each := states.get(one.label))]
         spoken = [(version, state) for version, state in tried if state is not _State.SILENT]
         if spoken:
             chosen = _chosen(seen, one.label)
             fails = bool(chosen) and seen.states[chosen].get(one.label) is _State.BAD
-            alike.setdefault((*_working(spoken), chosen, fails), []).append(one.label)
-    for (works_from, broken_from, oldest, chosen, fails), labels in alike.items():
-        text = pythons_text(labels, seen.interpreters)
-        yield PythonSupport(text, tuple(labels), works_from, broken_from, oldest, chosen, fails)
+            alike.setdefault((_working(spoken), chosen if fails else ""), []).append(one.label)
+    for (working, choice), labels in alike.items():
+        yield PythonSupport(pythons_text(labels, seen.interpreters), tuple(labels), *working, choice)
 
 
-def _working(spoken: Sequence[tuple[str, _State]]) -> tuple[str, str, str]:
-    """Return the release from which on all pass, the one from which on none passes any more, and the oldest that passes."""
+class _Working(NamedTuple):
+    """As :class:`PythonSupport` has them."""
+
+    works_from: str = ""
+    works_until: str = ""
+    broken_from: str = ""
+    oldest: str = ""
+
+
+def _working(spoken: Sequence[tuple[str, _State]]) -> _Working:
+    """Return what works of releases that were tried, the oldest first."""
     good = [place for place, (_, state) in enumerate(spoken) if state is _State.GOOD]
     if not good:
-        return "", "", ""
+        return _Working()
     last = first = good[-1]
     while first and spoken[first - 1][1] is _State.GOOD:
         first -= 1
     broken = spoken[last + 1][0] if last + 1 < len(spoken) else ""
-    return spoken[first][0], broken, spoken[good[0]][0]
+    return _Working(spoken[first][0], spoken[last][0], broken, spoken[good[0]][0])
 
 
 def _chosen(seen: _Seen, label: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_spip.model import PythonSupport, Support
+from pytest_spip.report.ranges import ELLIPSIS
 
 __all__ = ["declared_text", "support_lines", "works_text", "worth_showing"]
 
@@ -20,8 +21,8 @@ def support_lines(supports: Sequence[Support]) -> Iterator[Line]:
         yield [(one.package, "bold"), (f"  {declared_text(one)}", "dim")]
         for each in one.pythons:
             yield [("    ", ""), (f"{each.pythons or 'every Python'}: ", ""), (works_text(each), "")]
-            if each.chosen_fails:
-                yield [("    ", ""), (f"an installer takes {each.chosen} there, which fails", "red")]
+            if each.failing_choice:
+                yield [("    ", ""), (f"an installer takes {each.failing_choice} there, which fails", "red")]
         yield from ([("    ", ""), (finding, "yellow")] for finding in one.findings)
         if one.suggestion:
             yield [("    requirement: ", ""), (one.suggestion, "bold"), (f"  (tested: {one.tested})", "dim")]
@@ -36,7 +37,7 @@ def worth_showing(supports: Sequence[Support]) -> list[Support]:
 
 
 def _is_wrong(one: Support) -> bool:
-    return bool(one.findings) or any(each.chosen_fails for each in one.pythons)
+    return bool(one.findings) or any(each.failing_choice for each in one.pythons)
 
 
 def declared_text(one: Support) -> str:
@@ -52,7 +53,8 @@ def works_text(one: PythonSupport) -> str:
     """Return which releases pass on some Pythons."""
     if not one.oldest:
         return "no release passes"
-    text = f"{one.works_from} and newer pass"
-    if one.broken_from:
-        text = f"pass from {one.works_from} until {one.broken_from}, which fails"
+    text = f"{one.works_from} passes"
+    if one.works_until != one.works_from:
+        text = f"{one.works_from} {ELLIPSIS} {one.works_until} pass"
+    text += f", {one.broken_from} fails" if one.broken_from else ""
     return text + (f"; the oldest that passes is {one.oldest}" if one.oldest != one.works_from else "")
