@@ -76,7 +76,7 @@ def _texts(group: Sequence[Change], cells: Cells | None) -> Iterator[str]:
     if len(group) == 1:
         yield change_line(group[0])
     else:
-        yield f"{len(group)} x {_what(group[0])}"
+        yield f"{len(group)} x {_what(group[0], normal=True)}"
         yield _where([change.id for change in group], cells)
     detail = group[0].after.detail if group[0].after else ""
     if changes := likely_change([change.locked for change in group], detail):
@@ -98,7 +98,8 @@ def change_line(change: Change) -> str:
     return f"{change.id}: {_what(change)}"
 
 
-def _what(change: Change) -> str:
+def _what(change: Change, *, normal: bool = False) -> str:
+    """Say what happened to a combination, or to several that are alike: ``normal`` leaves out what differs between these."""
     parts = [f"{_text(change.before)} -> {_text(change.after)}"]
     if change.newly_failing:
         count = len(change.newly_failing)
@@ -107,7 +108,8 @@ def _what(change: Change) -> str:
             f"{plural(count, 'test')} newly {'fails' if count == 1 else 'fail'}: {change.newly_failing[0]}{more}"
         )
     elif change.after and change.after.outcome.is_bad and change.after.detail:
-        parts.append(change.after.detail.partition("\n")[0])
+        own = change.after.detail.partition("\n")[0]
+        parts.append(signature(Result(0, change.after)).partition(": ")[2] if normal else own)
     return ": ".join(parts)
 
 
