@@ -19,9 +19,9 @@ from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.timeouts import Timeouts
 from pytest_spip.hooks.worker import WorkerMatrix
 from pytest_spip.model import NO_CHECK
-from pytest_spip.options import OPTIONS, Option
+from pytest_spip.options import OPTIONS, Option, Settings
 from pytest_spip.session.worker_spec import WorkerSpec
-from pytest_spip.settings import Settings, make_settings
+from pytest_spip.settings import make_settings
 
 __all__ = ["activate"]
 

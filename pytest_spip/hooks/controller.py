@@ -23,6 +23,7 @@ from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.run_matrix import RunMatrix
 from pytest_spip.hooks.signals import Interrupts
 from pytest_spip.model import Combo
+from pytest_spip.options import Settings
 from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.session.cache_upkeep import tend_cache
 from pytest_spip.session.planned import Planned, make_planned
@@ -30,7 +31,6 @@ from pytest_spip.session.planner import Planner
 from pytest_spip.session.reference import Reference, open_reference
 from pytest_spip.session.run import Run
 from pytest_spip.session.umask import SessionUmask
-from pytest_spip.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_spip.hooks.xdist_plugin import Distribution

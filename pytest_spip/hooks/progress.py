@@ -24,8 +24,8 @@ from pytest_spip.report.progress import Progress, view
 from pytest_spip.report.stats import StatsLine, stats_line
 
 if TYPE_CHECKING:
+    from pytest_spip.options import Settings
     from pytest_spip.session.run import Run
-    from pytest_spip.settings import Settings
 
 __all__ = ["ProgressLine", "StatsReporter", "check_stats"]
 

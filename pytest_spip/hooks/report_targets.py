@@ -10,13 +10,13 @@ import pytest
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.model import Plan, Summary
+from pytest_spip.options import Settings
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.report import terminal
 from pytest_spip.report.bisection import bisection_lines
 from pytest_spip.report.change_lines import comparison_lines
 from pytest_spip.report.support_lines import support_lines
 from pytest_spip.session.report_kinds import FILE_REPORTS, Recorded
-from pytest_spip.settings import Settings
 
 __all__ = ["ReportTargets"]
 

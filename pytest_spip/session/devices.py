@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_spip.common.processes import run_program
+from pytest_spip.option_values import AUTO, GPU
 from pytest_spip.session.slots import Device
-from pytest_spip.settings import AUTO, GPU
 
 __all__ = ["Devices", "find_devices"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_spip.model import Combo, Interpreter, Plan
+from pytest_spip.options import Settings
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
-from pytest_spip.settings import Settings
 
 __all__ = ["Planned", "make_planned"]
 

@@ -27,6 +27,8 @@ from pytest_spip.model import (
     Release,
     Verdict,
 )
+from pytest_spip.option_values import CONSTRAINT
+from pytest_spip.options import Settings
 from pytest_spip.plan.index import Listing, list_project
 from pytest_spip.plan.interpreters import discover, parse_wanted, probe, select
 from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
@@ -39,7 +41,6 @@ from pytest_spip.provision.uv import Uv, find_uv
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined, without_unconfined
-from pytest_spip.settings import CONSTRAINT, Settings
 
 __all__ = ["Planner"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_spip.common.trees import rewriting
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Comparison, Judged, Summary
+from pytest_spip.options import Settings
 from pytest_spip.report.baseline import (
     BaselineError,
     KnownFailure,
@@ -20,7 +21,6 @@ from pytest_spip.report.baseline import (
 )
 from pytest_spip.report.comparison import compare, judged, judged_of_document
 from pytest_spip.session.loading import find_run, load_run
-from pytest_spip.settings import Settings
 
 __all__ = ["Reference", "open_reference", "read_judged", "update_baseline"]
 

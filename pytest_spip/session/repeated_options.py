@@ -11,8 +11,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.common.http import redact
 from pytest_spip.model import Indexes
-from pytest_spip.options import OPTIONS
-from pytest_spip.settings import Settings, field_of
+from pytest_spip.options import OPTIONS, Settings
 
 __all__ = ["index_options", "limited_names", "our_options", "uv_suffices"]
 
@@ -57,7 +56,7 @@ def our_options(settings: Settings) -> tuple[str, ...]:
     """Return the options with which a run of ours gives the same verdicts, as far as they are not the defaults."""
     usual = dataclasses.replace(Settings(("",)), timeout=Settings.usual_timeout(settings.check))
     given = (option for option in OPTIONS if option.name in REPEATED)
-    words = [word for option in given for word in _option(option.flag, field_of(option.name), settings, usual)]
+    words = [word for option in given for word in _option(option.flag, option.field, settings, usual)]
     # Names of versions are those of node ids; a path says more.
     return (*words, *([f"--spip-python={settings.python}"] if "/" in settings.python else []))
 

@@ -29,14 +29,14 @@ from pytest_spip.model import (
     Summary,
     Verdict,
 )
-from pytest_spip.options import OPTIONS
+from pytest_spip.options import OPTIONS, Settings
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.session.loading import open_run
-from pytest_spip.settings import Settings, field_of, make_settings
+from pytest_spip.settings import make_settings
 
 if TYPE_CHECKING:
     from pytest_spip.session.planner import Planner
@@ -78,7 +78,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
         asked = dataclasses.replace(asked, cache=str(rootdir / Path(asked.cache).expanduser()))
     named = [option for option in OPTIONS if option.name in given]
     for option in named:
-        field = field_of(option.name)
+        field = option.field
         if field not in FREE and getattr(asked, field) != getattr(stored, field):
             what = f"run {directory.path.name} has {_shown(getattr(stored, field))}"
             raise UsageProblem(option.flag, what, "leave the option out, or start a new run")

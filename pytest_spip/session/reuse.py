@@ -15,12 +15,12 @@ from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Limits, Sandbox, digest
 from pytest_spip.names import OWN_RUNS
+from pytest_spip.options import Settings
 from pytest_spip.provision.builds import system_tools
 from pytest_spip.record.reusable import index_reusable
 from pytest_spip.record.rundb import DatabaseError, copy_database
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.session.loading import all_runs, runs_in
-from pytest_spip.settings import Settings
 
 __all__ = ["ReuseDirectory", "experiment_of", "identities_of", "index_earlier"]
 

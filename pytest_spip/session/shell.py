@@ -31,6 +31,7 @@ from pytest_spip.model import (
     RunFacts,
     Sandbox,
 )
+from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
@@ -48,7 +49,6 @@ from pytest_spip.run.runner import EnvironmentSession, Runner
 from pytest_spip.run.server import SANDBOX_UID, has_fork_servers
 from pytest_spip.session.loading import named_combination, open_run
 from pytest_spip.session.resume import gone_interpreters, recorded_settings
-from pytest_spip.settings import Settings
 
 __all__ = ["Shell", "Subject", "opened_shell", "read_subject"]
 

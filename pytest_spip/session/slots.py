@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_spip.common.owners import acquire_some
 from pytest_spip.errors import UsageProblem
-from pytest_spip.settings import GPU, SLOT_NAME
+from pytest_spip.option_values import GPU, SLOT_NAME
 
 __all__ = ["MARKER", "NOTHING", "Device", "DeviceRequest", "Slots", "files", "read_device_request", "variables"]
 

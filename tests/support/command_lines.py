@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.options import OPTIONS, joined_arguments
-from pytest_spip.settings import Settings, make_settings
+from pytest_spip.options import OPTIONS, Settings, joined_arguments
+from pytest_spip.settings import make_settings
 
 __all__ = ["parsed"]
 

@@ -25,7 +25,9 @@ STOREYS = (
     ("names", "errors"),
     ("model",),
     ("common",),
-    ("options", "settings", "hookspecs"),
+    ("option_values",),
+    ("options", "hookspecs"),
+    ("settings",),
     ROOMS,
     ("session",),
     ("hooks", "cli"),
@@ -218,7 +220,9 @@ def test_records(module: str, allowed: tuple[str, ...]) -> None:
 def test_rooms_read_no_options() -> None:
     """A room is told what it needs, and does not ask the user's options."""
     assert [
-        module for module in MODULES if folder(module) in ROOMS and {"options", "settings"} & ours(module, typing=True)
+        module
+        for module in MODULES
+        if folder(module) in ROOMS and {"options", "option_values", "settings"} & ours(module, typing=True)
     ] == []
 
 
@@ -276,7 +280,7 @@ def test_idle_plugin_is_light() -> None:
     assert "pytest_spip.plugin" in loaded
     assert "pytest_spip.model" not in loaded
     entered = {folder(name.removeprefix("pytest_spip.")) for name in loaded if name.startswith("pytest_spip.")}
-    assert entered <= {"plugin", "options", "names", "errors", "common"}
+    assert entered <= {"plugin", "options", "option_values", "names", "errors", "common"}
     heavy = {
         "requests",
         "urllib3",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_spip.errors import UsageProblem
-from pytest_spip.options import OPTIONS, joined_arguments
-from pytest_spip.settings import Settings, make_settings
+from pytest_spip.options import OPTIONS, Settings, joined_arguments
+from pytest_spip.settings import make_settings
 from tests.support.supply import steady
 
 HERE = Path()
@@ -45,7 +45,7 @@ def test_defaults() -> None:
 
 def test_table_and_settings_agree() -> None:
     """Each option has a field in the settings, an ini twin and a help text, and nothing else has."""
-    assert {option.dest for option in OPTIONS} == {f"spip_{name.rstrip('_')}" for name in Settings.__slots__}
+    assert {option.dest for option in OPTIONS} == {f"spip_{name.rstrip('_')}" for name in Settings.__dataclass_fields__}
     assert all(option.flag == "--" + option.dest.replace("_", "-") for option in OPTIONS)
     assert all(option.help for option in OPTIONS)
     assert all(bool(option.metavar) == (option.kind != "flag") for option in OPTIONS)
