@@ -22,6 +22,11 @@ EQUIVALENT: Mapping[str, Mapping[str, str]] = {
             "Scheduler._let_go: if len(units) == 1 and worker.held and (worker.held[0] == units[0]): -> "
             "if len(units) == 2 and worker.held and (worker.held[0] == units[0]):"
         ): "the other branch does the same, slower",
+        "Scheduler._suspect: return [] -> return None": "the caller asks only whether there is anything",
+        (
+            "Scheduler._ask: while count < len(costs) and (not count or taken < half): -> "
+            "while count <= len(costs) and (not count or taken < half):"
+        ): "when all is taken it is more than half, and a victim has something",
         "Scheduler._let_go: worker.load = 0.0 -> pass": "a sum that was rounded differs by less than anything costs",
     },
 }

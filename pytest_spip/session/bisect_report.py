@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import email
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,9 @@ from pytest_spip.session.bisecting import bisect_lines, state_of
 __all__ = ["bisect_report", "file_changes"]
 
 METADATA = ("Requires-Python", "Requires-Dist")
+PAIRS = 1_000_000
+"""Equal lines that are aligned at most, each old one with each new one; of files that repeat themselves more only the lines are
+counted, wherever they stand: aligning them would take minutes."""
 LARGEST = 1 << 20
 """Bytes of a file whose lines are compared."""
 
@@ -126,6 +130,9 @@ def _line_counts(before: Path | None, after: Path | None) -> tuple[int, int]:
     old, new = _lines(before), _lines(after)
     if old is None or new is None:
         return 0, 0
+    olds, news = Counter(old), Counter(new)
+    if sum(count * news[line] for line, count in olds.items()) > PAIRS:
+        return (news - olds).total(), (olds - news).total()
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     steps = [step for step in matcher.get_opcodes() if step[0] != "equal"]
     return sum(step[4] - step[3] for step in steps), sum(step[2] - step[1] for step in steps)
