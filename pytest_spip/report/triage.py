@@ -115,7 +115,7 @@ def _likely(cells: Cells, group: Group, begins: Sequence[_Step], ends: Sequence[
     releases, pythons, ways = [*begins, *ends], list(_python_steps(cells, members)), list(_way_steps(cells, members))
     locks = [_locks(cells, step) for step in (*releases, *ways)]
     if changes := likely_change(locks, detail):
-        return lock_text(changes)
+        return lock_text(changes) if len(changes) == 1 else f"one of {lock_text(changes)}"
     if text := _python_text(cells, pythons, members):
         return text
     return _release_text(cells, begins)
