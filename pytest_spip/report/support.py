@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,6 +21,8 @@ __all__ = ["support"]
 
 HOLES = 3
 """Single releases that a suggested requirement excludes at most."""
+STRETCHES = 4
+"""Stretches of releases that a finding names at most."""
 
 
 class _State(enum.Enum):
@@ -34,12 +37,17 @@ States = Mapping[str, Mapping[str, _State]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was seen of one package. ``refused`` are pairs of version and label that Requires-Python excludes."""
+    """What was seen of one package.
+
+    ``refused`` are pairs of version and label that Requires-Python excludes, ``broken`` those that fail as an installer
+    resolves when it is asked for nothing else.
+    """
 
     package: str
     interpreters: Sequence[Interpreter]
     states: States
     refused: frozenset[tuple[str, str]]
+    broken: frozenset[tuple[str, str]]
     unsolved: frozenset[str]
     facts: Mapping[str, ReleaseFacts]
 
@@ -68,13 +76,16 @@ def support(
 def _seen(cells: Cells, package: str, known: Mapping[tuple[str, str], ReleaseFacts]) -> _Seen:
     found: dict[str, dict[str, list[_State]]] = {}
     refused: set[tuple[str, str]] = set()
+    broken: set[tuple[str, str]] = set()
     unsolved: set[str] = set()
     for line in cells.lines:
         if line.package != package or line.others:
             continue
         for version, row in zip(line.versions, line.rows, strict=True):
             for label, ordinal in row.items():
-                found.setdefault(version, {}).setdefault(label, []).append(_state(cells, ordinal))
+                state = _state(cells, ordinal)
+                found.setdefault(version, {}).setdefault(label, []).append(state)
+                broken |= {(version, label)} if state is _State.BAD and not line.resolution else set()
                 reason = cells.results[ordinal].verdict.reason if ordinal in cells.results else None
                 refused |= {(version, label)} if reason is Reason.REQUIRES_PYTHON else set()
                 unsolved |= {version} if reason is Reason.NO_SOLUTION else set()
@@ -84,7 +95,9 @@ def _seen(cells: Cells, package: str, known: Mapping[tuple[str, str], ReleaseFac
         if _is_version(version)
     }
     facts = {version: known.get((package, version), ReleaseFacts(package, version)) for version in states}
-    return _Seen(package, cells.used_by(package), states, frozenset(refused), frozenset(unsolved), facts)
+    return _Seen(
+        package, cells.used_by(package), states, frozenset(refused), frozenset(broken), frozenset(unsolved), facts
+    )
 
 
 def _is_version(text: str) -> bool:
@@ -134,7 +147,7 @@ def _pythons(seen: _Seen) -> Iterator[PythonSupport]:
         spoken = [(version, state) for version, state in tried if state is not _State.SILENT]
         if spoken:
             chosen = _chosen(seen, one.label)
-            fails = bool(chosen) and seen.states[chosen].get(one.label) is _State.BAD
+            fails = (chosen, one.label) in seen.broken
             alike.setdefault((_working(spoken), chosen if fails else ""), []).append(one.label)
     for (working, choice), labels in alike.items():
         yield PythonSupport(pythons_text(labels, seen.interpreters), tuple(labels), *working, choice)
@@ -188,10 +201,21 @@ def _suggestion(seen: _Seen) -> tuple[str, str]:
             first -= 2
         else:
             break
-    parts = [f">={spoken[first][0]}"]
-    parts += [f"<{spoken[last + 1][0]}"] if last + 1 < len(spoken) else []
+    parts = [f">={_public(spoken[first][0])}"]
+    parts += [_upper(spoken[last][0], spoken[last + 1][0])] if last + 1 < len(spoken) else []
     parts += [f"!={version}" for version in reversed(holes)]
     return f"{seen.package}{','.join(parts)}", _tested(seen, [version for version, _ in spoken[first : last + 1]])
+
+
+def _upper(good: str, bad: str) -> str:
+    """Return a bound that admits a release and not the next; ``<2`` admits no pre-release of 2 (PEP 440)."""
+    below = f"<{_public(bad)}"
+    return below if SpecifierSet(below).contains(good, prereleases=True) else f"<={_public(good)}"
+
+
+def _public(version: str) -> str:
+    """Return a version without its local part, with which nothing can be ordered in a requirement (PEP 440)."""
+    return version.partition("+")[0]
 
 
 def _tested(seen: _Seen, versions: Sequence[str]) -> str:
@@ -206,13 +230,12 @@ def _tested(seen: _Seen, versions: Sequence[str]) -> str:
 
 def _tried_pythons(interpreters: Sequence[Interpreter], labels: Sequence[str]) -> str:
     """Return Pythons by number: those that were tried, and no claim on any beyond them."""
-    text = pythons_text(labels, interpreters)
-    if text and not text.startswith((">=", "<=")):
-        return text
     chosen = [one for one in interpreters if one.label in labels]
     plain = [one for one in chosen if one.label == "py{}{}".format(*one.minor)]
     rest = [one.label for one in chosen if one not in plain]
-    names = [f"{plain[0].python} to {plain[-1].python}"] if len(plain) > 1 else [one.python for one in plain]
+    names = [one.python for one in plain]
+    if len(plain) > 1 and plain[-1].minor[1] - plain[0].minor[1] == len(plain) - 1:
+        names = [f"{names[0]} to {names[-1]}"]
     return ", ".join([*names, *rest])
 
 
@@ -242,13 +265,14 @@ def _declared(package: str, project: PackageMetadata | None) -> str:
         except InvalidRequirement:
             continue
         if canonicalize_name(requirement.name) == package and "extra ==" not in str(requirement.marker or ""):
-            found.append(str(requirement.specifier) or "any")
+            marker = f"; {requirement.marker}" if requirement.marker else ""
+            found.append((str(requirement.specifier) or "any") + marker)
     return ", or ".join(dict.fromkeys(found))
 
 
 def _on_requirement(seen: _Seen, declared: str) -> Iterator[str]:
     """Yield which of a project's bounds are wrong, as far as this run shows."""
-    if not declared or ", or " in declared:  # with markers it depends
+    if not declared or ", or " in declared or ";" in declared:  # with markers it depends
         return
     try:
         admitted = SpecifierSet("" if declared == "any" else declared)
@@ -257,39 +281,61 @@ def _on_requirement(seen: _Seen, declared: str) -> Iterator[str]:
     inside = [(version, state) for version, state in seen.versions if admitted.contains(version, prereleases=True)]
     outside = [(version, state) for version, state in seen.versions if (version, state) not in inside]
     good = [version for version, state in inside if state is _State.GOOD]
-    low = [version for version, state in inside if state is _State.BAD and good and Version(version) < Version(good[0])]
-    high = [
-        version for version, state in inside if state is _State.BAD and good and Version(version) > Version(good[-1])
-    ]
-    between = [version for version, state in inside if state is _State.BAD and version not in {*low, *high}]
+    bad = [version for version, state in inside if state is _State.BAD]
+    low = [version for version in bad if good and Version(version) < Version(good[0])]
+    high = [version for version in bad if good and Version(version) > Version(good[-1])]
+    between = [version for version in bad if version not in {*low, *high}]
+    spoken = [(version, state) for version, state in seen.versions if state is not _State.SILENT]
+    names = [version for version, _ in spoken]
     if low:
-        yield f"the lower bound is too low: {_say(low, 'fail')}"
+        yield f"the lower bound is too low: {_say(low, names, 'fail')}"
     if high:
-        yield f"an upper bound is needed: {_say(high, 'fail')}"
+        yield f"an upper bound is needed: {_say(high, names, 'fail')}"
     if between:
-        yield f"it admits {_stretch(between)}, which {_verb(between, 'fail')}"
-    below = [
-        version for version, state in outside if state is _State.GOOD and good and Version(version) < Version(good[0])
-    ]
-    above = [
-        version for version, state in outside if state is _State.GOOD and good and Version(version) > Version(good[-1])
-    ]
-    if below:
-        yield f"the lower bound is higher than it need be: {_say(below, 'pass')}"
-    if above:
-        yield f"the upper bound is needless: {_say(above, 'pass')}"
-    if untried := [version for version, _ in outside if version in seen.unsolved]:
-        yield f"{_stretch(untried)} could not be tried: the requirement excludes {'it' if len(untried) == 1 else 'them'}"
+        yield f"it admits {_stretches(between, names)}, which {_verb(between, 'fail')}"
+    if good:
+        yield from _on_tightness(spoken, good[0], good[-1])
+    if untried := [version for version, state in outside if version in seen.unsolved and state is _State.SILENT]:
+        what = _stretches(untried, list(seen.states))
+        yield f"{what} could not be tried: the requirement excludes {'it' if len(untried) == 1 else 'them'}"
 
 
-def _say(versions: Sequence[str], verb: str) -> str:
-    return f"{_stretch(versions)} {_verb(versions, verb)}"
+def _on_tightness(spoken: Sequence[tuple[str, _State]], oldest: str, newest: str) -> Iterator[str]:
+    """Yield which releases pass next to those that are admitted and pass, from the oldest to the newest of these."""
+    names = [version for version, _ in spoken]
+    older, newer = spoken[: names.index(oldest)], spoken[names.index(newest) + 1 :]
+    if below := _passing_first(reversed(older))[::-1]:
+        yield f"the lower bound is higher than it need be: {_say(below, names, 'pass')}"
+    if above := _passing_first(newer):
+        what = "needless" if len(above) == len(newer) else "lower than it need be"
+        yield f"the upper bound is {what}: {_say(above, names, 'pass')}"
+
+
+def _passing_first(spoken: Iterable[tuple[str, _State]]) -> list[str]:
+    return [version for version, _ in itertools.takewhile(lambda one: one[1] is _State.GOOD, spoken)]
+
+
+def _say(versions: Sequence[str], among: Sequence[str], verb: str) -> str:
+    return f"{_stretches(versions, among)} {_verb(versions, verb)}"
 
 
 def _verb(versions: Sequence[str], verb: str) -> str:
     if len(versions) > 1:
         return verb
     return {"fail": "fails", "pass": "passes"}[verb]
+
+
+def _stretches(versions: Sequence[str], among: Sequence[str]) -> str:
+    """Return versions as stretches that hold no others of those ``among`` which they are."""
+    place = {version: number for number, version in enumerate(among)}
+    made: list[list[str]] = []
+    for version in versions:
+        if made and place[version] - place[made[-1][-1]] == 1:
+            made[-1].append(version)
+        else:
+            made.append([version])
+    rest = [f"{ELLIPSIS} {len(made) - STRETCHES} more"] if len(made) > STRETCHES else []
+    return ", ".join([*map(_stretch, made[:STRETCHES]), *rest])
 
 
 def _stretch(versions: Sequence[str]) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_spip.model import PackageMetadata, ReleaseFacts, Support
+from pytest_spip.model import Outcome, PackageMetadata, Reason, ReleaseFacts, Support
 from pytest_spip.report.ranges import Cells
 from pytest_spip.report.support import support
 from pytest_spip.report.support_lines import support_lines, worth_showing
-from tests.support.rooms import plan
+from tests.support.rooms import combo, plan, result
 from tests.unit.report.test_triage import PYTHONS, drawn
 
 
@@ -67,6 +67,9 @@ def test_broken_from_a_release_on() -> None:
         ({"1": "EEEE", "2": "...."}, "demo>=2"),
         ({"1": "FFFF", "2": "FFFF"}, ""),
         ({"1": "----", "2": "EEEE"}, ""),
+        # ``<2`` admits no pre-release of 2, and nothing is ordered by a local version.
+        ({"2rc1": "....", "2": "FFFF"}, "demo>=2rc1,<=2rc1"),
+        ({"1": "FFFF", "2+cpu": "....", "3+cpu": "FFFF"}, "demo>=2,<3"),
         ({str(n): "...." if n % 2 else "FFFF" for n in range(1, 12)}, "demo>=5,!=6,!=8,!=10"),
     ],
 )
@@ -83,6 +86,20 @@ def test_what_an_installer_takes() -> None:
     assert chosen == {"py38": "2", "py39": "3", "py310": "", "py311": ""}
     only = seen({"1rc1": "....", "2rc1": "FFFF"})
     assert {one.failing_choice for one in only.pythons} == {"2rc1"}
+
+
+def test_an_installer_takes_the_newest_dependencies() -> None:
+    """What fails with the oldest dependencies alone is not what an installer makes."""
+    combos = [combo(0), combo(1, resolution="lowest")]
+    for bad, choice in ((0, "1.0"), (1, "")):
+        results = {n: result(n, *((Outcome.FAILED, Reason.IMPORT_ERROR) if n == bad else ())) for n in (0, 1)}
+        (found,) = support(Cells(combos, plan(*combos).interpreters, results), (), {})
+        assert [one.failing_choice for one in found.pythons] == [choice]
+
+
+def test_pythons_between_are_not_claimed() -> None:
+    """Pythons that nobody tried are in no range of those that it was tested with."""
+    assert seen({"1": ".."}, ("py38", "py313")).tested == "1 on 3.8, 3.13"
 
 
 def test_pythons_of_which_nothing_is_known_are_left_out() -> None:
@@ -109,7 +126,7 @@ def test_classifiers() -> None:
         ("demo>=1", ("the lower bound is too low: 1 fails", "an upper bound is needed: 5 … 6 (2) fail")),
         ("demo>=2,<5", ()),
         ("demo>=3,<5", ("the lower bound is higher than it need be: 2 passes",)),
-        ("demo>=2,<4", ("the upper bound is needless: 4 passes",)),
+        ("demo>=2,<4", ("the upper bound is lower than it need be: 4 passes",)),
         ("demo", ("the lower bound is too low: 1 fails", "an upper bound is needed: 5 … 6 (2) fail")),
         ("demo>=9", ()),
         ("demo>=2,<5; extra == 'more'", ()),
@@ -125,6 +142,32 @@ def test_bounds_of_a_project(requires: str, findings: tuple[str, ...]) -> None:
 def test_holes_in_a_requirement() -> None:
     """A release that fails between others that pass is named."""
     assert seen({"1": "....", "2": "FFFF", "3": "...."}, requires="demo>=1").findings == ("it admits 2, which fails",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "requires", "findings"),
+    [
+        ({"1": "....", "2": "FFFF", "3": "...."}, "demo>=3", ()),
+        ({"1": "....", "2": "FFFF", "3": "...."}, "demo<2", ()),
+        ({"1": "....", "2": "...."}, "demo<2", ("the upper bound is needless: 2 passes",)),
+        (
+            {"1": "....", "2": "FFFF", "3": "FFFF", "4": "....", "5": "FFFF", "6": "...."},
+            "demo",
+            ("it admits 2 … 3 (2), 5, which fail",),
+        ),
+        (
+            {str(n): "...." if n % 2 else "FFFF" for n in range(1, 14)},
+            "demo",
+            ("it admits 2, 4, 6, 8, … 2 more, which fail",),
+        ),
+        ({"1": "FFFF", "2": "...."}, "demo>=1; python_version < '3.8'", ()),
+    ],
+)
+def test_findings_are_no_wider_than_what_was_seen(
+    rows: Mapping[str, str], requires: str, findings: tuple[str, ...]
+) -> None:
+    """No bound is called too tight across a release that fails, no stretch holds one that passes, and markers make it depend."""
+    assert seen(rows, requires=requires).findings == findings
 
 
 def test_declared_text() -> None:
