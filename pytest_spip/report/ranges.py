@@ -169,13 +169,18 @@ def _neighbours(cells: Cells, lines: Sequence[Line]) -> list[list[Line]]:
     package = lines[0].packages
     versions = sorted({one.others[0][1] for one in cells.lines if one.packages == package}, key=version_order)
     place = {version: number for number, version in enumerate(versions)}
-    ordered = sorted(lines, key=lambda line: place[line.others[0][1]])
-    made = [[ordered[0]]]
-    for line in ordered[1:]:
-        if place[line.others[0][1]] - place[made[-1][-1].others[0][1]] <= 1:
-            made[-1].append(line)
+    ways: dict[int, list[Line]] = {}
+    for line in sorted(lines, key=lambda line: place[line.others[0][1]]):
+        ways.setdefault(place[line.others[0][1]], []).append(line)
+    made: list[list[Line]] = []
+    before, resolutions = -2, set[str]()
+    for number, beside in ways.items():
+        own = {line.resolution for line in beside}
+        if number - before == 1 and own == resolutions:
+            made[-1] += beside
         else:
-            made.append([line])
+            made.append(beside)
+        before, resolutions = number, own
     return made
 
 

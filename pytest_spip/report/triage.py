@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from packaging.utils import canonicalize_name
-
 from pytest_spip.common.releases import version_order
 from pytest_spip.model import Boundary, Group, LockChange, Reason
-from pytest_spip.report.ranges import Cells, affected, pythons_text
+from pytest_spip.report.ranges import ELLIPSIS, Cells, affected, pythons_text
 from pytest_spip.report.removals import removal
 
 __all__ = ["likely_change", "lock_changes", "lock_text", "triaged"]
@@ -155,15 +154,21 @@ def likely_change(locks: Sequence[Sequence[LockChange]], detail: str) -> tuple[L
     counts = Counter(change.name for changes in locks for change in changes)
     pairs = Counter(change for changes in locks for change in changes)
     common = [name for name, count in counts.most_common() if count >= MOST * len(locks)]
-    text = canonicalize_name(detail)
-    named = [name for name in common if name in text or name.replace("-", "") in text]
+    named = [name for name in common if _names(detail, name)]
     best = {change.name: change for change, _ in reversed(pairs.most_common())}
-    return tuple(best[name] for name in (named or common)[:NAMED])
+    return tuple(best[name] for name in (named or common))
+
+
+def _names(detail: str, project: str) -> bool:
+    """Return True if a failure's words have a project's name, as a whole word or the first of a dotted one."""
+    spelt = "[-_.]?".join(re.escape(word) for word in project.split("-"))
+    return bool(re.search(rf"(?<![\w.-]){spelt}(?!\w|-[a-z])", detail, re.IGNORECASE | re.ASCII))
 
 
 def lock_text(changes: Iterable[LockChange]) -> str:
-    """Return changes for a person: ``werkzeug 2.3.7 -> 3.0.1``."""
-    return ", ".join(f"{name} {before or 'none'} -> {after or 'none'}" for name, before, after in changes)
+    """Return changes for a person: ``werkzeug 2.3.7 -> 3.0.1``, the first few by name."""
+    texts = [f"{name} {before or 'none'} -> {after or 'none'}" for name, before, after in changes]
+    return ", ".join(texts[:NAMED]) + (f", {ELLIPSIS} {len(texts) - NAMED} more" if len(texts) > NAMED else "")
 
 
 def _python_text(cells: Cells, steps: Sequence[_Step], members: frozenset[int]) -> str:
@@ -171,7 +176,7 @@ def _python_text(cells: Cells, steps: Sequence[_Step], members: frozenset[int]) 
     if not places:
         return ""
     (good, bad), count = places.most_common(1)[0]
-    rows = {cells.combos[ordinal].releases for ordinal in members}
+    rows = {(cells.combos[ordinal].releases, cells.combos[ordinal].resolution) for ordinal in members}
     return f"Python {bad}: the same releases pass on {good}" if count >= MOST * len(rows) else ""
 
 
@@ -188,7 +193,9 @@ def _release_text(cells: Cells, begins: Sequence[_Step]) -> str:
         for step in begins
         if cells.results[step.good].locked and cells.results[step.bad].locked and not _locks(cells, step)
     ]
-    if not equal or len(equal) < MOST * len(begins):
+    if not equal:
         return ""
-    (package, version), _ = Counter(_release(cells, step.bad) for step in equal).most_common(1)[0]
+    (package, version), count = Counter(_release(cells, step.bad) for step in equal).most_common(1)[0]
+    if count < MOST * len(begins):
+        return ""
     return f"{package} {version} itself: all else is as in the release before"

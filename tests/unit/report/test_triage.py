@@ -132,6 +132,18 @@ def test_crosses_and_resolutions() -> None:
     assert where_text(group) == "demo 1 … 2 + other 7 … 8 lowest on 3.12"
 
 
+def test_a_range_of_a_cross_has_one_set_of_resolutions() -> None:
+    """Neighbours that fail in different resolutions are no range: it would hold what passes."""
+    places = [("7", ""), ("7", "lowest"), ("8", ""), ("8", "lowest")]
+    combos = [combo(n, others=(("other", two),), resolution=way) for n, (two, way) in enumerate(places)]
+    results = [result(n, FAILED, IMPORT) if n in (0, 3) else result(n) for n in range(4)]
+    (group,) = summary(combos, results).groups
+    assert [affected_text(one) for one in group.affected] == [
+        "demo 1.0 + other 7 highest on 3.12",
+        "demo 1.0 + other 8 lowest on 3.12",
+    ]
+
+
 def test_one_or_two_failures_are_named_by_id() -> None:
     """An id can be pasted, and says more than a range of one."""
     assert where_text(groups({"1": "...F", "2": "...F"})[0]) == "demo[1-py311], demo[2-py311]"
@@ -184,6 +196,29 @@ def test_what_the_failure_names_is_likelier() -> None:
     )
 
 
+def test_a_name_in_a_word_is_no_name() -> None:
+    """A failure names a project by its name as a word, in whichever spelling, and not by letters of another."""
+    old, new = {"py": "1", "zope-interface": "1"}, {"py": "2", "zope-interface": "2"}
+    every = "one of py 1 -> 2, zope-interface 1 -> 2"
+    rows = {"1": (".", old), "2": ("F", new)}
+    assert locked(rows, "AttributeError: copy (/usr/lib/python3.12/re.py)").likely == every
+    assert locked(rows, "cannot import name 'x' from 'zope.interface.adapter'").likely == "zope-interface 1 -> 2"
+    assert locked(rows, "No module named 'py'").likely == "py 1 -> 2"
+    assert locked(rows, "No module named 'py-cpuinfo'").likely == every
+
+
+def test_many_candidates_are_counted() -> None:
+    """What could be it is named as far as there is room, and the rest counted."""
+    old, new = ({f"d{n}": version for n in range(5)} for version in ("1", "2"))
+    group = locked({"1": (".", old), "2": ("F", new)})
+    assert group.likely == "one of d0 1 -> 2, d1 1 -> 2, d2 1 -> 2, … 2 more"
+
+
+def test_several_releases_are_not_one() -> None:
+    """Where a failure comes and goes, no single release is behind it."""
+    assert locked({str(n): (".F"[n % 2], {"werkzeug": "2"}) for n in range(6)}).likely == ""
+
+
 def test_the_release_itself() -> None:
     """Where all else is equal, it is the release."""
     lock = {"werkzeug": "2"}
@@ -198,6 +233,15 @@ def test_likely_python() -> None:
     (group,) = groups({"1": "..FF", "2": "..FF"})
     assert group.likely == "Python 3.10: the same releases pass on 3.9"
     (group,) = groups({"1": "..FF", "2": "...F", "3": ".FFF"})
+    assert group.likely == ""
+
+
+def test_a_python_is_counted_once_for_each_resolution() -> None:
+    """Two resolutions of one release are not two releases in favour of a Python."""
+    places = [(n, label, way) for n in range(10) for label in ("py311", "py312") for way in ("", "lowest")]
+    combos = [combo(at, version=str(n), label=label, resolution=way) for at, (n, label, way) in enumerate(places)]
+    bad = [label == "py312" or n >= 4 for n, label, _ in places]
+    (group,) = summary(combos, [result(n, FAILED, IMPORT) if one else result(n) for n, one in enumerate(bad)]).groups
     assert group.likely == ""
 
 
