@@ -51,10 +51,14 @@ class ReleaseFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PackageMetadata:
-    """What a release's metadata declare: the Pythons that its classifiers name, and its requirements as PEP 508 texts."""
+    """What a release's metadata declare: the Pythons that its classifiers name, and its requirements as PEP 508 texts.
+
+    ``version`` is the release.
+    """
 
     classifiers: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ class PythonSupport:
 class Support:
     """What a package declares beside what was seen.
 
-    ``requires_python`` and ``classifiers`` are those of the ``newest`` release that was tried. ``declared`` is what the project
+    ``requires_python`` and ``classifiers`` are those of the ``newest`` release that was tried; there are no classifiers where
+    no wheel of it is there to read them from. ``declared`` is what the project
     under test requires of the package. ``findings`` say where what is declared and what was seen differ. ``suggestion`` is a
     requirement for what passed on all Pythons, with what was ``tested``; both are empty where nothing passed.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import email
+import email.parser
 import re
 from collections.abc import Iterator
 
@@ -38,7 +38,7 @@ def check_script(name: str, reference: str) -> None:
 
 def wheel_file_warnings(text: str) -> Iterator[str]:
     """Yield what a WHEEL file lacks that installers do without."""
-    fields = email.message_from_string(text)
+    fields = email.parser.HeaderParser().parsestr(text)
     if (version := fields["Wheel-Version"]) and str(version) != NEWEST:
         yield f"WHEEL has version {version}, which is not {NEWEST}"
     for name in ("Root-Is-Purelib", "Tag"):

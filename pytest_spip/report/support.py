@@ -63,7 +63,7 @@ def support(
     metadata: Mapping[str, PackageMetadata],
     project: PackageMetadata | None = None,
 ) -> tuple[Support, ...]:
-    """Return what of each package works. ``metadata`` are those of the newest release of each, ``project`` the user's own.
+    """Return what of each package works. ``metadata`` are those of a new release of each, ``project`` the user's own.
 
     Crosses are left out: no one package is to blame for what does not fit together.
     """
@@ -124,7 +124,7 @@ def _support(seen: _Seen, metadata: PackageMetadata | None, project: PackageMeta
     pythons = tuple(_pythons(seen))
     declared = _declared(seen.package, project)
     suggestion, tested = _suggestion(seen)
-    classifiers = metadata.classifiers if metadata else ()
+    classifiers = metadata.classifiers if metadata and metadata.version == newest else ()
     return Support(
         seen.package,
         len(seen.states),
@@ -204,7 +204,12 @@ def _suggestion(seen: _Seen) -> tuple[str, str]:
     parts = [f">={_public(spoken[first][0])}"]
     parts += [_upper(spoken[last][0], spoken[last + 1][0])] if last + 1 < len(spoken) else []
     parts += [f"!={version}" for version in reversed(holes)]
-    return f"{seen.package}{','.join(parts)}", _tested(seen, [version for version, _ in spoken[first : last + 1]])
+    versions = [version for version, _ in spoken[first : last + 1]]
+    admitted = SpecifierSet(",".join(parts))
+    inside = [version for version, _ in spoken if admitted.contains(version, prereleases=True)]
+    if inside != [version for version in versions if version not in holes]:
+        return "", ""  # releases that differ in their local version alone cannot be told apart
+    return f"{seen.package}{','.join(parts)}", _tested(seen, versions)
 
 
 def _upper(good: str, bad: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import email
+import email.parser
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ def _metadata(root: Path) -> list[str]:
     found = next(iter(sorted(root.glob("*lib/*.dist-info/METADATA"))), None)
     if found is None:
         return []
-    message = email.message_from_bytes(found.read_bytes())
+    message = email.parser.BytesHeaderParser().parsebytes(found.read_bytes())
     return [f"{name}: {value}" for name in METADATA for value in message.get_all(name, [])]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import email
+import dataclasses
+import email.parser
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from pytest_spip.record.rundb import RunReader
 
 __all__ = ["declared_metadata", "metadata_of"]
 
-CLASSIFIER = "Programming Language :: Python :: "
+CLASSIFIER = re.compile(r"Programming Language :: Python :: (\d(?:\.\d{1,3})?)", re.ASCII)
 NEWEST = 3
 """Releases of a package that are asked for a wheel, the newest first: the very newest may not have been built."""
 
@@ -29,7 +31,7 @@ def declared_metadata(combos: Iterable[Combo], reader: RunReader, project: str =
         for combo in newest:
             wheels = _wheels(combo, reader)
             if package in wheels and (metadata := metadata_of(wheels[package])):
-                found.setdefault(package, metadata)
+                found.setdefault(package, dataclasses.replace(metadata, version=combo.version))
                 if project in wheels and (own := metadata_of(wheels[project])):
                     found.setdefault(project, own)
                 break
@@ -37,13 +39,17 @@ def declared_metadata(combos: Iterable[Combo], reader: RunReader, project: str =
 
 
 def _newest(combos: Iterable[Combo]) -> dict[str, list[Combo]]:
-    """Return one combination for each of the newest releases of each package, the newest first."""
+    """Return the combinations of the newest releases of each package, the newest first."""
     releases: dict[str, dict[str, list[Combo]]] = {}
     for combo in combos:
         if not combo.others and not combo.plan_verdict:
             releases.setdefault(combo.package, {}).setdefault(combo.version, []).append(combo)
     return {
-        package: [versions[one][-1] for one in sorted(versions, key=version_order, reverse=True)[:NEWEST]]
+        package: [
+            combo
+            for one in sorted(versions, key=version_order, reverse=True)[:NEWEST]
+            for combo in reversed(versions[one])
+        ]
         for package, versions in releases.items()
     }
 
@@ -58,7 +64,8 @@ def metadata_of(root: Path) -> PackageMetadata | None:
     """Return what a filed wheel declares, or None where it is no longer there or has no metadata."""
     found = next(iter(sorted(root.glob("*lib/*.dist-info/METADATA"))), None)
     try:
-        message = email.message_from_bytes(found.read_bytes()) if found else None
+        # The body is a foreign text, in which nested messages would be parsed without end.
+        message = email.parser.BytesHeaderParser().parsebytes(found.read_bytes()) if found else None
     except OSError:
         return None
     if message is None:
@@ -72,6 +79,5 @@ def metadata_of(root: Path) -> PackageMetadata | None:
 def _pythons(classifiers: Iterable[str]) -> Iterator[str]:
     """Yield the Pythons that classifiers name: ``3``, ``3.12``."""
     for text in classifiers:
-        version = text.removeprefix(CLASSIFIER)
-        if version != text and version.replace(".", "").isdecimal():
-            yield version
+        if named := CLASSIFIER.fullmatch(text.strip()):
+            yield named[1]

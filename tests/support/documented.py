@@ -71,7 +71,7 @@ def documented_lines() -> list[str]:
     """Return what is printed of these runs: failures, support, and changes."""
     run = _colorama()
     cells = Cells(run.combos, run.interpreters, run.results)
-    declared = {"colorama": PackageMetadata(("3.7", "3.8", "3.9", "3.10"))}
+    declared = {"colorama": PackageMetadata(("3.7", "3.8", "3.9", "3.10"), version="0.4.6")}
     supports = support(cells, [ReleaseFacts("colorama", "0.4.6", ">=2.7")], declared)
     lines = [*group_lines(run.groups), *support_lines(supports), *comparison_lines(_flask())]
     return ["".join(text for text, _ in line) for line in lines]

@@ -14,6 +14,7 @@ import pytest
 from pytest_spip.common.cache import Cache
 from pytest_spip.errors import BadWheel
 from pytest_spip.model import StoredWheel
+from pytest_spip.provision.scripts import wheel_file_warnings
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv import find_uv
 from tests.support.odd_wheels import REFUSED, TAKEN, odd_wheel
@@ -121,3 +122,9 @@ def test_compression_that_only_one_knows(tmp_path: Path, wheels: dict[str, Path]
             other.writestr(name, archive.read(name))
     with pytest.raises(BadWheel, match="is compressed in a way that uv does not know"):
         filed(tmp_path / "cache", path)
+
+
+def test_wheel_file_with_nested_messages() -> None:
+    """What follows the fields of a WHEEL file is no message to parse, however deep it claims to be nested."""
+    text = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    assert list(wheel_file_warnings(text + "Content-Type: message/rfc822\n\n" * 5000)) == []

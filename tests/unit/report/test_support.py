@@ -20,13 +20,18 @@ def seen(
     *,
     facts: Sequence[ReleaseFacts] = (),
     classifiers: Sequence[str] = (),
+    of: str = "",
     requires: str = "",
 ) -> Support:
-    """Return what was seen of a drawn run; ``requires`` is what a project requires of the package."""
+    """Return what was seen of a drawn run.
+
+    ``classifiers`` are ``of`` a release, the newest by default; ``requires`` is what a project requires of the package.
+    """
     combos, results = drawn(rows, labels)
     cells = Cells(combos, plan(*combos).interpreters, {one.ordinal: one for one in results})
     project = PackageMetadata(requires=(requires, "other>=3")) if requires else None
-    (found,) = support(cells, facts, {"demo": PackageMetadata(tuple(classifiers))}, project)
+    declared = PackageMetadata(tuple(classifiers), version=of or list(rows)[-1])
+    (found,) = support(cells, facts, {"demo": declared}, project)
     return found
 
 
@@ -70,6 +75,8 @@ def test_broken_from_a_release_on() -> None:
         # ``<2`` admits no pre-release of 2, and nothing is ordered by a local version.
         ({"2rc1": "....", "2": "FFFF"}, "demo>=2rc1,<=2rc1"),
         ({"1": "FFFF", "2+cpu": "....", "3+cpu": "FFFF"}, "demo>=2,<3"),
+        ({"1": "FFFF", "1+cpu": "...."}, ""),
+        ({"1": "....", "1+cpu": "FFFF"}, ""),
         ({str(n): "...." if n % 2 else "FFFF" for n in range(1, 12)}, "demo>=5,!=6,!=8,!=10"),
     ],
 )
@@ -117,6 +124,7 @@ def test_classifiers() -> None:
         "2 passes on 3.11 too, which no classifier names",
     )
     assert seen({"1": "...."}, classifiers=("3",)).findings == ()
+    assert seen({"1": "....", "2": "F..."}, classifiers=("3.8",), of="1").findings == ()
     assert seen({"1": "...."}, classifiers=("3.8", "3.9", "3.10", "3.11")).findings == ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_spip.model import FileChanges
-from pytest_spip.session.bisect_report import file_changes
+from pytest_spip.session.bisect_report import _metadata, file_changes
 
 
 def release(root: Path, files: Mapping[str, bytes]) -> Path:
@@ -46,3 +46,10 @@ def test_files_that_repeat_themselves_are_counted_soon(tmp_path: Path) -> None:
     old = release(tmp_path / "old", {"table.py": b"0, 0,\n" * rows})
     new = release(tmp_path / "new", {"table.py": b"0, 0,\n" * (rows + 7) + b"1, 1,\n"})
     assert file_changes(old, new) == FileChanges((), (), ("table.py",), 8, 0)
+
+
+def test_metadata_with_nested_messages(tmp_path: Path) -> None:
+    """The body of a release's metadata is read as text, whatever it claims to be."""
+    nested = b"Content-Type: message/rfc822\n\n" * 5000
+    root = release(tmp_path, {"demo-1.dist-info/METADATA": b"Name: demo\nRequires-Python: >=3.9\n" + nested})
+    assert "Requires-Python: >=3.9" in _metadata(root)
