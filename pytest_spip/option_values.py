@@ -22,6 +22,7 @@ __all__ = [
     "one_of",
     "reports",
     "seconds",
+    "shard",
     "size",
     "slots",
     "split",
@@ -61,6 +62,15 @@ def size(flag: str, text: object) -> int:
 def bound(flag: str, text: object) -> int:
     """Return a size in bytes; 0 is none."""
     return 0 if str(text).strip().lower() in ("0", "unlimited") else size(flag, text)
+
+
+def shard(flag: str, text: object) -> tuple[int, int]:
+    """Return the number of a part, from 1, and how many there are."""
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(text).strip(), re.ASCII)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageProblem(flag, f"{text!r} is no part", "write it like 1/3, from 1/3 to 3/3")
+    return number, count
 
 
 def name(flag: str, text: object) -> str:

@@ -79,7 +79,7 @@ class Settings:
     ``command`` are the words of a command, or further arguments for a suite's pytest; ``with_`` are further requirements of
     every environment. ``extras`` and ``groups`` are None where the user named none.
     ``slots`` are pairs of a name and the names of its devices, or ``AUTO``. ``stats`` are the seconds between two lines, 0 for
-    none, and the path of a file for them, or nothing.
+    none, and the path of a file for them, or nothing. ``shard`` are the number of a part, from 1, and how many there are.
     """
 
     matrix: tuple[str, ...] = _option(
@@ -227,6 +227,13 @@ class Settings:
     )
     bisect: bool = _option(
         False, "flag", "", "run as few releases as it takes to find where each Python's verdict changes"
+    )
+    shard: tuple[int, int] | None = _option(
+        None,
+        "text",
+        "I/N",
+        "run one of N parts of equal cost, the I-th; pytest-spip merge makes one run of them",
+        values.shard,
     )
     run: str = _option("", "text", "UUID", "name of the run (default: a new UUID)", values.name)
     resume: str = _option(

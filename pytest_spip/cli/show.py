@@ -14,7 +14,7 @@ from pytest_spip.report.support_lines import support_lines
 from pytest_spip.report.texts import failure_text
 from pytest_spip.session.loading import load_run, named_combination
 
-__all__ = ["combination", "parser", "show"]
+__all__ = ["combination", "parser", "run_lines", "show"]
 
 ALL = 10_000
 """Lines of output: all that were kept."""
@@ -29,7 +29,7 @@ def show(arguments: Sequence[str]) -> int:
         if given.json:
             to.print(json.dumps(jsonfile.as_document(summary), indent=1))
         else:
-            write_lines(_run_lines(summary), to)
+            write_lines(run_lines(summary), to)
         return 0
     summary = load_run(chosen_run(given))
     combo = combination(summary, given.what)
@@ -55,7 +55,8 @@ def combination(summary: Summary, name: str) -> Combo:
     return named_combination(summary.combos, name, summary.facts.uuid)
 
 
-def _run_lines(summary: Summary) -> Iterator[terminal.Line]:
+def run_lines(summary: Summary) -> Iterator[terminal.Line]:
+    """Yield what a run came to."""
     facts = summary.facts
     yield [(f"run {facts.uuid}", "bold"), (f"  {facts.started}  {facts.command}", "dim")]
     yield from terminal.grid_lines(summary)

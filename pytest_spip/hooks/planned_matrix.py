@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
+from pytest_spip.common.plural import plural
 from pytest_spip.hooks.closing import Closing
 from pytest_spip.hooks.configuration import LEFT_OUT
 from pytest_spip.hooks.header import matrix_line
@@ -31,8 +32,8 @@ class PlannedMatrix(Matrix):
         return self._planned.missing
 
     def plan(self) -> Sequence[Combo]:
-        """Return the whole plan."""
-        return self._planned.plan.combos
+        """Return the whole plan, but for what other shards run."""
+        return self._planned.own
 
     def interpreter(self, combo: Combo) -> Interpreter:
         """Return a combination's interpreter."""
@@ -43,6 +44,9 @@ class PlannedMatrix(Matrix):
         planned = self._planned
         lines = [matrix_line(planned.plan), *self._left_out(), *self._run_lines()]
         lines += [planned.earlier.line] if planned.earlier else []
+        if shard := planned.planner.settings.shard:
+            what = plural(len(planned.missing), "combination")
+            lines.append(f"shard {shard[0]} of {shard[1]}: {what}; 'pytest-spip merge' makes one run of all shards")
         return [f"spip: {line}" for line in (*lines, *(f"note: {note}" for note in planned.plan.notes))]
 
     def _left_out(self) -> list[str]:

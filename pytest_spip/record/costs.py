@@ -99,16 +99,17 @@ def estimate(combo: Combo, costs: Costs, wheel_bytes: int = 0) -> Cost:
     )
 
 
-def remembered(runs: Path, check: str, limit: int = 5) -> Costs:
+def remembered(runs: Path, check: str, limit: int = 5, *, shards: bool = True) -> Costs:
     """Return what the newest finished runs with that check measured; ``runs`` is ``.spip/runs`` of a root directory.
 
     Of seconds the newest counts, of memory the most. Seconds are those of composing and running, where telemetry has
-    them, else those of the check alone; what never came to run has none. Damaged and foreign files are passed over.
+    them, else those of the check alone; what never came to run has none. Damaged and foreign files are passed over, and
+    ``shards`` too, unless they are wanted.
     """
     exact: dict[Key, Cost] = {}
     found = 0
     for path in _newest_first(runs):
-        rows = _measured(path, check)
+        rows = _measured(path, check, shards=shards)
         found += rows is not None
         for key, cost in rows or ():
             known = exact.setdefault(key, cost)
@@ -127,15 +128,17 @@ def _newest_first(runs: Path) -> list[Path]:
     return [path for _, path in sorted(dated, reverse=True)]
 
 
-def _measured(path: Path, check: str) -> list[tuple[Key, Cost]] | None:
+def _measured(path: Path, check: str, *, shards: bool) -> list[tuple[Key, Cost]] | None:
     """Return the rows of a run; None for one that goes on, had another check, or cannot be read."""
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
         ) as database:
-            facts = dict(database.execute("SELECT key, value FROM run WHERE key IN ('check', 'finished')"))
+            facts = dict(database.execute("SELECT key, value FROM run WHERE key IN ('check', 'finished', 'shard')"))
             version = database.execute("PRAGMA user_version").fetchone()
             if version != (VERSION,) or facts.get("check") != f'"{check}"' or facts.get("finished", "null") == "null":
+                return None
+            if not shards and facts.get("shard", '""') != '""':
                 return None
             return list(itertools.starmap(_measurement, database.execute(NEWEST)))
     except (sqlite3.Error, ValueError, TypeError):  # also of a text that was JSON before the file was damaged

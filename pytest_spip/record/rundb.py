@@ -102,8 +102,8 @@ class RunWriter:
         self._ended = threading.Event()
         self._flusher = threading.Thread(target=self._flush_regularly, name="ledger", daemon=True)
 
-    def create(self, plan: Plan, facts: RunFacts) -> None:
-        """Freeze the plan."""
+    def create(self, plan: Plan, facts: RunFacts, elsewhere: Iterable[int] = ()) -> None:
+        """Freeze the plan, of which other shards run what is ``elsewhere``."""
         with self._transaction(durable=True):
             for statement in (SCHEMA + TABLES + VIEWS).split(";")[:-1]:
                 self._connection.execute(statement)
@@ -118,6 +118,7 @@ class RunWriter:
             self._connection.executemany(
                 "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(combo_row, plan.combos)
             )
+            self._connection.executemany("INSERT INTO deselected VALUES (?, 1)", ((one,) for one in elsewhere))
         self._flusher.start()
 
     def go_on(self, facts: Mapping[str, Any], forgotten: Iterable[int] = ()) -> None:
@@ -134,7 +135,7 @@ class RunWriter:
         with self._transaction(durable=True):
             self._connection.execute("UPDATE session SET began=? WHERE number=?", (time.time(), self.session))
             left_out = ((one,) for one in deselected) if self.session == 1 else ()
-            self._connection.executemany("INSERT OR IGNORE INTO deselected VALUES (?)", left_out)
+            self._connection.executemany("INSERT OR IGNORE INTO deselected VALUES (?, 0)", left_out)
 
     def end(self, seconds: float, cpu: float, iowait: float) -> None:
         """Record how long this session ran combinations, and the machine's shares of busy and waiting CPU meanwhile."""
@@ -290,12 +291,12 @@ class RunReader:
         rows = self._rows("SELECT package, version, requires_python, yanked FROM release")
         return tuple(ReleaseFacts(package, version, python, bool(yanked)) for package, version, python, yanked in rows)
 
-    def combos(self, session: int = 1) -> tuple[Combo, ...]:
-        """Return the plan; for a later session what is left of it, whatever that session has done since it began."""
+    def combos(self, session: int = 0) -> tuple[Combo, ...]:
+        """Return the plan, or what a session has to do of it, whatever that session has done since it began."""
         rows = self._rows(
-            f"{COMBOS} WHERE ?1 = 1 OR ordinal NOT IN"  # noqa: S608  # our own words
-            " (SELECT ordinal FROM ledger WHERE session < ?1 UNION ALL SELECT ordinal FROM deselected)"
-            " ORDER BY ordinal",
+            f"{COMBOS} WHERE ?1 = 0 OR ordinal NOT IN"  # noqa: S608  # our own words
+            " (SELECT ordinal FROM ledger WHERE session < ?1"
+            " UNION ALL SELECT ordinal FROM deselected WHERE elsewhere OR ?1 > 1) ORDER BY ordinal",
             session,
         )
         return tuple(combo(row) for row in rows)
@@ -311,8 +312,12 @@ class RunReader:
         judged = "SELECT ordinal FROM ledger UNION ALL SELECT ordinal FROM deselected"
         return not self._rows(f"SELECT 1 FROM plan WHERE ordinal NOT IN ({judged}) LIMIT 1")  # noqa: S608  # our own words
 
+    def elsewhere(self) -> frozenset[int]:
+        """Return the ordinals that other shards run."""
+        return frozenset(ordinal for (ordinal,) in self._rows("SELECT ordinal FROM deselected WHERE elsewhere"))
+
     def deselected(self) -> frozenset[int]:
-        """Return the ordinals that the user left out of the run, by ``-k`` and the like."""
+        """Return the ordinals that the user left out of the run, by ``-k`` and the like, and those that other shards run."""
         return frozenset(ordinal for (ordinal,) in self._rows("SELECT ordinal FROM deselected"))
 
     def provision(self, ordinal: int) -> Provisioned | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SCHEMA", "VERSION"]
 
-VERSION = 9
+VERSION = 10
 """``PRAGMA user_version``: raise it with the schema. Runs of another one are neither resumed nor remembered."""
 
 SCHEMA = """
@@ -29,7 +29,7 @@ CREATE TABLE ledger (
     warnings TEXT NOT NULL, at REAL NOT NULL, session INTEGER NOT NULL, failing INTEGER NOT NULL
 );
 CREATE TABLE session (number INTEGER PRIMARY KEY, began REAL NOT NULL, seconds REAL, cpu REAL, iowait REAL);
-CREATE TABLE deselected (ordinal INTEGER PRIMARY KEY);
+CREATE TABLE deselected (ordinal INTEGER PRIMARY KEY, elsewhere INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE disagreement (
     ordinal INTEGER NOT NULL,
     warm TEXT NOT NULL CHECK (typeof(warm) = 'text'), cold TEXT NOT NULL CHECK (typeof(cold) = 'text')

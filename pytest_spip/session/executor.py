@@ -105,8 +105,8 @@ class Executor:
         return self._reader.combos(self._spec.session)
 
     def plan(self) -> tuple[Combo, ...]:
-        """Return the whole plan."""
-        return self._reader.combos()
+        """Return the whole plan, but for what other shards run."""
+        return self._reader.combos(1)
 
     @property
     def interpreters(self) -> tuple[Interpreter, ...]:

@@ -16,7 +16,17 @@ from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
 from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
 from pytest_spip.session.summary import sum_up
 
-__all__ = ["all_runs", "find_run", "load", "load_run", "named_combination", "open_run", "root_of", "runs_in"]
+__all__ = [
+    "all_runs",
+    "find_run",
+    "is_failing",
+    "load",
+    "load_run",
+    "named_combination",
+    "open_run",
+    "root_of",
+    "runs_in",
+]
 
 
 def load(run: str | os.PathLike[str] = NEWEST, rootdir: str | os.PathLike[str] = "") -> Summary:
@@ -74,6 +84,12 @@ def load_run(directory: RunDirectory, option: str = "RUN") -> Summary:
     with open_run(directory, option, "reads", "run it again") as reader:
         plan = Plan(reader.combos(), reader.interpreters(), ())
         return sum_up(directory.database, plan)
+
+
+def is_failing(directory: RunDirectory) -> bool:
+    """Return True if a verdict fails the run. Raises ``UsageProblem`` where it cannot be read."""
+    with open_run(directory, "RUN", "reads", "run it again") as reader:
+        return reader.failing()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pytest_spip.model import Combo, Interpreter, Plan
 from pytest_spip.options import Settings
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
+from pytest_spip.session.sharding import elsewhere_of
 
 __all__ = ["Planned", "make_planned"]
 
@@ -18,17 +19,25 @@ Choose = Callable[[list[Combo], Sequence[Interpreter]], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Planned:
-    """What a session has planned; ``earlier`` is the run that it resumes."""
+    """What a session has planned; ``earlier`` is the run that it resumes, ``elsewhere`` are the ordinals that other shards run."""
 
     planner: Planner
     plan: Plan
     earlier: Interrupted | None
     interpreters: Mapping[str, Interpreter]
+    elsewhere: frozenset[int] = frozenset()
 
     @property
     def missing(self) -> Sequence[Combo]:
-        """The combinations that have no verdict yet."""
-        return self.earlier.missing if self.earlier else self.plan.combos
+        """The combinations that have no verdict yet, and that no other shard runs."""
+        return self.earlier.missing if self.earlier else self.own
+
+    @property
+    def own(self) -> Sequence[Combo]:
+        """The plan, but for what other shards run."""
+        if not self.elsewhere:
+            return self.plan.combos
+        return [one for one in self.plan.combos if one.ordinal not in self.elsewhere]
 
     @property
     def is_complete(self) -> bool:
@@ -76,4 +85,5 @@ def make_planned(
         if earlier:
             earlier.release()
         raise
-    return Planned(planner, plan, earlier, {one.id: one for one in plan.interpreters})
+    elsewhere = earlier.elsewhere if earlier else elsewhere_of(plan, settings, rootdir)
+    return Planned(planner, plan, earlier, {one.id: one for one in plan.interpreters}, elsewhere)

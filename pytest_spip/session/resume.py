@@ -136,6 +136,7 @@ class Interrupted:
             self.facts = reader.facts()
             self.interpreters = reader.interpreters()
             self.combos = reader.combos()
+            self.elsewhere = reader.elsewhere()
             done = reader.results().keys() | reader.deselected()
             self._provisions = list(reader.provisioned())
             self.failing = reader.failing()

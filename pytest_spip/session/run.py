@@ -39,7 +39,7 @@ from pytest_spip.model import (
 from pytest_spip.names import OWN_RUNS
 from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
 from pytest_spip.provision.provisioner import Provisioner
-from pytest_spip.record.costs import Costs, estimate, remembered
+from pytest_spip.record.costs import Costs, remembered
 from pytest_spip.record.rundb import DatabaseError, RunWriter
 from pytest_spip.record.rundir import unwritable
 from pytest_spip.record.telemetry import Telemetry
@@ -57,13 +57,11 @@ from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.reuse import ReuseDirectory, experiment_of, identities_of, index_earlier
 from pytest_spip.session.run_facts import now, run_facts
 from pytest_spip.session.run_places import RunPlaces
+from pytest_spip.session.sharding import cost_of
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
 __all__ = ["Run"]
-
-PLAN_VERDICT = 0.0005
-"""Seconds that a combination takes in a worker which the plan decided."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,16 +100,16 @@ class Run:
         self._finder: ClosureFinder | None = None
         self._expected = ""
         with RunPlaces.acquired(planned, self._uuid, rootdir, environ) as self.places:
-            self._damaged = self._open_books(command, planned.earlier)
+            self._damaged = self._open_books(command, planned.earlier, planned.elsewhere)
 
-    def _open_books(self, command: str, earlier: Interrupted | None) -> list[str]:
+    def _open_books(self, command: str, earlier: Interrupted | None, elsewhere: frozenset[int]) -> list[str]:
         """Open the ledger; return the names of damaged telemetry files that an earlier session has left."""
         directory = self.places.directory
         try:
             self.writer = RunWriter(directory.database)
             if earlier:
                 return earlier.open(self.writer)
-            self.writer.create(self.plan, self._facts(command))
+            self.writer.create(self.plan, self._facts(command), elsewhere)
         except DatabaseError as error:
             raise unwritable(directory.path, error) from error
         return []
@@ -355,7 +353,7 @@ class Run:
 
     def cost(self, combo: Combo) -> float:
         """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""
-        return PLAN_VERDICT if combo.plan_verdict else estimate(combo, self._costs).seconds
+        return cost_of(combo, self._costs)
 
     def lost(self, combo: Combo, detail: str) -> Result:
         """Return the result of a combination whose worker died over it."""

@@ -47,6 +47,7 @@ def run_facts(
         notes=plan.notes,
         experiment=experiment,
         identities=identities_of(plan.interpreters),
+        shard="{}/{}".format(*settings.shard) if settings.shard else "",
     )
 
 

@@ -37,7 +37,7 @@ import pytest
 
 @pytest.mark.spip(versions=">=0.4")
 def test_colours(spip_env):
-    assert spip_env.python("import colorama").returncode == 0
+    assert spip_env.python("import colorama").status == 0
 """
 NAMES = {
     "0c9c1f5e": "base",
@@ -57,9 +57,12 @@ def documented() -> list[tuple[str, ...]]:
             if Path(program).name in ("pytest", "pytest-spip"):
                 found[Path(program).name, *itertools.takewhile(lambda word: word != ">", arguments)] = None
     del found["pytest", "-n", "2"]  # the project's own tests
-    return sorted(
-        found, key=lambda words: words[0] == "pytest" or words[1] == "run"
-    )  # first what looks at a run that is there
+    return sorted(found, key=_order)
+
+
+def _order(words: tuple[str, ...]) -> tuple[bool, bool]:
+    """First comes what makes one run of several, then what looks at a run that is there."""
+    return words[0] == "pytest" or words[1] == "run", words[1] != "merge"
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,13 @@ def machine(make_machine: MakeMachine) -> Machine:
         file.write("\n[dependency-groups]\nci = []\n")
     machine.project("project", {"pytest.ini": INI, "tests/test_compat.py": COMPAT})
     shutil.copy(ROOT / "examples" / "cli" / "packages.txt", machine.project_path("project"))
-    assert run(machine, "pytest", "--spip-matrix=colorama", "--spip-report=json:main.json", "--spip-run=base") in (0, 1)
+    for more in (("--spip-report=json:main.json", "--spip-run=base"), *(_part(number) for number in (1, 2, 3))):
+        assert run(machine, "pytest", "--spip-matrix=colorama", *more) == 0
     return machine
+
+
+def _part(number: int) -> tuple[str, str]:
+    return f"--spip-shard={number}/3", f"--spip-run=kept-{number}"
 
 
 def run(machine: Machine, program: str, *arguments: str) -> int:
@@ -108,7 +116,8 @@ def typed(machine: Machine, words: tuple[str, ...]) -> list[str]:
     """Return a command's words with what is there in place of what the pages name."""
     words = tuple(f"--spip-python={sys.executable}" if word.startswith("--spip-python=") else word for word in words)
     text = "\0".join(words).replace("py312", LABEL).replace("/var/cache", str(machine.root))
-    for name, here in NAMES.items():
+    names = {**NAMES, "part": "kept"} if words[0] == "pytest-spip" else NAMES
+    for name, here in names.items():
         text = re.sub(rf"\b{name}\b", here, text)
     return text.split("\0")
 
