@@ -52,15 +52,21 @@ class LiveView:
             self._begun = False
             self._height = len(lines)
 
-    def close(self) -> None:
-        """Leave the lines that were drawn last, and the cursor on a line of its own; pytest has its file again."""
+    def leave(self) -> None:
+        """Leave the lines that were drawn last: what is drawn next stands below whatever others write meanwhile."""
         with self._lock:
             if self._height:
                 self._put("\n")
             self._height = 0
+
+    def close(self) -> None:
+        """Leave the lines that were drawn last, and the cursor on a line of its own; pytest has its file again."""
+        self.leave()
+        with self._lock:
             self._writer._file = self._usual  # noqa: SLF001
             if self._file is not self._usual:
-                self._file.close()
+                with contextlib.suppress(OSError):  # as above: what could not be written is tried again
+                    self._file.close()
 
     def write(self, text: str) -> int:
         """Write what pytest has to say above the lines that are drawn."""
@@ -80,7 +86,7 @@ class LiveView:
     def _erase(self) -> None:
         if self._height:
             up = f"\x1b[{self._height - 1}A" if self._height > 1 else ""
-            self._file.write(f"{up}\r\x1b[J")
+            self._put(f"{up}\r\x1b[J")
         self._height = 0
 
     def _put(self, text: str) -> None:

@@ -47,6 +47,7 @@ class ProgressLine:
         self._running = running
         self._since: dict[str, tuple[str, float]] = {}
         self._ended = threading.Event()
+        self._silent = False
         self._thread: threading.Thread | None = None
         self._view: LiveView | None = None
 
@@ -61,6 +62,16 @@ class ProgressLine:
                 target=self._report_regularly, args=(run,), name="progress_line", daemon=True
             )
             self._thread.start()
+
+    def pause(self) -> None:
+        """Say nothing for a while: somebody else has the terminal."""
+        self._silent = True
+        if self._view is not None:
+            self._view.leave()
+
+    def go_on(self) -> None:
+        """Say it again."""
+        self._silent = False
 
     def stop(self) -> None:
         """End, and leave the cursor on a line of its own."""
@@ -84,7 +95,7 @@ class ProgressLine:
 
     def _report(self, progress: Progress) -> None:
         reporter, now = self._reporter, time.monotonic()
-        if reporter is None or not progress.planned:
+        if reporter is None or not progress.planned or self._silent:
             return
         if self._view:
             self._view.draw(view(progress, now, self._runs(now), self._view.width, self._view.height))

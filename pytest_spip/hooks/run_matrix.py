@@ -168,6 +168,14 @@ class RunMatrix(PlannedMatrix):
             word = outcome.upper() + (f" ({reason})" if reason else "")
         return category, "" if self._progress_line.live else letter, word
 
+    def pytest_enter_pdb(self) -> None:
+        """Leave the terminal to a debugger, which runs where tests run in this process."""
+        self._progress_line.pause()
+
+    def pytest_leave_pdb(self) -> None:
+        """Have the terminal again."""
+        self._progress_line.go_on()
+
     # ending
 
     @pytest.hookimpl(wrapper=True, trylast=True)
