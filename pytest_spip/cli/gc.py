@@ -16,6 +16,7 @@ from pytest_spip.cli.runs import add_rootdir, chosen_root, command_parser, conso
 from pytest_spip.common.cache import Cache, cache_root
 from pytest_spip.common.cache_folders import FOLDERS, CacheEntry
 from pytest_spip.common.plural import plural
+from pytest_spip.errors import UsageProblem
 from pytest_spip.session.cache_collecting import OTHERS, collect_cache
 from pytest_spip.session.collecting import KeptRun, doomed, measured, remove_run
 from pytest_spip.session.loading import all_runs
@@ -78,6 +79,9 @@ def _collect_cache(given: argparse.Namespace, to: Console) -> bool:
     if not cache.root.is_dir():
         to.print(f"there is no cache at {cache.root}")
         return False
+    if not cache.is_known:
+        what = f"{cache.root} is no cache of pytest-spip's, and may hold anything"
+        raise UsageProblem("--spip-cache", what, "name the directory that sessions were given")
     done = collect_cache(cache, older=given.older, size=given.size, dry_run=given.dry_run)
     gone, stay = _by_folder(done.gone), _by_folder(done.stay)
     for folder in (*FOLDERS, *OTHERS):

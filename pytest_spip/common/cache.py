@@ -107,6 +107,11 @@ class Cache:
         """What the one process holds that removes entries; the file's change is when sessions last began to have that done."""
         return Gate(f"{self.root}/gc.lock")
 
+    @property
+    def is_known(self) -> bool:
+        """True if a session has used the directory as a cache."""
+        return any((self.root / name).exists() for name in ("gate.lock", "guards", "sessions"))
+
     def lease(self) -> Lease:
         """Say that a session runs: until the lease is released, nothing is removed that is used from now on."""
         return Lease(self.sessions, self.gate)
