@@ -82,7 +82,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
         if field not in FREE and getattr(asked, field) != getattr(stored, field):
             what = f"run {directory.path.name} has {_shown(getattr(stored, field))}"
             raise UsageProblem(option.flag, what, "leave the option out, or start a new run")
-    free = {field: getattr(asked, field) for field in FREE if field in given}
+    free = {option.field: getattr(asked, option.field) for option in named if option.field in FREE}
     return dataclasses.replace(stored, **{**free, "resume": directory.path.name})
 
 
