@@ -110,7 +110,10 @@ class Relay:
             return None
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(self._outputs[descriptor], rest) :]
+            try:
+                rest = rest[os.write(self._outputs[descriptor], rest) :]
+            except BlockingIOError:  # another program that has the same terminal, or pipe, wants it so
+                _await_room(self._outputs[descriptor])
         return len(data) or None
 
     def _take(self) -> None:
@@ -138,6 +141,12 @@ class Relay:
         if self._input >= 0 and self._input not in self._outputs:
             os.close(self._input)
             self._input = -1
+
+
+def _await_room(descriptor: int) -> None:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    poller.poll()
 
 
 @contextlib.contextmanager
