@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from pytest_spip.common.trees import remove_tree, replace_text
 from pytest_spip.common.waits import PATIENCE
 from pytest_spip.errors import HarnessProblem
 
-__all__ = ["OwnerLock", "acquire_some", "locked", "owner_alive", "owner_tag", "sweep_dead"]
+__all__ = ["OwnerLock", "acquire_some", "dead_entries", "locked", "owner_alive", "owner_tag", "sweep_dead"]
 
+OWNED = re.compile(r"\d+-")
+"""How the names of all begin that processes of ours own."""
 POLL = 0.02
 """Seconds between two tries to take what others have; locks that can be given up have no queue."""
 
@@ -115,11 +118,15 @@ def _start_time(pid: int) -> str:
     return ""
 
 
+def dead_entries(directory: Path) -> list[Path]:
+    """Return the entries of a directory whose owners, named by the entries, are dead; what names no process is nobody's of ours."""
+    entries = sorted(directory.iterdir()) if directory.is_dir() else []
+    return [entry for entry in entries if OWNED.match(entry.name) and not owner_alive(entry.name)]
+
+
 def sweep_dead(directory: Path) -> list[Path]:
-    """Remove the entries of a directory whose owners, named by the entries, are dead; return what was removed."""
-    swept = []
-    for entry in list(directory.iterdir()) if directory.is_dir() else []:
-        if not owner_alive(entry.name):
-            remove_tree(entry)
-            swept.append(entry)
+    """Remove the entries of a directory whose owners are dead; return what was removed."""
+    swept = dead_entries(directory)
+    for entry in swept:
+        remove_tree(entry)
     return swept

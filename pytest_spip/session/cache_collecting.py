@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_spip.common.cache import Cache
 from pytest_spip.common.cache_folders import FOLDERS, CacheEntry, last_use, list_entries, tree_size
 from pytest_spip.common.leases import oldest_lease
-from pytest_spip.common.owners import owner_alive, owner_tag
+from pytest_spip.common.owners import dead_entries, owner_tag
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
 from pytest_spip.provision.provision_cache import forget_lost
@@ -108,9 +108,8 @@ def _alone(cache: Cache) -> Iterator[int | None]:
 
 def _debris(cache: Cache, *, in_use: bool) -> Iterator[CacheEntry]:
     """Yield what dead processes left, and locks: while a session runs, somebody may just be about to take one."""
-    for path in _below(cache.root / DEBRIS):
-        if not owner_alive(path.name):
-            yield CacheEntry(DEBRIS, str(path), 0, tree_size(str(path)))
+    for path in dead_entries(cache.root / DEBRIS):
+        yield CacheEntry(DEBRIS, str(path), 0, tree_size(str(path)))
     for path in () if in_use else _below(cache.guards):
         yield CacheEntry(LOCKS, str(path), 0, tree_size(str(path)))
 

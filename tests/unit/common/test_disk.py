@@ -174,14 +174,16 @@ def test_owners(dead: str) -> None:
 
 
 def test_sweep(tmp_path: Path, dead: str) -> None:
-    """What dead owners left is removed, files and trees, and what living ones work at is not."""
+    """What dead owners left is removed, files and trees; what living ones work at, or others called otherwise, is not."""
     (tmp_path / dead / "deep").mkdir(parents=True)
     (tmp_path / dead / "deep" / "file").touch(mode=0o000)
     (tmp_path / f"{dead}-file").touch()
-    (tmp_path / owner_tag()).mkdir()
+    kept = [tmp_path / name for name in (owner_tag(), "of-somebody", ".hidden")]
+    for path in kept:
+        path.mkdir()
     swept = sweep_dead(tmp_path)
     assert sorted(swept) == [tmp_path / dead, tmp_path / f"{dead}-file"]
-    assert list(tmp_path.iterdir()) == [tmp_path / owner_tag()]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 def test_sweep_of_nothing(tmp_path: Path) -> None:
