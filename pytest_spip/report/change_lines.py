@@ -130,6 +130,8 @@ def _cells(comparison: Comparison) -> Cells | None:
                 results[ordinal] = Result(ordinal, change.after)
     except (UsageProblem, ValueError):
         return None
+    if list(dict.fromkeys(combo.id for combo in combos)) != [change.id for change in comparison.changes]:
+        return None
     return Cells(combos, [_interpreter(label) for label in dict.fromkeys(one.label for one in combos)], results)
 
 
@@ -137,7 +139,8 @@ def _combo(ordinal: int, text: str) -> Combo:
     named = read(f"{MODULE_PREFIX}::{text}")
     (package, *_), (version, *_) = named.packages, named.versions
     others = tuple(zip(named.packages, named.versions, strict=True))[1:]
-    return Combo(ordinal, package, version, named.label, named.label, others=others, resolution=named.resolution)
+    label = named.label or text.removesuffix("]").rpartition("-")[2]  # of what no index lists
+    return Combo(ordinal, package, version, label, label, others=others, resolution=named.resolution)
 
 
 def _interpreter(label: str) -> Interpreter:

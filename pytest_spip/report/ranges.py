@@ -202,8 +202,9 @@ def where_text(group: Group, most: int = RANGES) -> str:
 
 
 def _stretch(name: str, first: str, last: str, count: int) -> str:
-    if first == last:
-        return f"{name} {first or 'not listed'}"
+    first = first or "not listed"
+    if first == (last or "not listed"):
+        return f"{name} {first}"
     return f"{name} {first} {ELLIPSIS} {last}" + (f" ({count})" if count > 2 else "")
 
 

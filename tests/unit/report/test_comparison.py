@@ -113,6 +113,19 @@ def test_changes_of_one_cause_are_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("ids", "where"),
+    [
+        (["gone[unlisted-py39]", "gone[unlisted-py310]"], "gone not listed on every Python"),
+        (["x[1.0-py39]", "x[2.0-py39]", "not-ours"], "x[1.0-py39]; x[2.0-py39]; not-ours"),
+    ],
+)
+def test_each_change_of_a_cause_is_named(ids: list[str], where: str) -> None:
+    """What no index lists is named too; where ids are not ours they stand as they are."""
+    lines = comparison_lines(compare("base", dict.fromkeys(ids, PASSED), dict.fromkeys(ids, FAILED)))
+    assert "".join(text for text, _ in list(lines)[1]).strip() == where
+
+
 def test_report_says_what_the_run_says() -> None:
     """A JSON report gives the verdicts, tests and flakiness that the records of its run give."""
     tests = (Test("test_a", "passed"), Test("test_b", "failed", 0.0, "why"))
