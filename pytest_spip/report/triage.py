@@ -20,6 +20,8 @@ MOST = 0.8
 """Share of the places where a failure begins that must have a change in common for it to be likely."""
 NAMED = 3
 """Changes of locked versions that are named."""
+READ = 10_000
+"""Characters of a failure's words in which names are looked for."""
 
 
 class _Step(NamedTuple):
@@ -154,7 +156,7 @@ def likely_change(locks: Sequence[Sequence[LockChange]], detail: str) -> tuple[L
     counts = Counter(change.name for changes in locks for change in changes)
     pairs = Counter(change for changes in locks for change in changes)
     common = [name for name, count in counts.most_common() if count >= MOST * len(locks)]
-    named = [name for name in common if _names(detail, name)]
+    named = [name for name in common if _names(detail[:READ], name)]
     best = {change.name: change for change, _ in reversed(pairs.most_common())}
     return tuple(best[name] for name in (named or common))
 
