@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import types
 from collections.abc import Iterator
 
@@ -14,6 +15,9 @@ from _pytest.config import create_terminal_writer
 from pytest_spip.hooks.live_view import LiveView
 from pytest_spip.hooks.progress import ProgressLine
 from pytest_spip.report.progress import Progress
+
+PATIENCE = 10.0
+"""Seconds."""
 
 
 class Terminal:
@@ -25,9 +29,14 @@ class Terminal:
         self.writer = create_terminal_writer(config, self._slave)
         self.view = LiveView(types.SimpleNamespace(_tw=self.writer))  # type: ignore[arg-type]  # all that it asks for
 
-    def read(self) -> str:
-        """Return what was written since."""
-        return os.read(self._master, 1 << 16).decode().replace("\r\n", "\n")
+    def read(self, end: str) -> str:
+        """Return what was written since, up to an end that comes."""
+        text = ""
+        while not text.endswith(end):
+            ready, _, _ = select.select([self._master], [], [], PATIENCE)
+            assert ready, text
+            text += os.read(self._master, 1 << 16).decode().replace("\r\n", "\n")
+        return text
 
     def hang_up(self) -> None:
         """Close the user's side."""
@@ -54,7 +63,7 @@ def test_lines_below_what_others_write(terminal: Terminal) -> None:
     """What pytest writes goes above the lines, which are erased first."""
     terminal.view.draw([("one", ""), ("two", "")])
     terminal.writer.write("above\n", flush=True)
-    assert terminal.read() == "one\ntwo\x1b[1A\r\x1b[Jabove\n"
+    assert terminal.read("above\n") == "one\ntwo\x1b[1A\r\x1b[Jabove\n"
     terminal.view.close()
 
 
@@ -73,7 +82,7 @@ def test_lines_are_left_to_others(terminal: Terminal) -> None:
     terminal.view.draw([("one", ""), ("two", "")])
     terminal.view.leave()
     terminal.view.draw([("three", "")])
-    assert terminal.read() == "one\ntwo\nthree"
+    assert terminal.read("three") == "one\ntwo\nthree"
     terminal.view.close()
 
 
@@ -84,7 +93,8 @@ def test_nothing_is_drawn_over_a_debugger(pytestconfig: pytest.Config, terminal:
     for paused in (True, False):
         (line.pause if paused else line.go_on)()
         line._report(Progress(planned=3, done=int(not paused)))  # what its thread does at times
-    drawn = terminal.read()
+    terminal.view.draw([("end", "")])
+    drawn = terminal.read("end")
     assert "1/3 done" in drawn
     assert "0/3 done" not in drawn
     line.stop()
