@@ -22,6 +22,8 @@ from pytest_spip.errors import UsageProblem
 __all__ = ["Cache", "cache_root", "open_cache"]
 
 _T = TypeVar("_T")
+KNOWN = {"staging", "guards", "gate.lock", "gc.lock", "base.git", "interpreters", "pycache"}
+"""Names of which a cache has one at least, whatever was restored of it, and hardly anything else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class Cache:
     def collector(self) -> Gate:
         """What the one process holds that removes entries; the file's change is when sessions last began to have that done."""
         return Gate(f"{self.root}/gc.lock")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a directory that has other things in it, and nothing by which a cache is known."""
+        try:
+            found = set(os.listdir(self.root))
+        except OSError:  # there is none yet, or nobody may look
+            return False
+        return bool(found) and not found & KNOWN
 
     @property
     def is_known(self) -> bool:
@@ -201,6 +212,9 @@ def open_cache(root: Path) -> Cache:
         what = f"{root} has a {os.pathsep!r} in its path, which no virtual environment may have"
         raise UsageProblem("--spip-cache", what, "name another directory with --spip-cache=DIR")
     cache = Cache(root)
+    if cache.is_foreign:
+        what = f"{root} holds other files and is no cache; what a cache has is removed in time"
+        raise UsageProblem("--spip-cache", what, "name a new or an empty directory with --spip-cache=DIR")
     try:
         cache.sweep()
         probe = cache.staging / "probe"

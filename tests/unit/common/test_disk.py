@@ -294,3 +294,15 @@ def test_remove_what_is_no_tree(place: Path, kind: str) -> None:
     remove_tree(place / kind)
     assert not os.path.lexists(place / kind)
     assert (place / "goal").is_dir()
+
+
+def test_directory_of_other_things_is_no_cache(tmp_path: Path) -> None:
+    """A session refuses a directory with a person's own files, and takes an empty or a known one."""
+    (tmp_path / "builds").mkdir()
+    with pytest.raises(UsageProblem, match="holds other files and is no cache"):
+        open_cache(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["builds"]
+    (tmp_path / "interpreters").mkdir()
+    open_cache(tmp_path).close()
+    open_cache(tmp_path / "new").close()
+    open_cache(tmp_path / "new").close()
