@@ -208,7 +208,7 @@ def _suggestion(seen: _Seen) -> tuple[str, str]:
     admitted = SpecifierSet(",".join(parts))
     inside = [version for version, _ in spoken if admitted.contains(version, prereleases=True)]
     if inside != [version for version in versions if version not in holes]:
-        return "", ""  # releases that differ in their local version alone cannot be told apart
+        return "", ""  # no requirement distinguishes releases that differ in their local version alone
     return f"{seen.package}{','.join(parts)}", _tested(seen, versions)
 
 
