@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -266,6 +267,11 @@ class Settings:
     def usual_timeout(check: str) -> float:
         """Return the seconds that a check may take unless the user says otherwise."""
         return SHORT if check == "import" else LONG
+
+    @property
+    def check_text(self) -> str:
+        """What equal environments must have in common for equal verdicts."""
+        return shlex.join([self.check, *self.command])
 
     @property
     def adapts(self) -> bool:

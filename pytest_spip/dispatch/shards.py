@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = ["Part", "part_of"]
@@ -45,15 +47,12 @@ def _stretch(light: Sequence[int], units: Sequence[Part], room: Sequence[float],
     """Return the light units whose middle lies in a job's part of the way."""
     left = sum(units[place].cost for place in light)
     scale = left / sum(room) if sum(room) else 0.0
-    bounds = [0.0]
-    for each in room:
-        bounds.append(bounds[-1] + each * scale)
-    bounds[-1] = float("inf")
+    bounds = [bound * scale for bound in accumulate(room[:-1])]
     found, walked = [], 0.0
     for place in light:
         middle = walked + units[place].cost / 2
         walked += units[place].cost
-        if next(number for number, bound in enumerate(bounds[1:]) if middle < bound) == job:
+        if bisect_right(bounds, middle) == job:
             found.append(place)
     return found
 

@@ -74,6 +74,11 @@ class Interpreter:
         return "{}.{}".format(*self.minor)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is the only CPython of its version, in the usual build: those that ranges of Pythons are made of."""
+        return self.implementation == "cpython" and self.label == "py{}{}".format(*self.minor)
+
+    @property
     def library(self) -> str:
         """Name of the library directory below ``lib`` of its environments: ``python3.12``, ``python3.13t``, ``pypy3.9``."""
         folder = "pypy" if self.implementation == "pypy" else "python"
@@ -223,6 +228,11 @@ class Combo:
     def _pinned(self, package: str, version: str, extras: Sequence[str]) -> str:
         asked = f"[{','.join(extras)}]" if extras else ""
         return f"{package}{asked}{'===' if package in self.exact else '=='}{version}"
+
+    @property
+    def packages(self) -> str:
+        """All names: ``numpy``, of a cross ``numpy+pandas``."""
+        return "+".join(package for package, _ in self.releases)
 
     @property
     def releases(self) -> tuple[tuple[str, str], ...]:

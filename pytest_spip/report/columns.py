@@ -127,14 +127,10 @@ def _was(verdict: Verdict) -> str:
 def ordered(summary: Summary) -> list[Combo]:
     """Return what has a verdict or waits for one: packages in the plan's order, of each the newest version first."""
     wanted = [one for one in summary.combos if one.ordinal in summary.results or one.ordinal in summary.selected]
-    packages: dict[str, dict[tuple[str, ...], list[Combo]]] = {_package(one): {} for one in wanted}
+    packages: dict[str, dict[tuple[str, ...], list[Combo]]] = {one.packages: {} for one in wanted}
     for combo in reversed(wanted):
-        packages[_package(combo)].setdefault(_versions(combo), []).insert(0, combo)
+        packages[combo.packages].setdefault(_versions(combo), []).insert(0, combo)
     return [combo for versions in packages.values() for combos in versions.values() for combo in combos]
-
-
-def _package(combo: Combo) -> str:
-    return "+".join(package for package, _ in combo.releases)
 
 
 def _versions(combo: Combo) -> tuple[str, ...]:
@@ -145,7 +141,7 @@ def _rows(combos: Sequence[Combo], table: Table) -> tuple[dict[str, list[Any]], 
     """Return a row for each release, or releases, and resolution; and the row of each combination by ordinal."""
     places: dict[tuple[str, tuple[str, ...], str], int] = {}
     row_of = {
-        one.ordinal: places.setdefault((_package(one), _versions(one), one.resolution), len(places)) for one in combos
+        one.ordinal: places.setdefault((one.packages, _versions(one), one.resolution), len(places)) for one in combos
     }
     rows: dict[str, list[Any]] = {
         "package": [table.place(package) for package, _, _ in places],

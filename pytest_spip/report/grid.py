@@ -73,19 +73,15 @@ def _lines(summary: Summary, labels: Sequence[str], resolutions: Sequence[str]) 
     """Return the lines of each package, or packages that were crossed, one for each version, or versions."""
     column = {label: place for place, label in enumerate(labels)}
     found: dict[str, dict[tuple[str, ...], dict[str, list[Result | None]]]] = {
-        _package(one): {} for one in summary.combos
+        one.packages: {} for one in summary.combos
     }
     for combo in reversed(summary.combos):
         if result := summary.results.get(combo.ordinal):
             versions = tuple(version for _, version in combo.releases)
-            line = found[_package(combo)].setdefault(versions, {way: [None] * len(labels) for way in resolutions})
+            line = found[combo.packages].setdefault(versions, {way: [None] * len(labels) for way in resolutions})
             if combo.label in column:  # a project that no index lists has no interpreters
                 line[combo.resolution][column[combo.label]] = result
     return {package: [_line(*line) for line in lines.items()] for package, lines in found.items()}
-
-
-def _package(combo: Combo) -> str:
-    return "+".join(package for package, _ in combo.releases)
 
 
 def _line(versions: tuple[str, ...], cells: Mapping[str, Sequence[Result | None]]) -> _Line:

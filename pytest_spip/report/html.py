@@ -145,7 +145,7 @@ def _trusted(text: str) -> Any:
 
 
 def _title(summary: Summary) -> str:
-    packages = list(dict.fromkeys("+".join(name for name, _ in combo.releases) for combo in summary.combos))
+    packages = list(dict.fromkeys(combo.packages for combo in summary.combos))
     more = f" and {len(packages) - NAMED} more" if len(packages) > NAMED else ""
     return (", ".join(packages[:NAMED]) or "no package") + more
 

@@ -46,7 +46,11 @@ class Cells:
         self.interpreters = {one.label: one for one in sorted(interpreters, key=_python_order)}
         self.labels = tuple(self.interpreters)
         self.combos = {combo.ordinal: combo for combo in combos}
+        self.resolutions = frozenset(combo.resolution for combo in self.combos.values())
         self.lines = tuple(_lines(self.combos.values()))
+        self._used: dict[str, set[str]] = {}
+        for line in self.lines:
+            self._used.setdefault(line.packages, set()).update(label for row in line.rows for label in row)
         self._passing: dict[tuple[str, str, str], list[int]] | None = None
         self._line_of = {ordinal: line for line in self.lines for row in line.rows for ordinal in row.values()}
 
@@ -56,8 +60,7 @@ class Cells:
 
     def used_by(self, packages: str) -> list[Interpreter]:
         """Return the Pythons on which a package, or packages that were crossed, were planned."""
-        labels = {label for line in self.lines if line.packages == packages for row in line.rows for label in row}
-        return [self.interpreters[label] for label in self.labels if label in labels]
+        return [self.interpreters[label] for label in self.labels if label in self._used[packages]]
 
     def passing(self, ordinal: int) -> Sequence[int]:
         """Return the combinations that pass, and differ from this one in the resolution, or in a further package's release."""
@@ -78,7 +81,7 @@ class Cells:
 
 
 def _place(combo: Combo) -> tuple[str, str, str]:
-    return "+".join(name for name, _ in combo.releases), combo.version, combo.label
+    return combo.packages, combo.version, combo.label
 
 
 def says_nothing(result: Result | None) -> bool:
@@ -124,11 +127,10 @@ def affected(cells: Cells, ordinals: Collection[int]) -> tuple[Affected, ...]:
 
 
 def _ranges(cells: Cells, block: _Block, lines: Sequence[Line]) -> Iterator[Affected]:
-    resolutions = {combo.resolution for combo in cells.combos.values()}
     pythons = pythons_text(block.labels, cells.used_by(block.packages))
     for run in _neighbours(cells, lines):
         ways = tuple(dict.fromkeys(line.resolution for line in run))
-        named = () if len(ways) == len(resolutions) else tuple(way or HIGHEST for way in ways)
+        named = () if len(ways) == len(cells.resolutions) else tuple(way or HIGHEST for way in ways)
         others = tuple((one, other) for (_, one), (_, other) in zip(run[0].others, run[-1].others, strict=True))
         yield Affected(block.packages, block.first, block.last, block.releases, pythons, others, named)
 
@@ -215,14 +217,10 @@ def pythons_text(labels: Collection[str], interpreters: Sequence[Interpreter]) -
     """
     if len(labels) == len(interpreters) > 1:
         return ""
-    plain = [one for one in interpreters if _is_plain(one)]
+    plain = [one for one in interpreters if one.is_plain]
     own = [place for place, one in enumerate(plain) if one.label in labels]
-    rest = [one.label for one in interpreters if one.label in labels and not _is_plain(one)]
+    rest = [one.label for one in interpreters if one.label in labels and not one.is_plain]
     return ", ".join([*_range([one.python for one in plain], own), *rest])
-
-
-def _is_plain(one: Interpreter) -> bool:
-    return one.implementation == "cpython" and one.label == "py{}{}".format(*one.minor)
 
 
 def _range(names: Sequence[str], own: Sequence[int]) -> list[str]:

@@ -236,7 +236,7 @@ def _tested(seen: _Seen, versions: Sequence[str]) -> str:
 def _tried_pythons(interpreters: Sequence[Interpreter], labels: Sequence[str]) -> str:
     """Return Pythons by number: those that were tried, and no claim on any beyond them."""
     chosen = [one for one in interpreters if one.label in labels]
-    plain = [one for one in chosen if one.label == "py{}{}".format(*one.minor)]
+    plain = [one for one in chosen if one.is_plain]
     rest = [one.label for one in chosen if one not in plain]
     names = [one.python for one in plain]
     if len(plain) > 1 and plain[-1].minor[1] - plain[0].minor[1] == len(plain) - 1:
@@ -247,7 +247,7 @@ def _tried_pythons(interpreters: Sequence[Interpreter], labels: Sequence[str]) -
 def _on_classifiers(seen: _Seen, newest: str, classifiers: Sequence[str]) -> Iterator[str]:
     """Yield where the newest release fails on Pythons that it names, and passes on those that it does not name."""
     states = seen.states[newest]
-    plain = [one for one in seen.interpreters if one.label == "py{}{}".format(*one.minor)]
+    plain = [one for one in seen.interpreters if one.is_plain]
     fails = [one for one in plain if one.python in classifiers and states.get(one.label) is _State.BAD]
     passes = [one for one in plain if one.python not in classifiers and states.get(one.label) is _State.GOOD]
     named = any(text.count(".") == 1 and text.startswith("3.") for text in classifiers)

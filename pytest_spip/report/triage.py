@@ -185,7 +185,7 @@ def _python_text(cells: Cells, steps: Sequence[_Step], members: frozenset[int]) 
 def _python(cells: Cells, ordinal: int) -> str:
     label = cells.combos[ordinal].label
     one = cells.interpreters.get(label)
-    return one.python if one and one.implementation == "cpython" and label == "py{}{}".format(*one.minor) else label
+    return one.python if one and one.is_plain else label
 
 
 def _release_text(cells: Cells, begins: Sequence[_Step]) -> str:

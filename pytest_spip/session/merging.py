@@ -23,11 +23,12 @@ NAMED = 5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Shard:
-    """A shard's run: its facts, its number, and the ids of the combinations that are its own."""
+    """A shard's run: its facts, its number, the ids of the plan's combinations, and of those that are its own."""
 
     directory: RunDirectory
     facts: RunFacts
     number: int
+    plan: tuple[str, ...]
     own: tuple[str, ...]
 
     @property
@@ -63,10 +64,12 @@ def merge_runs(runs: Sequence[RunDirectory], rootdir: Path, name: str) -> RunDir
 def _opened(run: RunDirectory) -> _Shard:
     with open_run(run, "RUN", "merges", "run the shard again") as reader:
         facts, elsewhere = reader.facts(), reader.elsewhere()
-        own = tuple(combo.id for combo in reader.combos() if combo.ordinal not in elsewhere)
+        combos = reader.combos()
     if not facts.shard:
         raise UsageProblem("RUN", f"run {run.path.name} is no shard", "run its part with --spip-shard=I/N")
-    return _Shard(run, facts, int(facts.shard.partition("/")[0]), own)
+    plan = tuple(combo.id for combo in combos)
+    own = tuple(combo.id for combo in combos if combo.ordinal not in elsewhere)
+    return _Shard(run, facts, int(facts.shard.partition("/")[0]), plan, own)
 
 
 def _check(shards: Sequence[_Shard]) -> None:
@@ -88,14 +91,12 @@ def _check(shards: Sequence[_Shard]) -> None:
         raise UsageProblem("RUN", what, "name the runs of all shards")
     if twice := [str(number) for number, times in given.items() if times > 1]:
         raise UsageProblem("RUN", f"shard {', '.join(twice)} is given twice", "name the run of each shard once")
-    _check_parts(shards, first)
+    _check_parts(shards, first.plan)
 
 
-def _check_parts(shards: Sequence[_Shard], first: _Shard) -> None:
+def _check_parts(shards: Sequence[_Shard], ids: Sequence[str]) -> None:
     """Refuse parts that do not make the plan: the jobs did not know the same costs."""
     held = Counter(name for shard in shards for name in shard.own)
-    with open_run(first.directory, "RUN", "merges", "run the shard again") as reader:
-        ids = [combo.id for combo in reader.combos()]
     fix = "let all jobs begin with the same earlier runs, or with none"
     if twice := [name for name in ids if held[name] > 1]:
         raise UsageProblem("RUN", f"{_some(twice)} in two shards", fix)

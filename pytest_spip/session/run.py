@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import shlex
 import socket
 import threading
 import time
@@ -123,7 +122,7 @@ class Run:
             started=now(),
             command=command,
             ram=self.places.root.summary,
-            check=self._check,
+            check=self.settings.check_text,
             experiment=self._experiment,
         )
 
@@ -280,7 +279,7 @@ class Run:
             planner.indexes,
             BuildSandboxes(planner.sandbox, self.places.root.path / "build-view", planner.cache.pycache),
             planner.considered,
-            check=self._check,
+            check=self.settings.check_text,
             locks=self.places.directory.locks,
             wanted=planner.wanted,
             project=planner.project,
@@ -342,14 +341,9 @@ class Run:
             self._work.provisioner.add(wanted)
             self._work.provisioner.settle(settled)
 
-    @property
-    def _check(self) -> str:
-        """What equal environments must have in common for equal verdicts."""
-        return shlex.join([self.settings.check, *self.settings.command])
-
     @functools.cached_property
     def _costs(self) -> Costs:
-        return remembered(self.places.directory.path.parent, self._check)
+        return remembered(self.places.directory.path.parent, self.settings.check_text)
 
     def cost(self, combo: Combo) -> float:
         """Return the seconds that a combination will take in a worker, as far as earlier runs tell."""

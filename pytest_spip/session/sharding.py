@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from pytest_spip.dispatch.shards import Part, part_of
@@ -28,7 +27,7 @@ def elsewhere_of(plan: Plan, settings: Settings, rootdir: Path) -> frozenset[int
         return frozenset()
     number, count = settings.shard
     # Shards that have run here already are not asked: the next one must come to the same parts.
-    costs = remembered(rootdir / HOME / "runs", shlex.join([settings.check, *settings.command]), shards=False)
+    costs = remembered(rootdir / HOME / "runs", settings.check_text, shards=False)
     units = [Part(combo.id, "+".join(map("==".join, combo.releases)), cost_of(combo, costs)) for combo in plan.combos]
     own = part_of(units, number, count)
     return frozenset(combo.ordinal for place, combo in enumerate(plan.combos) if place not in own)
