@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from pytest_spip.model import Combo, Result, Summary
+from pytest_spip.model import Result, Summary
 from pytest_spip.model import counted as counted_tests
 
 __all__ = ["HIGHEST", "Row", "Stretch", "grid"]
