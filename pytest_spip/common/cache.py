@@ -217,9 +217,8 @@ def open_cache(root: Path) -> Cache:
         raise UsageProblem("--spip-cache", what, "name a new or an empty directory with --spip-cache=DIR")
     try:
         cache.sweep()
-        probe = cache.staging / "probe"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=cache.staging):  # a name of its own: other threads may be opening the cache too
+            pass
     except OSError as error:
         raise UsageProblem(
             "--spip-cache", f"cannot write {root} ({error.strerror})", "name a writable directory with --spip-cache=DIR"

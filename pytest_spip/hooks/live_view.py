@@ -77,6 +77,13 @@ class LiveView:
             self._put(text)
         return len(text)
 
+    def write_line(self, line: str) -> None:
+        """Write a line of its own above the lines that are drawn, also where pytest has begun one."""
+        with self._lock:
+            self._erase()
+            self._put("\n" * self._begun + f"{line}\n")
+            self._begun = False
+
     def flush(self) -> None:
         """Do nothing: nothing waits here."""
 

@@ -203,11 +203,7 @@ class StatsReporter:
 
     def _show(self, line: str) -> None:
         reporter = self._reporter
-        if reporter is None:
-            return
-        if is_live(self._config):
-            reporter.write(f"{line}\n", flush=True)
-        else:
+        if reporter is not None:
             _write_below(reporter, line)
 
 
@@ -217,6 +213,11 @@ def is_live(config: pytest.Config) -> bool:
 
 
 def _write_below(reporter: pytest.TerminalReporter, line: str) -> None:
+    view = reporter._tw._file  # noqa: SLF001
+    if isinstance(view, LiveView):
+        reporter.currentfspath = None
+        view.write_line(line)
+        return
     # In one piece, for another thread may be about to write a dot, which pytest's own ensure_newline knows nothing of.
     begun = reporter._tw.width_of_current_line or reporter.currentfspath  # noqa: SLF001
     reporter.currentfspath = None

@@ -306,3 +306,11 @@ def test_directory_of_other_things_is_no_cache(tmp_path: Path) -> None:
     open_cache(tmp_path).close()
     open_cache(tmp_path / "new").close()
     open_cache(tmp_path / "new").close()
+
+
+def test_cache_is_opened_by_threads(tmp_path: Path) -> None:
+    """Threads that open one cache at once do not take each other's probe away."""
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: open_cache(tmp_path / "cache"), range(400)))
+    assert {cache.root for cache in opened} == {tmp_path / "cache"}
+    opened[0].close()

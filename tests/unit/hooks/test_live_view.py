@@ -67,6 +67,19 @@ def test_lines_below_what_others_write(terminal: Terminal) -> None:
     terminal.view.close()
 
 
+def test_line_of_its_own(terminal: Terminal) -> None:
+    """A line of another thread does not stand behind a dot, nor below an empty line where the view has ended the dot's."""
+    terminal.writer.write(".", flush=True)
+    terminal.view.write_line("first")
+    terminal.view.draw([("one", "")])
+    terminal.view.write_line("second")
+    terminal.writer.write(".", flush=True)
+    terminal.view.draw([("two", "")])
+    terminal.view.write_line("third")
+    assert terminal.read("third\n") == ".\nfirst\none\r\x1b[Jsecond\n.\ntwo\r\x1b[Jthird\n"
+    terminal.view.close()
+
+
 def test_terminal_that_is_gone(terminal: Terminal) -> None:
     """A run goes on when its terminal is closed, and so does what draws."""
     terminal.view.draw([("one", ""), ("two", "")])

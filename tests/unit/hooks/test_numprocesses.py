@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 
@@ -31,6 +32,13 @@ def one_processor() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have available memory, which others take and give back meanwhile, bound nothing."""
+    ample = dataclasses.replace(Machine().look(), memory_available=1 << 40)
+    monkeypatch.setattr(Machine, "look", lambda _: ample)
+
+
 @pytest.mark.parametrize(
     ("arguments", "logical", "share", "spares"),
     [
@@ -43,6 +51,7 @@ def one_processor() -> Iterator[None]:
         (("-nauto", "--spip-profile=max"), True, 1.0, True),
     ],
 )
+@pytest.mark.usefixtures("memory")
 def test_auto(pytester: pytest.Pytester, arguments: tuple[str, ...], logical: bool, share: float, spares: bool) -> None:
     """A profile says which share of the cores, or of the threads, counts; without one all cores do, and some to spare."""
     wanted = worker_count(Machine(), logical=logical, share=share, spares=spares)
