@@ -13,6 +13,8 @@
     ├── CallFailed            a function that a test called in an environment raised, or ended without an answer
     ├── InstallFailed         what a test wanted to install cannot be had beside what is there
     ├── ToolMissing           git or uv is not to be found
+    ├── QueueProblem          the database that hosts share refused something
+    │   └── QueueUnreachable  it did not answer in time
     └── HarnessProblem        the machinery itself failed (environment, interpreter, disk)
         └── SandboxProblem    the sandbox could not be closed around package code, which then was not run
 """
@@ -28,6 +30,8 @@ __all__ = [
     "InstallFailed",
     "NetworkProblem",
     "ProgramFailed",
+    "QueueProblem",
+    "QueueUnreachable",
     "SandboxProblem",
     "SpipError",
     "ToolMissing",
@@ -93,6 +97,14 @@ class InstallFailed(SpipError):
 
 class ToolMissing(UsageProblem):
     """A program that pytest-spip needs is not installed."""
+
+
+class QueueProblem(SpipError):
+    """The database that hosts share refused something; the message says where it is, without a password."""
+
+
+class QueueUnreachable(QueueProblem):
+    """The database that hosts share did not answer in time; what was to be done there may be done later."""
 
 
 class HarnessProblem(SpipError):

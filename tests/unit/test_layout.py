@@ -20,7 +20,7 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report")
+ROOMS = ("plan", "provision", "compose", "run", "dispatch", "record", "report", "hosts")
 STOREYS = (
     ("names", "errors"),
     ("model",),
@@ -80,6 +80,8 @@ OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "jinja2": "report.html",
     "rich": ("cli.",),
     "sqlite3": "record.",
+    "sqlalchemy": "hosts.",
+    "psycopg": "hosts.",
     "xdist": "hooks.xdist_plugin",
 }
 """Outside worlds, and the one module, or room, that knows them; TLS has a module of its own."""

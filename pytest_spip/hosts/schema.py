@@ -1,0 +1,152 @@
+"""The tables of a shared database, and the steps from one version of them to the next.
+
+All times are seconds since 1970 by the database's clock. ``run`` is the run's name in each table.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    false,
+)
+
+__all__ = [
+    "MIGRATIONS",
+    "VERSION",
+    "TaskState",
+    "agent",
+    "lease",
+    "metadata",
+    "record",
+    "result",
+    "run",
+    "schema",
+    "task",
+]
+
+
+class TaskState(enum.IntEnum):
+    """What becomes of a combination: it is free, some lease holds it, or its result is recorded."""
+
+    READY = 0
+    RUNNING = 1
+    DONE = 2
+
+
+metadata = MetaData()
+_number = BigInteger().with_variant(Integer, "sqlite")
+_busy = {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_threshold": 1000}
+"""For tables whose rows change again and again: room for new versions, and an early vacuum."""
+
+schema = Table("spip_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+run = Table(
+    "spip_run",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("plan_hash", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("plan", LargeBinary),
+    Column("next_seq", _number, nullable=False, default=1),
+    Column("created", Double, nullable=False),
+)
+"""``facts`` are JSON; ``plan`` is the compressed database of the run as it was planned; ``next_seq`` numbers records."""
+
+agent = Table(
+    "spip_agent",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("run", Text, nullable=False, index=True),
+    Column("host", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("began", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("has_left", Boolean, nullable=False, server_default=false()),
+    Column("state", Text, nullable=False, server_default="{}"),
+    Column("digest", Text, nullable=False, server_default="{}"),
+)
+"""One session of one host; ``boot`` tells kernels apart. ``state`` and ``digest``, of its telemetry, are JSON."""
+
+lease = Table(
+    "spip_lease",
+    metadata,
+    Column("id", _number, primary_key=True),
+    Column("run", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("failing", Integer, nullable=False, server_default="0"),
+    postgresql_with=_busy,
+    sqlite_autoincrement=True,
+)
+"""What an agent holds tasks by. Once it is closed it is never opened again. ``done`` and ``failing`` count its results."""
+Index("spip_lease_of_run", lease.c.run)
+
+task = Table(
+    "spip_task",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("ord", Integer, primary_key=True, autoincrement=False),
+    Column("rank", Integer, nullable=False),
+    Column("state", SmallInteger, nullable=False, server_default="0"),
+    Column("lease", _number),
+    Column("attempt", SmallInteger, nullable=False, server_default="0"),
+    Column("cost", Double, nullable=False),
+    postgresql_with=_busy,
+)
+"""A combination, by its ordinal in the plan; the lowest ``rank`` is handed out first."""
+_ready, _running = task.c.state == TaskState.READY, task.c.state == TaskState.RUNNING
+Index("spip_task_ready", task.c.run, task.c.rank, postgresql_where=_ready, sqlite_where=_ready)
+Index("spip_task_running", task.c.lease, postgresql_where=_running, sqlite_where=_running)
+
+result = Table(
+    "spip_result",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("ord", Integer, primary_key=True, autoincrement=False),
+    Column("lease", _number, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text),
+    Column("failing", Boolean, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""A verdict that counts; ``body`` is the whole result as JSON."""
+
+record = Table(
+    "spip_record",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("seq", _number, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("expires_at", Double),
+    Column("deleted", Boolean, nullable=False, server_default=false()),
+    postgresql_with=_busy,
+)
+"""What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits."""
+Index("spip_record_since", record.c.run, record.c.seq)
+Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
+"""What leads from each version to the next; from nothing to version 1 first."""
+VERSION = len(MIGRATIONS)
