@@ -11,11 +11,13 @@ import pytest
 from filelock import FileLock
 
 from pytest_spip.common.cache import Cache
+from pytest_spip.hosts.server import PostgresServer
 from pytest_spip.run.levels import try_level
 from tests.support.distributions import wheel
 from tests.support.index import LocalIndex
 from tests.support.machine import Machine
 from tests.support.plugins import Plugins
+from tests.support.postgres import databases, server
 
 MakeMachine = Callable[..., Machine]
 HERE = Path(__file__).parent
@@ -106,6 +108,23 @@ def make_machine(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Itera
 def machine(make_machine: MakeMachine) -> Machine:
     """Make a machine of the test's own."""
     return make_machine()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Run one PostgreSQL for all tests of a worker; a test that disturbs the server starts one of its own."""
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the address of an empty database, on each engine; that of PostgreSQL holds the password."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('tmp_path')}/shared.sqlite"
+    else:
+        with databases(request.getfixturevalue("postgres")) as address:
+            yield address
 
 
 @pytest.fixture(scope="session")
