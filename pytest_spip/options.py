@@ -81,6 +81,7 @@ class Settings:
     every environment. ``extras`` and ``groups`` are None where the user named none.
     ``slots`` are pairs of a name and the names of its devices, or ``AUTO``. ``stats`` are the seconds between two lines, 0 for
     none, and the path of a file for them, or nothing. ``shard`` are the number of a part, from 1, and how many there are.
+    ``queue`` may hold a password: what is recorded or printed of the settings has it not.
     """
 
     matrix: tuple[str, ...] = _option(
@@ -235,6 +236,12 @@ class Settings:
         "I/N",
         "run one of N parts of equal cost, the I-th; pytest-spip merge makes one run of them",
         values.shard,
+    )
+    queue: str = _option(
+        "",
+        "text",
+        "URL",
+        "share the run with other hosts that give the same command: postgresql://USER@HOST/DATABASE or sqlite:///FILE",
     )
     run: str = _option("", "text", "UUID", "name of the run (default: a new UUID)", values.name)
     resume: str = _option(

@@ -17,6 +17,7 @@ __all__ = [
     "Stolen",
     "Stop",
     "Unit",
+    "Withdrawn",
     "WorkerJoined",
     "WorkerLeft",
     "WorkerLimit",
@@ -54,6 +55,13 @@ class Ready:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Units that nobody holds are not to be run until they are :class:`Ready` again; others are passed over."""
+
+    units: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class WorkerJoined:
     """A worker can take work and holds none."""
 
@@ -70,7 +78,7 @@ class WorkerLeft:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finished:
-    """A unit is finished. May come twice, and from a worker that is gone or has lost the unit."""
+    """A unit is finished. May come twice, and from a worker that is gone, has lost the unit, or is another host's."""
 
     worker: str
     unit: int
@@ -124,5 +132,5 @@ class Stop:
     worker: str
 
 
-Event = Listed | Ready | WorkerJoined | WorkerLeft | Finished | Stolen | WorkerLimit
+Event = Listed | Ready | Withdrawn | WorkerJoined | WorkerLeft | Finished | Stolen | WorkerLimit
 Command = Run | Steal | Quarantine | Stop

@@ -25,6 +25,7 @@ from pytest_spip.dispatch.messages import (
     Stolen,
     Stop,
     Unit,
+    Withdrawn,
     WorkerJoined,
     WorkerLeft,
     WorkerLimit,
@@ -105,6 +106,8 @@ class Scheduler:
                 self._finish(event)
             case Ready():
                 self._release(event.units)
+            case Withdrawn():
+                self._withdraw(event.units)
             case Stolen():
                 self._take_in(event)
             case WorkerJoined():
@@ -144,6 +147,17 @@ class Scheduler:
                 self._settle(+1)
                 self._make_ready(unit)
 
+    def _withdraw(self, units: Sequence[int]) -> None:
+        for unit in units:
+            if self._states.get(unit) is _State.READY:
+                self._take_off(unit)
+                self._states[unit] = _State.WAITING
+                self._waiting += 1
+
+    def _take_off(self, unit: int) -> None:
+        """Take what is ready off its queue."""
+        self._suspects.remove(unit) if unit in self._deaths else self._backlog.discard(unit)
+
     def _make_ready(self, unit: int) -> None:
         self._states[unit] = _State.READY
         if unit in self._deaths:
@@ -172,7 +186,7 @@ class Scheduler:
         if state is None or state is _State.FINISHED:
             return
         if state is _State.READY:  # its worker was thought dead, and finished it after all
-            self._suspects.remove(unit) if unit in self._deaths else self._backlog.discard(unit)
+            self._take_off(unit)
         self._waiting -= state is _State.WAITING
         self._settle(0 if state is _State.QUARANTINED else -1)
         self._states[unit] = _State.FINISHED

@@ -82,6 +82,7 @@ class RunMatrix(PlannedMatrix):
             *([f"workers are pytest sessions, for {why}"] if why else []),
             *run.devices.lines,
             *builds_line(run.plan, run.missing),
+            *([run.shared.line] if run.shared else []),
             f"run {run.places.directory.path.name}",
         ]
 

@@ -20,7 +20,8 @@ from pytest_spip.dispatch.pinning import Pins, pin_plan
 from pytest_spip.hooks.exit_status import item_lines
 from pytest_spip.hooks.reports import location_file, make_report, phase_report, trim
 from pytest_spip.hooks.worker_mode import reason_for_phases, reason_for_pytest
-from pytest_spip.hooks.xdist_scheduling import SpipScheduling, send_signal
+from pytest_spip.hooks.xdist_nodes import send_signal
+from pytest_spip.hooks.xdist_scheduling import SpipScheduling
 from pytest_spip.session import worker_main
 from pytest_spip.session.run import Run
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
 
 import pytest
 
@@ -27,6 +25,7 @@ from pytest_spip.dispatch.messages import (
     Stolen,
     Stop,
     Unit,
+    Withdrawn,
     WorkerJoined,
     WorkerLeft,
     WorkerLimit,
@@ -34,12 +33,14 @@ from pytest_spip.dispatch.messages import (
 from pytest_spip.dispatch.messages import Run as RunUnits
 from pytest_spip.dispatch.scheduler import Scheduler
 from pytest_spip.errors import UsageProblem
+from pytest_spip.hooks.xdist_nodes import Node, send_signal
 from pytest_spip.model import Combo
 from pytest_spip.names import MODULE_PREFIX
+from pytest_spip.session.readiness import Listener
 from pytest_spip.session.run import Run
 from pytest_spip.session.worker_loop import PLAN
 
-__all__ = ["SpipScheduling", "send_signal"]
+__all__ = ["SpipScheduling"]
 
 ORDINARY = 0.01
 """Seconds that an ordinary test beside the matrix is taken to cost."""
@@ -47,29 +48,6 @@ FUTILE = 3
 """Workers, as a multiple of those that were asked for, that may die without having finished anything, one after another."""
 MOST = 8
 """Workers that count for that at most: with many, a few of them dying show that all will."""
-
-
-class Node(Protocol):
-    """What we use of xdist's ``WorkerController``."""
-
-    gateway: Any
-    workerinfo: Mapping[str, object]
-
-    @property
-    def shutting_down(self) -> bool:
-        """Whether it was dismissed, or has ended."""
-
-    def notify_inproc(self, eventname: str, **kwargs: object) -> None:
-        """Put an event into xdist's queue."""
-
-    def send_runtest_some(self, indices: Sequence[int]) -> None:
-        """Have it run items."""
-
-    def send_steal(self, indices: Sequence[int]) -> None:
-        """Ask for items back."""
-
-    def shutdown(self) -> None:
-        """Have it end."""
 
 
 class SpipScheduling:
@@ -90,6 +68,7 @@ class SpipScheduling:
         self._ids: list[str] = []
         self._nodeids: Mapping[int, str] = {}
         self._units: Mapping[int, Sequence[int]] = {}
+        self._judging: frozenset[int] = frozenset()
         self._lock = threading.RLock()
         self._heartbeat = Heartbeat()
         self._asked: dict[str, deque[bool]] = {}
@@ -274,10 +253,12 @@ class SpipScheduling:
             label = self._run.plan.combos[ordinal].label
             units |= {one: _tied(Unit(label, ORDINARY), self._scope(self._nodeids[one])) for one in functions}
         self._units = {one: judged.get(one, []) + needed.get(one, []) for one in {**judged, **needed}}
-        waiting = [units for ordinal, units in self._units.items() if not self._run.is_ready(ordinal)]
-        self._handle(Listed(units, frozenset(chain.from_iterable(waiting))))
+        self._judging = frozenset(chain.from_iterable(judged.values()))
+        ready = [ordinal for ordinal in self._units if self._run.is_ready(ordinal)]
+        waiting = frozenset(chain.from_iterable(self._units.values())).difference(self._runnable(ready))
+        self._handle(Listed(units, waiting))
         try:
-            self._run.start(judged, self._on_ready, on_fault=self._give_up, needed=needed)
+            self._run.start(judged, self._listener, needed=needed, workers=self.numnodes)
         except UsageProblem as error:
             self._give_up(str(error))
             return
@@ -314,7 +295,29 @@ class SpipScheduling:
     def _on_ready(self, ordinals: Sequence[int]) -> None:
         if all(node.shutting_down for node in self.nodes):
             return  # the session is ending before its time
-        self._handle(Ready([unit for ordinal in ordinals for unit in self._units[ordinal]]))
+        self._handle(Ready(list(self._runnable(ordinals))))
+
+    def _runnable(self, ordinals: Iterable[int]) -> Iterator[int]:
+        """Yield the units of provisioned combinations, but for verdicts that other hosts may be at."""
+        for ordinal in ordinals:
+            for unit in self._units[ordinal]:
+                if unit not in self._judging or self._run.may_judge(ordinal):
+                    yield unit
+
+    @property
+    def _listener(self) -> Listener:
+        return Listener(self._on_ready, self._on_withdrawn, self._on_elsewhere, self._give_up)
+
+    def _on_withdrawn(self, ordinals: Sequence[int]) -> None:
+        self._handle(Withdrawn([unit for one in ordinals for unit in self._units[one] if unit in self._judging]))
+
+    def _on_elsewhere(self, ordinals: Sequence[int]) -> None:
+        for unit in [unit for one in ordinals for unit in self._units.get(one, ()) if unit in self._judging]:
+            self._handle(Finished("", unit))
+        with self._lock:  # xdist looks whether all is done when it has heard of something
+            for node in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
+                with contextlib.suppress(OSError):
+                    self._ask(node)
 
     def _handle(self, event: Event) -> list[Command]:
         with self._lock:
@@ -376,9 +379,3 @@ class SpipScheduling:
 
 def _tied(unit: Unit, tie: str) -> Unit:
     return dataclasses.replace(unit, group=f"@{tie}", tied=True) if tie else unit
-
-
-def send_signal(node: Node, number: signal.Signals) -> None:
-    """Send a worker of this machine a signal, if it is there."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.kill(node.gateway._rinfo().pid, number)  # noqa: SLF001  # execnet has it nowhere else

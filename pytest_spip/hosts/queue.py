@@ -152,11 +152,11 @@ class Queue:
 
     # the agent
 
-    def join(self) -> None:
+    def enter(self) -> None:
         """Enter this agent among the run's. Raises ``QueueProblem`` where a file would be shared by two machines."""
-        self.database.run(self._join)
+        self.database.run(self._enter)
 
-    def _join(self, connection: Connection) -> None:
+    def _enter(self, connection: Connection) -> None:
         columns, mine = schema.agent.c, self.agent
         if not self.database.is_postgresql:
             others = select(columns.host).where(columns.boot != mine.boot, columns.until > clock(), ~columns.has_left)
@@ -255,7 +255,7 @@ class Queue:
             .values(state=int(TaskState.RUNNING), lease=self.lease)
             .returning(tasks.rank, tasks.ord)
         )
-        found = sorted(connection.execute(statement).tuples())
+        found = sorted((row.rank, row.ord) for row in connection.execute(statement))
         if found:
             self._low = found[0][0]
         return [ordinal for _, ordinal in found]

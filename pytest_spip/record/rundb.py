@@ -61,10 +61,10 @@ SELECTED = """
 SELECT count(*), count(*) FILTER (WHERE ordinal NOT IN (SELECT ordinal FROM ledger)) FROM plan
 WHERE ordinal NOT IN (SELECT ordinal FROM deselected)
 """
+ELSEWHERE = 0
+"""Stands for the session in which another host has judged."""
 FLUSH = 0.5
 """Seconds after which a verdict is durable, half of what is promised."""
-
-
 PAGES = "PRAGMA cache_size=-256"
 """KiB of pages that a worker's connection keeps: it reads and writes each row once. SQLite's own limit is 2 MiB."""
 
@@ -165,6 +165,13 @@ class RunWriter:
         failing = result.verdict.outcome.is_bad if failing is None else failing
         with self._entering:
             self._verdicts.append((*ledger_row(result), self.session, int(failing)))
+
+    def take_in(self, others: Iterable[tuple[Result, bool]]) -> None:
+        """Enter verdicts of other hosts, with whether each fails the run, also where there is one of ours."""
+        rows = ((*ledger_row(result), ELSEWHERE, int(failing)) for result, failing in others)
+        self.flush()
+        with self._transaction(durable=True):
+            self._connection.executemany(ENTER.replace("IGNORE", "REPLACE", 1), rows)
 
     def flush(self) -> None:
         """Make every verdict durable now. Raises ``sqlite3.Error``, and then keeps them for the next time."""
@@ -329,6 +336,11 @@ class RunReader:
     def results(self) -> dict[int, Result]:
         """Return the ledger, by ordinal. Phases are telemetry and not in it."""
         return {row[0]: result(row) for row in self._rows("SELECT * FROM ledger ORDER BY ordinal")}
+
+    def judged_here(self) -> list[tuple[Result, bool]]:
+        """Return the results of this host, with whether each fails the run."""
+        rows = self._rows("SELECT * FROM ledger WHERE session != ? ORDER BY ordinal", ELSEWHERE)
+        return [(result(row), bool(row[-1])) for row in rows]
 
     def counts(self) -> dict[Outcome, int]:
         """Return how many combinations ended with each outcome that there is."""

@@ -24,7 +24,8 @@ class Progress:
     """Counts while a run goes on. The line is a pure function of the counts and the time that has passed.
 
     ``bad`` are all that a person has to look at, ``errors`` those among them that say nothing about a package. ``builds``
-    returns what is being built just then. ``newest`` are the last failures, a line each, the newest last.
+    returns what is being built just then, ``others`` how many combinations other hosts have judged. ``newest`` are the last
+    failures, a line each, the newest last.
     """
 
     planned: int = 0
@@ -35,12 +36,15 @@ class Progress:
     errors: int = 0
     began: float = dataclasses.field(default_factory=time.monotonic)
     builds: Callable[[], Builds] = Builds
+    others: Callable[[], int] = int
     newest: deque[str] = dataclasses.field(default_factory=lambda: deque(maxlen=NEWEST))
 
     def line(self, now: float, *, builds: bool = True) -> str:
         """Return ``120/329 done (4 failed), 200 provisioned, 31 built, 64.2/s, ETA 3 s``, with what is being built if asked to."""
-        parts = [f"{self.done}/{self.planned} done" + (f" ({self.bad} failed)" if self.bad else "")]
-        if self.provisioned < self.planned:
+        parts = [f"{self.total}/{self.planned} done" + (f" ({self.bad} failed)" if self.bad else "")]
+        if elsewhere := self.others():
+            parts.append(f"{elsewhere} by other hosts")
+        if self.provisioned + elsewhere < self.planned:
             parts.append(f"{self.provisioned} provisioned")
         if self.built:
             parts.append(f"{self.built} built")
@@ -50,20 +54,25 @@ class Progress:
             parts += [f"{self.rate(now):.1f}/s", f"ETA {eta:.0f} s"]
         return ", ".join(parts)
 
+    @property
+    def total(self) -> int:
+        """What is done, here and by other hosts."""
+        return min(self.done + self.others(), self.planned)
+
     def building(self, now: float) -> list[str]:
         """Return what is being built, and how much waits for that."""
         return list(_building(self.builds(), now))
 
     def rate(self, now: float) -> float:
         """Return combinations a second since the beginning."""
-        return self.done / self.seconds(now)
+        return self.total / self.seconds(now)
 
     def eta(self, now: float) -> float | None:
         """Return the seconds still to go, or None before anything is done.
 
         Whatever is slower, provisioning or running, decides when it ends.
         """
-        slowest = min(self.done, self.provisioned) or self.done
+        slowest = min(self.done, self.provisioned) + self.others() or self.done
         return self.seconds(now) * (self.planned - slowest) / slowest if slowest else None
 
     def seconds(self, now: float) -> float:
@@ -99,7 +108,7 @@ def _for(seconds: float) -> str:
 
 
 def _bar(progress: Progress, width: int) -> str:
-    share = progress.done / progress.planned if progress.planned else 0.0
+    share = progress.total / progress.planned if progress.planned else 0.0
     columns = max(min(BAR, width - 14), 1)
     full = int(share * columns)
     return f"  [{'#' * full}{'.' * (columns - full)}] {share:4.0%}"

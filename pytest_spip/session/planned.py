@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Interpreter, Plan
 from pytest_spip.options import Settings
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.sharding import elsewhere_of
+
+if TYPE_CHECKING:
+    from pytest_spip.session.shared_run import SharedRun
 
 __all__ = ["Planned", "make_planned"]
 
@@ -19,13 +25,18 @@ Choose = Callable[[list[Combo], Sequence[Interpreter]], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Planned:
-    """What a session has planned; ``earlier`` is the run that it resumes, ``elsewhere`` are the ordinals that other shards run."""
+    """What a session has planned.
+
+    ``earlier`` is the run that it resumes, ``elsewhere`` are the ordinals that other shards run, ``shared`` is its part in a
+    run that it shares with other hosts.
+    """
 
     planner: Planner
     plan: Plan
     earlier: Interrupted | None
     interpreters: Mapping[str, Interpreter]
     elsewhere: frozenset[int] = frozenset()
+    shared: SharedRun | None = None
 
     @property
     def missing(self) -> Sequence[Combo]:
@@ -56,6 +67,8 @@ class Planned:
         self.planner.close()
         if self.earlier:
             self.earlier.release()
+        if self.shared:
+            self.shared.close()
 
 
 def make_planned(
@@ -73,17 +86,27 @@ def make_planned(
     ``offered`` returns further interpreters, ``choose`` may change the list of combinations in place; a plan that stands asks
     neither. ``opened`` is called as soon as there is a planner. Raises ``SpipError``; nothing stays open then.
     """
-    earlier = Interrupted(rootdir, settings, keep=keep) if settings.resume else None
-    planner: Planner | None = None
-    try:
-        planner = Planner(settings, rootdir, environ, earlier.date if earlier else "")
+    with contextlib.ExitStack() as undo:
+        earlier = Interrupted(rootdir, settings, keep=keep) if settings.resume else None
+        if earlier:
+            undo.callback(earlier.release)
+        shared = _shared(settings) if keep else None
+        date = earlier.date if earlier else shared.date if shared else ""
+        planner = Planner(settings, rootdir, environ, date)
+        undo.callback(planner.close)
         opened(planner)
         plan = earlier.plan(planner) if earlier else planner.plan(offered(), choose)
-    except BaseException:
-        if planner:
-            planner.close()
-        if earlier:
-            earlier.release()
-        raise
+        undo.pop_all()
     elsewhere = earlier.elsewhere if earlier else elsewhere_of(plan, settings, rootdir)
-    return Planned(planner, plan, earlier, {one.id: one for one in plan.interpreters}, elsewhere)
+    return Planned(planner, plan, earlier, {one.id: one for one in plan.interpreters}, elsewhere, shared)
+
+
+def _shared(settings: Settings) -> SharedRun | None:
+    if not settings.queue:
+        return None
+    try:
+        from pytest_spip.session.shared_run import open_shared_run  # few sessions share a run
+    except ModuleNotFoundError as error:
+        what = f"it needs {error.name}, which is not installed"
+        raise UsageProblem("--spip-queue", what, "pip install 'pytest-spip[postgres]'") from error
+    return open_shared_run(settings, Path.cwd())

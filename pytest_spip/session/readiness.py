@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pytest_spip.common.waits import wait_for
 from pytest_spip.errors import HarnessProblem
 
-__all__ = ["Readiness"]
+__all__ = ["Listener", "Readiness"]
+
+
+def _ignore(_: object) -> None:
+    """Do nothing about it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom a run calls, from other threads, with ordinals of combinations.
+
+    ``ready`` gets those that can be run by now, ``withdrawn`` those that are not to be run for the time being, ``elsewhere``
+    those that other hosts have judged; ``fault`` gets the reason why no more of them can get ready.
+    """
+
+    ready: Callable[[Sequence[int]], None] = _ignore
+    withdrawn: Callable[[Sequence[int]], None] = _ignore
+    elsewhere: Callable[[Sequence[int]], None] = _ignore
+    fault: Callable[[str], None] = _ignore
 
 
 class Readiness:

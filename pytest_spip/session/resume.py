@@ -46,6 +46,7 @@ __all__ = [
     "gone_interpreters",
     "index_names",
     "is_complete",
+    "public_queue",
     "recorded_settings",
     "resumed_settings",
     "settings_to_plain",
@@ -53,7 +54,7 @@ __all__ = [
 
 GATE = ("baseline", "compare", "fail_on", "update_baseline")
 """Options that hold for the session that names them: ``latest`` is another run by then."""
-FREE = ("autoscale", "cache_size", "pin", "profile", "ram", "report", "resume", "reuse", "stats", *GATE)
+FREE = ("autoscale", "cache_size", "pin", "profile", "queue", "ram", "report", "resume", "reuse", "stats", *GATE)
 """Options that a later session may choose anew; all others decide on verdicts, or on what there is to do."""
 NOTHING_RAN = 5
 """pytest's exit status of a session without items."""
@@ -62,7 +63,17 @@ NOTHING_RAN = 5
 def settings_to_plain(settings: Settings, *, run: str, cache: Path) -> dict[str, Any]:
     """Return the settings as a fact of their run, from which :func:`resumed_settings` rebuilds them."""
     plain = dataclasses.asdict(dataclasses.replace(settings, run=run, cache=str(cache), resume=""))
+    plain["queue"] = public_queue(settings)
     return {name: value for name, value in plain.items() if name not in ("resume", *GATE)}
+
+
+def public_queue(settings: Settings) -> str:
+    """Return the address of the database that hosts share, without what is secret."""
+    if not settings.queue:
+        return ""
+    from pytest_spip.hosts.urls import parse_url  # few sessions share a run
+
+    return parse_url("--spip-queue", settings.queue, Path.cwd()).public
 
 
 def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Settings:

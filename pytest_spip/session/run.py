@@ -12,20 +12,17 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_spip.common.machine import Machine, ProcessorTimes
 from pytest_spip.compose.base import BaseRepository
-from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.compose.ram import sweep
 from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
-    BuildPolicy,
-    Check,
     Combo,
     Interpreter,
-    Limits,
     Outcome,
     Phase,
     Provisioned,
@@ -36,7 +33,7 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.names import OWN_RUNS
-from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
+from pytest_spip.provision.maker import EnvironmentMaker
 from pytest_spip.provision.provisioner import Provisioner
 from pytest_spip.record.costs import Costs, remembered
 from pytest_spip.record.rundb import DatabaseError, RunWriter
@@ -45,22 +42,27 @@ from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.report.progress import Progress
 from pytest_spip.report.texts import one_line
 from pytest_spip.run.closures import ClosureFinder, closures_path
-from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.bisecting import Bisections
 from pytest_spip.session.devices import Devices, find_devices
 from pytest_spip.session.planned import Planned
-from pytest_spip.session.readiness import Readiness
-from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
-from pytest_spip.session.resume import Interrupted
+from pytest_spip.session.readiness import Listener, Readiness
+from pytest_spip.session.resume import Interrupted, public_queue
 from pytest_spip.session.reuse import ReuseDirectory, experiment_of, identities_of, index_earlier
-from pytest_spip.session.run_facts import now, run_facts
+from pytest_spip.session.run_facts import now, run_facts, runner_line
+from pytest_spip.session.run_inputs import limits_of, provision_inputs, worker_spec
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.sharding import cost_of
+from pytest_spip.session.shared_verdicts import digest_of, earlier_verdicts, take_in_others
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
+if TYPE_CHECKING:
+    from pytest_spip.session.shared_run import SharedRun
+
 __all__ = ["Run"]
+
+NOBODY = Listener()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,32 +97,37 @@ class Run:
         self._ended = 0.0
         self._counting = threading.Lock()
         self.bisections: Bisections | None = None
+        self._claims: set[int] = set()
         self._closures: dict[str, str] = {}
         self._finder: ClosureFinder | None = None
         self._expected = ""
+        self.shared = planned.shared
         with RunPlaces.acquired(planned, self._uuid, rootdir, environ) as self.places:
-            self._damaged = self._open_books(command, planned.earlier, planned.elsewhere)
+            self._facts = self._make_facts(command)
+            if self.shared:
+                self.shared.check(self._facts)
+            self._damaged = self._open_books(planned.earlier, planned.elsewhere)
 
-    def _open_books(self, command: str, earlier: Interrupted | None, elsewhere: frozenset[int]) -> list[str]:
+    def _open_books(self, earlier: Interrupted | None, elsewhere: frozenset[int]) -> list[str]:
         """Open the ledger; return the names of damaged telemetry files that an earlier session has left."""
         directory = self.places.directory
         try:
             self.writer = RunWriter(directory.database)
             if earlier:
                 return earlier.open(self.writer)
-            self.writer.create(self.plan, self._facts(command), elsewhere)
+            self.writer.create(self.plan, self._facts, elsewhere)
         except DatabaseError as error:
             raise unwritable(directory.path, error) from error
         return []
 
-    def _facts(self, command: str) -> RunFacts:
+    def _make_facts(self, command: str) -> RunFacts:
         return run_facts(
             self._planner,
             self.plan,
             self.plan_hash,
             uuid=self._uuid,
             started=now(),
-            command=command,
+            command=command.replace(self.settings.queue, public_queue(self.settings)) if self.shared else command,
             ram=self.places.root.summary,
             check=self.settings.check_text,
             experiment=self._experiment,
@@ -157,16 +164,7 @@ class Run:
     @property
     def how(self) -> str:
         """How combinations are run, for the header."""
-        runner = self.settings.runner if has_fork_servers() else "cold"
-        warning = "" if self._planner.sandbox.level >= 2 else "; package code can read your files and use the network"
-        return f"runner {runner}, sandbox {self._planner.sandbox.summary}, {self._composition}{warning}"
-
-    @property
-    def _composition(self) -> str:
-        if self._planner.sandbox.level >= 3:
-            return "environments overlaid"
-        copies = find_copy(self._planner.cache.root, self.places.root.path) is copy_bytes
-        return f"environments {'copied' if copies else 'reflinked'}"
+        return runner_line(self._planner, self.places.root.path)
 
     def combo_of(self, nodeid: str) -> Combo | None:
         """Return the combination that a node id means; ``@group`` may stand behind it, from xdist's ``--dist=loadgroup``."""
@@ -174,41 +172,20 @@ class Run:
 
     def worker_spec(self) -> WorkerSpec:
         """Return what workers need."""
-        return WorkerSpec(
-            database=str(self.places.directory.database),
-            workers=str(self.places.directory.workers),
-            replica=str(self.places.replica),
-            room=str(self.places.root.path),
+        return worker_spec(
+            self._planner,
+            self.places,
             run=self._uuid,
             session=self.writer.session,
-            cache=str(self._planner.cache.root),
-            check=Check(self.settings.check, self.settings.command),
-            extra_requirements=self._planner.extra_requirements,
-            project=self.settings.project,
-            limits=self._limits,
-            runner=self.settings.runner,
-            sandbox=self._planner.sandbox,
             closures=self._closures,
-            exclude_newer=self.settings.exclude_newer,
-            index_options=index_options(self._planner.indexes),
-            ours=our_options(self.settings),
-            outside=uv_suffices(self._planner.indexes),
-            limited=limited_names(self._planner.indexes),
             slots=self.devices.slots,
-            builds=self._build_policy,
             expected=self._expected,
-            reusable=str(self.places.reusable) if self._reuses else "",
-            own=str(self.places.own) if self._planner.sandbox.level < 3 else "",
+            reuses=self._reuses,
         )
-
-    @property
-    def _limits(self) -> Limits:
-        settings = self.settings
-        return Limits(timeout=settings.timeout, memory=settings.memory, inactivity=settings.inactivity)
 
     @functools.cached_property
     def _experiment(self) -> str:
-        return experiment_of(self.settings, self._planner.sandbox, self._limits)
+        return experiment_of(self.settings, self._planner.sandbox, limits_of(self.settings))
 
     @property
     def _reuses(self) -> bool:
@@ -233,15 +210,16 @@ class Run:
     def start(
         self,
         selected: Iterable[int],
-        on_ready: Callable[[Sequence[int]], None] = lambda _: None,
+        listener: Listener = NOBODY,
         *,
-        on_fault: Callable[[str], None] = lambda _: None,
         needed: Collection[int] = (),
+        workers: int = 1,
     ) -> None:
-        """Begin to provision the selected combinations; ``on_ready`` is called, from other threads, with those that were not ready.
+        """Begin to provision the selected combinations; the listener hears of those that were not ready.
 
-        ``on_fault`` is called with the reason when no more of them can get ready. ``needed`` are provisioned too: test functions
-        want them, and no verdict. Raises ``UsageProblem`` where the run cannot be written.
+        ``needed`` are provisioned too: test functions want them, and no verdict. Of a run that is shared with other hosts only
+        what this one has claimed is provisioned, enough for so many workers. Raises ``UsageProblem`` where the run cannot be
+        written, or differs from what the other hosts run.
         """
         chosen = frozenset(selected)
         missing = self._ready.missing(chosen.union(needed))
@@ -252,44 +230,53 @@ class Run:
         except DatabaseError as error:
             raise unwritable(self.places.directory.path, error) from error
         provisioner = Provisioner(
-            EnvironmentMaker(self._inputs()),
-            functools.partial(self._provisioned, chosen, on_ready),
-            functools.partial(self._break_off, on_fault),
+            EnvironmentMaker(provision_inputs(self._planner, self.places, self.plan)),
+            functools.partial(self._provisioned, chosen, listener.ready),
+            functools.partial(self._break_off, listener.fault),
         )
         self.progress = Progress(planned=len(chosen), provisioned=len(chosen.difference(missing)))
         self.progress.builds = lambda: provisioner.builds
         self._work = _Work(began, times, telemetry, provisioner)
-        if self.settings.bisect:
+        if self.shared:
+            provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=needed)
+            self._share_work(self.shared, chosen, listener, workers)
+        elif self.settings.bisect:
             self.bisections = Bisections(self.plan.combos[ordinal] for ordinal in chosen)
             first = {combo.ordinal for combo in self.bisections.begin(needed)}.union(needed)
             provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=first)
         else:
             provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
 
+    def _share_work(self, shared: SharedRun, chosen: frozenset[int], listener: Listener, workers: int) -> None:
+        """Take part in what hosts share: what this one claims is provisioned from now on."""
+        self.progress.others = lambda: shared.elsewhere
+        judged = earlier_verdicts(self.places.directory.database, self.writer.session)
+        costs = {one: self.cost(self.plan.combos[one]) for one in chosen.union(result.ordinal for result, _ in judged)}
+        shared.start(
+            self._facts,
+            costs,
+            self.places.directory.database,
+            self.places.directory.locks,
+            workers=workers,
+            listener=dataclasses.replace(listener, ready=functools.partial(self._claimed, listener.ready)),
+            judged=judged,
+        )
+
+    def _claimed(self, on_ready: Callable[[Sequence[int]], None], ordinals: Sequence[int]) -> None:
+        """Have what this host has claimed provisioned, and run."""
+        self._claims.update(ordinals)
+        ready = [ordinal for ordinal in ordinals if ordinal in self._ready]
+        if self._work:
+            self._work.provisioner.add(self.plan.combos[one] for one in ordinals if one not in ready)
+        on_ready(ready)
+
+    def may_judge(self, ordinal: int) -> bool:
+        """Return True if a combination is this host's to judge."""
+        return self.shared is None or ordinal in self._claims
+
     def _open_telemetry(self) -> Telemetry:
         path = self.places.directory.workers / f"{CONTROLLER}.sqlite"
         return Telemetry(path, CONTROLLER, self._uuid, room=self.places.root.path)
-
-    def _inputs(self) -> ProvisionInputs:
-        planner = self._planner
-        return ProvisionInputs(
-            self.plan,
-            planner.cache,
-            planner.web,
-            planner.indexes,
-            BuildSandboxes(planner.sandbox, self.places.root.path / "build-view", planner.cache.pycache),
-            planner.considered,
-            check=self.settings.check_text,
-            locks=self.places.directory.locks,
-            wanted=planner.wanted,
-            project=planner.project,
-            policy=self._build_policy,
-        )
-
-    @property
-    def _build_policy(self) -> BuildPolicy:
-        settings = self.settings
-        return BuildPolicy(settings.build == "never", settings.build_timeout, settings.build_memory)
 
     def needs(self) -> dict[str, int]:
         """Return the node ids of functions' items, as the workers that collected them say, and the ordinals that they need."""
@@ -333,6 +320,8 @@ class Run:
         if result.verdict.outcome.is_bad:
             self.progress.newest.append(f"{self.plan.combos[result.ordinal].id} {one_line(result)}")
         self.found(result.ordinal, result.verdict)
+        if self.shared:
+            self.shared.record(result, failing=result.verdict.outcome.is_bad if failing is None else failing)
 
     def found(self, ordinal: int, verdict: Verdict) -> None:
         """Let a bisection go on with what is known now."""
@@ -355,17 +344,22 @@ class Run:
         return Result(combo.ordinal, verdict, host=socket.gethostname())
 
     def stop(self) -> None:
-        """End provisioning, wherever it is."""
+        """End provisioning, wherever it is, and claims of work."""
+        if self.shared:
+            self.shared.stop()
         if self._work:
             self._work.provisioner.stop()
 
     def finish(self) -> Summary:
         """Merge telemetry, close the books, and return what the session came to."""
         self.stop()
+        complete = self.shared is not None and self.shared.finish()
         if self._work:
             self._work.telemetry.close()
         try:
             self._close_books()
+            if self.shared and complete:
+                take_in_others(self.shared, self.writer)
         except DatabaseError as error:
             waiting = self.writer.waiting
             lost = f"; {waiting} verdicts are not recorded, and are run again" if waiting else ""
@@ -373,6 +367,9 @@ class Run:
                 f"cannot write {self.places.directory.path} ({error}){lost}: make room, then use --spip-resume"
             )
         summary = sum_up(self.places.directory.database, self.plan, on_disk=self.places.root.kind == "disk")
+        if self.shared:
+            self.shared.leave(digest_of(summary))
+            self.unrecorded = self.unrecorded or self.shared.problem
         with contextlib.suppress(DatabaseError):  # it was reported above
             self.writer.close()
         return summary

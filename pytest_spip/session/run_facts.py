@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
+from pytest_spip.compose.copying import copy_bytes, find_copy
 from pytest_spip.model import Indexes, Plan, Release, RunFacts
+from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import index_names, settings_to_plain
 from pytest_spip.session.reuse import identities_of
 
-__all__ = ["now", "run_facts"]
+__all__ = ["now", "run_facts", "runner_line"]
 
 
 def run_facts(
@@ -49,6 +52,19 @@ def run_facts(
         identities=identities_of(plan.interpreters),
         shard="{}/{}".format(*settings.shard) if settings.shard else "",
     )
+
+
+def runner_line(planner: Planner, root: Path) -> str:
+    """Return how combinations are run, for the header; ``root`` is where their environments live."""
+    runner = planner.settings.runner if has_fork_servers() else "cold"
+    warning = "" if planner.sandbox.level >= 2 else "; package code can read your files and use the network"
+    return f"runner {runner}, sandbox {planner.sandbox.summary}, environments {_composition(planner, root)}{warning}"
+
+
+def _composition(planner: Planner, root: Path) -> str:
+    if planner.sandbox.level >= 3:
+        return "overlaid"
+    return "copied" if find_copy(planner.cache.root, root) is copy_bytes else "reflinked"
 
 
 def now() -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_spip.common.owners import OwnerLock
 from pytest_spip.compose.ram import Root, choose_root, discard, short_directory
-from pytest_spip.record.rundir import RunDirectory, check_room
+from pytest_spip.errors import UsageProblem
+from pytest_spip.record.rundir import HOME, RunDirectory, check_room
 from pytest_spip.session.planned import Planned
 
 __all__ = ["RunPlaces"]
@@ -35,7 +38,7 @@ class RunPlaces:
         earlier = planned.earlier
         if not earlier:
             check_room(rootdir, len(planned.plan.combos))
-        directory = earlier.directory if earlier else RunDirectory.create(rootdir, uuid)
+        directory = earlier.directory if earlier else _directory(rootdir, uuid, shared=planned.shared is not None)
         with contextlib.ExitStack() as undo:
             lock = None
             if not earlier:
@@ -75,3 +78,15 @@ class RunPlaces:
         """Let other processes go on with the run."""
         if self._lock:
             self._lock.release()
+
+
+def _directory(rootdir: Path, uuid: str, *, shared: bool) -> RunDirectory:
+    """Create a run's directory. One that hosts share has one for each session: their root directory may be one, too."""
+    own = f"{uuid}.{socket.gethostname()}"
+    for name in itertools.chain([uuid, own], (f"{own}.{number}" for number in itertools.count(2))):
+        try:
+            return RunDirectory.create(rootdir, name)
+        except UsageProblem:
+            if not (shared and (rootdir / HOME / "runs" / name).exists()):
+                raise
+    raise AssertionError("names do not end")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _WORDS = (
     "autoscale baseline bisect build build_memory build_timeout cache cache_size check command compare cross env exclude_newer"
-    " extras fail_on flaky groups inactivity matrix memory network pin pre profile project python ram report resolution resume"
-    " reuse run runner sandbox shard skip slots stats timeout update_baseline versions with xfail yanked"
+    " extras fail_on flaky groups inactivity matrix memory network pin pre profile project python queue ram report resolution"
+    " resume reuse run runner sandbox shard skip slots stats timeout update_baseline versions with xfail yanked"
 )
 INI = _WORDS.split()
 """Names of our ini options, which a project's configuration may hold: to its own pytest they mean nothing."""

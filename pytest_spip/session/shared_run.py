@@ -1,0 +1,379 @@
+"""``--spip-queue``: this session's part in a run that several hosts share. Imported only when a database is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_spip.common.waits import ENDING
+from pytest_spip.errors import QueueProblem, QueueUnreachable, UsageProblem
+from pytest_spip.hosts.database import Database
+from pytest_spip.hosts.queue import BATCH, Agent, Answer, Published, Queue, SharedPlan, Task
+from pytest_spip.hosts.status import live_agents, run_status
+from pytest_spip.hosts.urls import parse_url
+from pytest_spip.model import Result, RunFacts, digest
+from pytest_spip.options import Settings
+from pytest_spip.record.rundb import copy_database
+from pytest_spip.session.readiness import Listener
+
+__all__ = ["Shared", "SharedRun", "open_shared_run"]
+
+OPTION = "--spip-queue"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+AHEAD = 30.0
+"""Seconds of work that a host claims for each of its workers."""
+MOST = 256
+"""Combinations that a host holds at most."""
+TICK = 1.0
+"""Seconds after which a verdict is shared, and the queue is asked again."""
+PATIENCE = 20.0
+"""Seconds for which one attempt to reach the database lasts; work goes on meanwhile."""
+LEAVING = 10.0
+"""Seconds that giving back what is held may take at the end."""
+GIVE_UP = 900.0
+"""Seconds without the database, and without work, after which a session ends; its verdicts can be shared later."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shared:
+    """A result that another host has recorded, and whether it fails the run."""
+
+    result: Result
+    failing: bool
+
+
+def open_shared_run(settings: Settings, base: Path) -> SharedRun | None:
+    """Return this session's part in the run that the settings name; None without ``--spip-queue``.
+
+    Raises ``UsageProblem`` for options that do not go together, and where the database cannot be used.
+    """
+    if not settings.queue:
+        return None
+    if not settings.run:
+        raise UsageProblem(OPTION, "hosts find each other by the run's name", "add --spip-run=NAME, the same on each")
+    for other, given in (("--spip-shard", settings.shard), ("--spip-bisect", settings.bisect)):
+        if given:
+            raise UsageProblem(OPTION, f"it does not go with {other}", "leave one of them out")
+    try:
+        return SharedRun(Database(parse_url(OPTION, settings.queue, base), patience=PATIENCE), settings.run)
+    except QueueProblem as error:
+        raise UsageProblem(OPTION, str(error)) from None
+
+
+class SharedRun:
+    """One agent among those that share a run: claims combinations, shares their verdicts, and takes over from the lost.
+
+    A thread of its own talks to the database, from :meth:`start` on. Work goes on while that is away, and verdicts wait.
+    """
+
+    def __init__(self, database: Database, run: str) -> None:
+        self._database = database
+        host = socket.gethostname()
+        boot = BOOT.read_text("ascii").strip() if BOOT.is_file() else host
+        agent = Agent(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, boot)
+        self._queue = Queue(database, run, agent)
+        self._chosen: frozenset[int] = frozenset()
+        self._held: set[int] = set()
+        self._own: dict[int, Result] = {}
+        self._unsent: list[Answer] = []
+        self._locks = Path()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="queue", daemon=True)
+        self._ahead = MOST
+        self._workers = 1
+        self._hosts = 1
+        self._remaining: int | None = None
+        self._beat = 0.0
+        self._reached = time.monotonic()
+        self._stale = self._shared_count = 0
+        self.done = 0
+        self.problem = ""
+        self.published = self._queue.look()
+
+    @property
+    def line(self) -> str:
+        """What the header says."""
+        what = f"shared with {self.published.facts['host']}" if self.published else "shared with whoever comes"
+        return f"queue {self._database.url.public}: run {self._queue.run}, {what}"
+
+    @property
+    def elsewhere(self) -> int:
+        """How many combinations other agents have judged, as far as was seen."""
+        return max(self.done - self._shared_count, 0)
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Return who took part: facts of agents as JSON has them. Raises ``QueueProblem``."""
+        status = run_status(self._database, self._queue.run)
+        names = ("id", "host", "judged", "failing", "is_lost", "digest")
+        return [{name: getattr(one, name) for name in names} for one in (status.agents if status else ())]
+
+    @property
+    def date(self) -> str:
+        """The instant that the index is seen as of by all hosts; empty where nothing is published, or it cannot be had."""
+        return str(self.published.facts["date"]) if self.published else ""
+
+    def check(self, facts: RunFacts) -> None:
+        """Refuse to take part in another plan, or under other conditions. Raises ``UsageProblem``."""
+        if self.published:
+            self._check(self.published, _shared_facts(facts))
+
+    def _check(self, published: Published, own: Mapping[str, Any]) -> None:
+        theirs, run = published.facts, self._queue.run
+        if theirs["plan"] != own["plan"] or theirs["check"] != own["check"]:
+            what = f"run {run} has another plan, which {theirs['host']} has published"
+            raise UsageProblem(OPTION, what, "give all hosts the same options and Pythons, or another --spip-run")
+        if theirs["experiment"] != own["experiment"]:
+            what = f"run {run} has other limits, or another sandbox or system: those of {theirs['host']}"
+            raise UsageProblem(OPTION, what, "give all hosts the same options and like systems, or another --spip-run")
+
+    def start(
+        self,
+        facts: RunFacts,
+        costs: Mapping[int, float],
+        database: Path,
+        locks: Path,
+        *,
+        workers: int,
+        listener: Listener,
+        judged: Iterable[tuple[Result, bool]] = (),
+    ) -> None:
+        """Publish the plan or take part in it, and begin to claim. ``costs`` are the seconds of each of the run's combinations.
+
+        ``database`` is the run as it was planned, ``locks`` the directory of lock files. ``judged`` are verdicts of an
+        earlier session, with whether they fail the run: they are shared if nobody has judged the same since. The listener's
+        ``ready`` gets what this host has claimed. Raises ``UsageProblem``.
+        """
+        self._chosen = frozenset(costs)
+        self._locks = locks
+        self._workers = max(workers, 1)
+        mean = sum(costs.values()) / max(len(costs), 1)
+        self._ahead = int(min(max(AHEAD * self._workers / max(mean, 1e-3), 2 * self._workers), MOST))
+        tasks = [Task(one, costs[one]) for one in sorted(costs, key=lambda one: (-round(costs[one], 1), one))]
+        own = {**_shared_facts(facts), "chosen": digest(sorted(costs))}
+        try:
+            published = self._queue.publish(SharedPlan(facts.plan_hash, own, tasks, _packed(database)))
+            self._check(published, own)
+            if published.facts["chosen"] != own["chosen"]:
+                what = f"run {self._queue.run} has other combinations selected"
+                raise UsageProblem(OPTION, what, "give all hosts the same -k, marks and node ids")
+            self._queue.enter()
+        except QueueProblem as error:
+            raise UsageProblem(OPTION, str(error)) from None
+        self.published = published
+        self._remaining = published.size
+        self._listener = listener
+        for result, failing in judged:
+            self.record(result, failing=failing)
+        self._thread.start()
+
+    def record(self, result: Result, *, failing: bool) -> None:
+        """Have a verdict shared."""
+        answer = self._answer(result, failing=failing)
+        with self._lock:
+            self._own[result.ordinal] = result
+            self._unsent.append(answer)
+            urgent = len(self._unsent) >= BATCH or len(self._held) - len(self._unsent) <= self._workers
+        if urgent:
+            self._wake.set()
+
+    def _answer(self, result: Result, *, failing: bool) -> Answer:
+        verdict = result.verdict
+        reason = verdict.reason.value if verdict.reason else None
+        body = {"result": result.to_plain(), "failing": failing}
+        return Answer(
+            result.ordinal,
+            verdict.outcome.value,
+            reason,
+            failing,
+            result.seconds,
+            result.fingerprint,
+            json.dumps(body),
+        )
+
+    # the thread
+
+    def _serve(self) -> None:
+        while not self._ended.is_set():
+            self._wake.wait(TICK)
+            self._wake.clear()
+            try:
+                self._step()
+            except QueueUnreachable as error:
+                self.problem = str(error)
+                if not self._held and time.monotonic() - self._reached > GIVE_UP:
+                    self._listener.fault(f"{OPTION}: {error}; what is judged can be shared with --spip-resume")
+                    return
+            except QueueProblem as error:
+                self._listener.fault(f"{OPTION}: {error}")
+                return
+            except BaseException as error:  # nobody asks this thread, and all would wait for it
+                self._listener.fault(f"{OPTION}: {type(error).__name__}: {error}")
+                return
+            else:
+                self._reached, self.problem = time.monotonic(), ""
+
+    def _step(self) -> None:
+        self._share()
+        if time.monotonic() - self._beat > self._queue.ttl / 3:
+            self._say_that_we_live()
+        wanted = self._wanted()
+        if wanted > 0 and not self._ended.is_set():
+            self._claim(wanted)
+
+    def _wanted(self) -> int:
+        """Return how many combinations to claim: none while there is work enough, and at the end a fair part only."""
+        with self._lock:
+            outstanding = len(self._held) - len(self._unsent)
+        ahead = self._ahead
+        if self._remaining is not None:
+            ahead = min(ahead, max(self._remaining // (2 * self._hosts), 2 * self._workers))
+        return ahead - outstanding if outstanding <= ahead // 2 else 0
+
+    def _share(self) -> None:
+        """Record the verdicts that wait; those whose lease was lost once more if nobody else has taken them since."""
+        while batch := self._unsent[:BATCH]:
+            ordinals = [answer.ordinal for answer in batch]
+            missing = set(ordinals) - self._queue.complete(batch)
+            if missing:
+                again = set(self._queue.reclaim(sorted(missing)))
+                missing -= self._queue.complete([answer for answer in batch if answer.ordinal in again])
+            self._stale += len(missing)
+            self._shared_count += len(batch) - len(missing)
+            with self._lock:
+                del self._unsent[: len(batch)]
+                self._held.difference_update(ordinals)
+
+    def _say_that_we_live(self) -> None:
+        self._beat = time.monotonic()
+        if not self._queue.heartbeat(self._state()):
+            self._recover()
+        self._look_around()
+
+    def _recover(self) -> None:
+        """Take back what the lost lease held, and let go of what others have by now."""
+        with self._lock:
+            held = sorted(self._held)
+        kept = set(self._queue.reclaim(held))
+        lost = [ordinal for ordinal in held if ordinal not in kept]
+        with self._lock:
+            self._held.difference_update(lost)
+        if lost:
+            self._listener.withdrawn(lost)
+
+    def _claim(self, count: int) -> None:
+        with self._lock:
+            known = set(self._held)
+        claimed = self._queue.claim(count, known)
+        if not claimed and self._queue.reap():
+            claimed = self._queue.claim(count, known)
+        if claimed:
+            with self._lock:
+                self._held.update(claimed)
+            self._listener.ready(claimed)
+        elif not known:
+            self._look_around()
+            if self._remaining == 0:
+                self._listener.elsewhere(sorted(self._chosen.difference(self._own)))
+                self._ended.set()
+
+    def _look_around(self) -> None:
+        counts = self._queue.counts()
+        self._remaining, self.done = counts.size - counts.done, counts.done
+        self._hosts = max(live_agents(self._database, self._queue.run), 1)
+
+    def _state(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "workers": self._workers,
+                "held": len(self._held),
+                "judged": len(self._own),
+                "waiting": len(self._unsent),
+                "bad": sum(result.verdict.outcome.is_bad for result in self._own.values()),
+            }
+
+    # ending
+
+    def stop(self) -> None:
+        """End the thread; what waits is shared by :meth:`finish`."""
+        self._ended.set()
+        self._wake.set()
+        self._database.stop()
+        if self._thread.is_alive():
+            self._thread.join(ENDING)
+
+    def finish(self) -> bool:
+        """Share what waits and give back what is held; return True if every combination of the run has its verdict."""
+        self.stop()
+        if self.published is None or not self._chosen:
+            return False
+        self._database.ended.clear()
+        self._database.patience = LEAVING
+        try:
+            self._share()
+            self._queue.give_back(sorted(self._held))
+            self._look_around()
+        except QueueProblem as error:
+            waiting = len(self._unsent)
+            self.problem = f"{error}; {waiting} verdicts are not shared: repeat it with --spip-resume={self._queue.run}"
+            return False
+        self.problem = ""
+        return self._remaining == 0
+
+    def others(self) -> Iterator[Shared]:
+        """Yield the results that other agents have recorded. Raises ``QueueProblem``."""
+        after = -1
+        while page := self._queue.results(after):
+            for ordinal, agent, body in page:
+                if agent != self._queue.agent.id:
+                    yield _shared(json.loads(body), agent)
+                after = ordinal
+
+    def leave(self, digest: Mapping[str, Any]) -> None:
+        """Leave a digest of this session's telemetry, and be gone."""
+        try:
+            if self._chosen:
+                self._queue.leave(digest)
+        except QueueProblem as error:
+            self.problem = self.problem or str(error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+
+def _shared_facts(facts: RunFacts) -> dict[str, Any]:
+    """Return what all hosts must have in common, and who says so."""
+    return {
+        "plan": facts.plan_hash,
+        "check": facts.check,
+        "experiment": facts.experiment,
+        "date": facts.started if facts.dated else "",
+        "host": socket.gethostname(),
+    }
+
+
+def _shared(body: Mapping[str, Any], agent: str) -> Shared:
+    result = Result.from_plain(body["result"])
+    return Shared(dataclasses.replace(result, worker=f"{agent}/{result.worker}"), bool(body.get("failing")))
+
+
+def _packed(database: Path) -> bytes:
+    """Return a run's database, compressed."""
+    with tempfile.TemporaryDirectory(prefix="spip-") as place:
+        copy = Path(place) / "run.sqlite"
+        copy_database(database, copy)
+        return zlib.compress(copy.read_bytes())
