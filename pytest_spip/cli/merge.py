@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pytest_spip.cli.runs import add_rootdir, add_run, chosen_root, command_parser, console, write_lines
+from pytest_spip.cli.runs import add_rootdir, add_run, chosen_root, command_parser, console, status_of, write_lines
 from pytest_spip.cli.show import run_lines
-from pytest_spip.model import Summary
 from pytest_spip.option_values import name
-from pytest_spip.session.loading import find_run, is_failing, load_run
+from pytest_spip.session.loading import find_run, load_run
 from pytest_spip.session.merging import merge_runs
 
 __all__ = ["merge", "parser"]
-
-FAILED, UNDONE, NOTHING = 1, 2, 5
-"""pytest's exit statuses of failures, of a session that was interrupted, and of one that tried nothing."""
 
 
 def merge(arguments: Sequence[str]) -> int:
@@ -26,13 +22,7 @@ def merge(arguments: Sequence[str]) -> int:
     directory = merge_runs([find_run(run, root) for run in given.runs], root, out)
     summary = load_run(directory)
     write_lines(run_lines(summary), console())
-    return FAILED if is_failing(directory) else _status(summary)
-
-
-def _status(summary: Summary) -> int:
-    if summary.missing:
-        return UNDONE
-    return 0 if summary.tried else NOTHING
+    return status_of(summary, directory)
 
 
 def parser() -> argparse.ArgumentParser:

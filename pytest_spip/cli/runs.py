@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.text import Text
 
 from pytest_spip.errors import UsageProblem
+from pytest_spip.model import Summary
 from pytest_spip.record.rundir import NEWEST, RunDirectory
 from pytest_spip.report.terminal import Line
-from pytest_spip.session.loading import all_runs, find_run, open_run, root_of
+from pytest_spip.session.loading import all_runs, find_run, is_failing, open_run, root_of
 
 __all__ = [
     "add_rootdir",
     "add_run",
+    "add_shared_run",
     "add_what",
     "chosen_root",
     "chosen_run",
@@ -25,9 +27,12 @@ __all__ = [
     "completed",
     "console",
     "ids",
+    "status_of",
     "write_lines",
 ]
 
+FAILED, UNDONE, NOTHING = 1, 2, 5
+"""pytest's exit statuses of failures, of a session that was interrupted, and of one that tried nothing."""
 Completer = Callable[..., Sequence[str]]
 """Returns what an argument may be; it is given what was typed before it, as keywords (see argcomplete)."""
 
@@ -46,6 +51,12 @@ def add_rootdir(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser, name: str, **details: Any) -> None:
     """Let the user name a run; ``details`` are those of ``add_argument``."""
     completed(parser.add_argument(name, **details), names)
+
+
+def add_shared_run(parser: argparse.ArgumentParser) -> None:
+    """Let the user name a database that hosts share, and a run there."""
+    parser.add_argument("url", metavar="URL", help="the database that hosts share, as --spip-queue names it")
+    parser.add_argument("--run", default="", metavar="NAME", help="the run there (the newest)")
 
 
 def add_what(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -94,3 +105,12 @@ def write_lines(lines: Iterable[Line], to: Console) -> None:
     """Write lines of the terminal's report."""
     for line in lines:
         to.print(Text.assemble(*((text, style) for text, style in line)))
+
+
+def status_of(summary: Summary, directory: RunDirectory) -> int:
+    """Return the exit status that a session had that ran all of a run."""
+    if is_failing(directory):
+        return FAILED
+    if summary.missing:
+        return UNDONE
+    return 0 if summary.tried else NOTHING

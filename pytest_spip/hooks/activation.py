@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_spip.common.arguments import hide_arguments
 from pytest_spip.common.nodeids import options_for
 from pytest_spip.errors import SpipError, UsageProblem
 from pytest_spip.hooks.attempts import Attempts
@@ -83,11 +84,20 @@ def _settings(config: pytest.Config, named: Sequence[str]) -> Settings:
     if values["sandbox"] == "off" and config.getoption("spip_sandbox") is None:
         raise UsageProblem("spip_sandbox", "an ini file cannot turn it off", "use --spip-sandbox=off for this once")
     settings = make_settings(values, config.invocation_params.dir)
+    if settings.queue:
+        _hide_password(settings.queue, config)
     if values["matrix"] and not settings.matrix:
         raise UsageProblem("--spip-matrix", f"{values['matrix'][0]} names no requirement", "write one a line")
     if not settings.matrix:
         raise UsageProblem("--spip", "no matrix is named", "add --spip-matrix=REQ, or spip_matrix to the ini file")
     return settings
+
+
+def _hide_password(queue: str, config: pytest.Config) -> None:
+    """Let nobody who lists processes see the password of a database, from here on."""
+    from pytest_spip.hosts.urls import parse_url  # few sessions share a run
+
+    hide_arguments(parse_url("--spip-queue", queue, config.invocation_params.dir).secrets)
 
 
 def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.hooks.exit_status import SUMMARISED, exit_status, status_of_faults
+from pytest_spip.hooks.exit_status import SUMMARISED, exit_status, shared_status, status_of_faults
 from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.hooks.gate import annotation_lines, gated_status
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.model import NO_CHECK, Summary
 from pytest_spip.record.rundir import RunDirectory
+from pytest_spip.session.loading import is_failing
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.reference import Reference, update_baseline
 
@@ -64,6 +65,8 @@ class Closing:
         if self._planned.earlier:
             status = self._planned.earlier.exit_status(status, summary)
         others = session.testsfailed - failing
+        if self._planned.shared and self._targets.directory:
+            status = shared_status(status, others=others, failing=is_failing(self._targets.directory))
         status = gated_status(status, self._settings.fail_on, summary.comparison, others=others)
         return exit_status(status, summary) if self._checks else status
 

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_spip.model import Summary
 
-__all__ = ["NAMED", "SUMMARISED", "exit_status", "item_lines", "status_of_faults"]
+__all__ = ["NAMED", "SUMMARISED", "exit_status", "item_lines", "shared_status", "status_of_faults"]
 
 NAMED = 50
 """Items that are named in the terminal at most."""
@@ -34,6 +34,16 @@ def exit_status(status: int, summary: Summary) -> int:
     if status == pytest.ExitCode.OK and not summary.tried:
         status = pytest.ExitCode.NO_TESTS_COLLECTED
     return pytest.ExitCode.INTERRUPTED if summary.missing and status in GREEN else status
+
+
+def shared_status(status: int, *, others: int, failing: bool) -> int:
+    """Return the exit status of a session that shares its run: all hosts' verdicts decide, and its ``others``, other tests.
+
+    ``failing`` is whether a verdict of the run fails it.
+    """
+    if status in (*GREEN, pytest.ExitCode.TESTS_FAILED):
+        return pytest.ExitCode.TESTS_FAILED if others or failing else pytest.ExitCode.OK
+    return status
 
 
 def status_of_faults(status: int, faults: Sequence[str]) -> int:

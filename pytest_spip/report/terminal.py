@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pytest_spip.common.plural import plural
 from pytest_spip.model import (
@@ -298,6 +299,8 @@ def closing_lines(summary: Summary) -> Iterator[str]:
     A worker that died took its last spans along: that is in the JSON report, and nothing that a person can change.
     """
     yield from summary.limits
+    if summary.facts.agents:
+        yield f"shared by {', '.join(map(_agent_text, summary.facts.agents))}"
     files = summary.facts.damaged_telemetry
     damaged = {worker: lost for worker, lost in summary.untold.items() if f"{worker}.sqlite" in files}
     if damaged:
@@ -307,6 +310,10 @@ def closing_lines(summary: Summary) -> Iterator[str]:
     yield from _undone(summary)
     if summary.results and not summary.tried:
         yield from _nothing_tried(summary)
+
+
+def _agent_text(agent: Mapping[str, Any]) -> str:
+    return f"{agent['id']} ({agent['judged']} verdicts{', lost' if agent['is_lost'] else ''})"
 
 
 def _undone(summary: Summary) -> Iterator[str]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Interpreter, Plan
 from pytest_spip.options import Settings
+from pytest_spip.session.extras import shared_run
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.sharding import elsewhere_of
@@ -104,9 +104,5 @@ def make_planned(
 def _shared(settings: Settings) -> SharedRun | None:
     if not settings.queue:
         return None
-    try:
-        from pytest_spip.session.shared_run import open_shared_run  # few sessions share a run
-    except ModuleNotFoundError as error:
-        what = f"it needs {error.name}, which is not installed"
-        raise UsageProblem("--spip-queue", what, "pip install 'pytest-spip[postgres]'") from error
-    return open_shared_run(settings, Path.cwd())
+    shared: SharedRun = shared_run().open_shared_run(settings, Path.cwd())
+    return shared

@@ -53,7 +53,7 @@ from pytest_spip.session.run_facts import now, run_facts, runner_line
 from pytest_spip.session.run_inputs import limits_of, provision_inputs, worker_spec
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.sharding import cost_of
-from pytest_spip.session.shared_verdicts import digest_of, earlier_verdicts, take_in_others
+from pytest_spip.session.shared_verdicts import digest_of, earlier_verdicts
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
@@ -359,7 +359,7 @@ class Run:
         try:
             self._close_books()
             if self.shared and complete:
-                take_in_others(self.shared, self.writer)
+                self.shared.take_in(self.writer)
         except DatabaseError as error:
             waiting = self.writer.waiting
             lost = f"; {waiting} verdicts are not recorded, and are run again" if waiting else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import socket
 import tempfile
@@ -11,7 +9,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,11 @@ from pytest_spip.hosts.status import live_agents, run_status
 from pytest_spip.hosts.urls import parse_url
 from pytest_spip.model import Result, RunFacts, digest
 from pytest_spip.options import Settings
-from pytest_spip.record.rundb import copy_database
+from pytest_spip.record.rundb import RunWriter, copy_database
 from pytest_spip.session.readiness import Listener
+from pytest_spip.session.shared_verdicts import agents_to_plain, body_of, shared_results
 
-__all__ = ["Shared", "SharedRun", "open_shared_run"]
+__all__ = ["SharedRun", "open_shared_run"]
 
 OPTION = "--spip-queue"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -42,14 +41,6 @@ LEAVING = 10.0
 """Seconds that giving back what is held may take at the end."""
 GIVE_UP = 900.0
 """Seconds without the database, and without work, after which a session ends; its verdicts can be shared later."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shared:
-    """A result that another host has recorded, and whether it fails the run."""
-
-    result: Result
-    failing: bool
 
 
 def open_shared_run(settings: Settings, base: Path) -> SharedRun | None:
@@ -112,12 +103,6 @@ class SharedRun:
     def elsewhere(self) -> int:
         """How many combinations other agents have judged, as far as was seen."""
         return max(self.done - self._shared_count, 0)
-
-    def agents(self) -> list[dict[str, Any]]:
-        """Return who took part: facts of agents as JSON has them. Raises ``QueueProblem``."""
-        status = run_status(self._database, self._queue.run)
-        names = ("id", "host", "judged", "failing", "is_lost", "digest")
-        return [{name: getattr(one, name) for name in names} for one in (status.agents if status else ())]
 
     @property
     def date(self) -> str:
@@ -191,7 +176,6 @@ class SharedRun:
     def _answer(self, result: Result, *, failing: bool) -> Answer:
         verdict = result.verdict
         reason = verdict.reason.value if verdict.reason else None
-        body = {"result": result.to_plain(), "failing": failing}
         return Answer(
             result.ordinal,
             verdict.outcome.value,
@@ -199,7 +183,7 @@ class SharedRun:
             failing,
             result.seconds,
             result.fingerprint,
-            json.dumps(body),
+            body_of(result, failing=failing),
         )
 
     # the thread
@@ -331,14 +315,13 @@ class SharedRun:
         self.problem = ""
         return self._remaining == 0
 
-    def others(self) -> Iterator[Shared]:
-        """Yield the results that other agents have recorded. Raises ``QueueProblem``."""
-        after = -1
-        while page := self._queue.results(after):
-            for ordinal, agent, body in page:
-                if agent != self._queue.agent.id:
-                    yield _shared(json.loads(body), agent)
-                after = ordinal
+    def take_in(self, writer: RunWriter) -> None:
+        """Enter the verdicts of other hosts, which count where this one has judged the same in vain. Raises ``QueueProblem``."""
+        others = shared_results(self._queue, but=self._queue.agent.id)
+        writer.take_in((one.result, one.failing) for one in others)
+        if status := run_status(self._database, self._queue.run):
+            hosts = dict.fromkeys(one.host for one in status.agents)
+            writer.note({"agents": agents_to_plain(status), "hosts": list(hosts)})
 
     def leave(self, digest: Mapping[str, Any]) -> None:
         """Leave a digest of this session's telemetry, and be gone."""
@@ -364,11 +347,6 @@ def _shared_facts(facts: RunFacts) -> dict[str, Any]:
         "date": facts.started if facts.dated else "",
         "host": socket.gethostname(),
     }
-
-
-def _shared(body: Mapping[str, Any], agent: str) -> Shared:
-    result = Result.from_plain(body["result"])
-    return Shared(dataclasses.replace(result, worker=f"{agent}/{result.worker}"), bool(body.get("failing")))
 
 
 def _packed(database: Path) -> bytes:

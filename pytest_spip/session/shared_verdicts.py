@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_spip.model import Result, Summary
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record.rundb import RunReader
 
 if TYPE_CHECKING:
-    from pytest_spip.session.shared_run import SharedRun
+    from pytest_spip.hosts.queue import Queue
+    from pytest_spip.hosts.status import RunStatus
 
-__all__ = ["digest_of", "earlier_verdicts", "take_in_others"]
+__all__ = ["SharedResult", "agents_to_plain", "body_of", "digest_of", "earlier_verdicts", "shared_results"]
+
+AGENT = ("id", "host", "judged", "failing", "is_lost", "digest")
+"""What reports have of an agent."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SharedResult:
+    """A result that an agent has recorded, and whether it fails the run."""
+
+    result: Result
+    failing: bool
+
+
+def body_of(result: Result, *, failing: bool) -> str:
+    """Return a result as agents share it."""
+    return json.dumps({"result": result.to_plain(), "failing": failing})
+
+
+def shared_results(queue: Queue, *, but: str = "") -> Iterator[SharedResult]:
+    """Yield what agents have recorded, page by page, without the agent ``but``. Raises ``QueueProblem``."""
+    after = -1
+    while page := queue.results(after):
+        for ordinal, agent, body in page:
+            if agent != but:
+                yield _shared_result(body, agent)
+            after = ordinal
+
+
+def _shared_result(body: str, agent: str) -> SharedResult:
+    plain = json.loads(body)
+    result = Result.from_plain(plain["result"])
+    return SharedResult(dataclasses.replace(result, worker=f"{agent}/{result.worker}"), plain["failing"])
 
 
 def earlier_verdicts(database: Path, session: int) -> list[tuple[Result, bool]]:
@@ -23,10 +59,9 @@ def earlier_verdicts(database: Path, session: int) -> list[tuple[Result, bool]]:
         return reader.judged_here()
 
 
-def take_in_others(shared: SharedRun, writer: RunWriter) -> None:
-    """Enter the verdicts of other hosts, which count where this one has judged the same in vain."""
-    writer.take_in((one.result, one.failing) for one in shared.others())
-    writer.note({"agents": shared.agents()})
+def agents_to_plain(status: RunStatus) -> list[dict[str, Any]]:
+    """Return who took part in a run, as JSON has it."""
+    return [{name: getattr(one, name) for name in AGENT} for one in status.agents]
 
 
 def digest_of(summary: Summary) -> dict[str, Any]:
