@@ -19,7 +19,7 @@ from pytest_spip.common.cache import Cache, cache_root, open_cache
 from pytest_spip.common.parallel import ask_all
 from pytest_spip.common.processes import kill_descendants, running_commands
 from pytest_spip.common.trees import remove_tree
-from pytest_spip.compose.base import check_git
+from pytest_spip.compose.git import check_git
 from pytest_spip.compose.ram import choose_root, discard
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Sandbox

@@ -1,114 +1,22 @@
-"""The base repository: a bare environment per interpreter on a branch; replicas and worktrees of it. Speaks git."""
+"""The base repository: a bare environment per interpreter on a branch; replicas and worktrees of it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.common.processes import run_program
-from pytest_spip.errors import HarnessProblem, ToolMissing
+from pytest_spip.compose.git import Git, copy_repository
+from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Interpreter, digest
 
-EXECUTABLE = "GIT_PYTHON_GIT_EXECUTABLE"
-_named = os.environ.get(EXECUTABLE)
-# GitPython runs git when it is imported, and would wait for one that does not end: see check_git for what is done instead.
-os.environ.update({"GIT_PYTHON_REFRESH": "quiet", EXECUTABLE: os.devnull})
-import git  # noqa: E402  # as said above
-
-del os.environ[EXECUTABLE]
-if _named:
-    os.environ[EXECUTABLE] = _named
-
-__all__ = ["BaseRepository", "Replica", "check_git"]
+__all__ = ["BaseRepository", "Replica"]
 
 LAYOUT = 1
 """Raise it when what a base environment holds changes: branches of another layout are left alone."""
-
-# The user's git configuration may run hooks, convert line endings or sign commits; none of that belongs here.
-ANSWER, DEADLINE = 10.0, 300.0
-"""Seconds that git has to say its version, and to do anything else."""
-_PLAIN_GIT = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_TEMPLATE_DIR": "",  # none: an administrator's templates may hold hooks
-    "GIT_CONFIG_COUNT": "2",
-    "GIT_CONFIG_KEY_0": "core.attributesFile",  # read from the user's home even without configuration
-    "GIT_CONFIG_VALUE_0": os.devnull,
-    "GIT_CONFIG_KEY_1": "core.hooksPath",
-    "GIT_CONFIG_VALUE_1": os.devnull,
-    "GIT_AUTHOR_NAME": "pytest-spip",
-    "GIT_AUTHOR_EMAIL": "pytest-spip@localhost",
-    "GIT_COMMITTER_NAME": "pytest-spip",
-    "GIT_COMMITTER_EMAIL": "pytest-spip@localhost",
-}
-
-
-def check_git() -> None:
-    """Raise ``ToolMissing`` where git does not run."""
-    fix = "see that 'git version' works"
-    try:
-        done = run_program([_Git.GIT_PYTHON_GIT_EXECUTABLE, "version"], timeout=ANSWER)
-    except subprocess.TimeoutExpired as error:
-        raise ToolMissing("git", f"'git version' does not end within {ANSWER:g} s", fix) from error
-    except OSError as error:
-        raise ToolMissing("git", "not found on PATH", "install git (Debian: apt install git)") from error
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise ToolMissing("git", f"'git version' ends with status {done.returncode}: {said[-200:]}", fix)
-
-
-class _Git(git.Git):
-    """Git's commands, none of which may take for ever."""
-
-    GIT_PYTHON_GIT_EXECUTABLE: str = _named or "git"
-
-    def execute(self, command: Any, *arguments: Any, **options: Any) -> Any:
-        """Run a command as ``git.Git`` does, with a deadline."""
-        return super().execute(command, *arguments, **{"kill_after_timeout": DEADLINE, **options})
-
-
-@contextlib.contextmanager
-def _scrubbed_environment() -> Iterator[None]:
-    """Hide ``GIT_*``: inside a git hook they name the user's repository, and git would obey them instead of our paths."""
-    hidden = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith("GIT_") and name != "GIT_PYTHON_REFRESH"
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
-
-
-@contextlib.contextmanager
-def _git(task: str) -> Iterator[None]:
-    """Run git unmoved by its user's environment; its refusal of a task is a fault of ours."""
-    try:
-        with _scrubbed_environment():
-            yield
-    except git.GitError as error:
-        said = error.stderr.strip() if isinstance(error, git.GitCommandError) else type(error).__name__
-        raise HarnessProblem(f"git cannot {task}: {said}") from error
-
-
-def _at(place: Path) -> git.Git:
-    """Return git's commands in a place. Not a ``Repo``: its readers print what interrupts them when they are collected."""
-    commands = _Git(place)
-    commands.update_environment(**_PLAIN_GIT)
-    return commands
-
-
-def _branches(repository: git.Git) -> set[str]:
-    names: str = repository.for_each_ref("refs/heads", format="%(refname:short)")
-    return set(names.split())
 
 
 def branch(interpreter: Interpreter) -> str:
@@ -124,39 +32,36 @@ class BaseRepository:
 
     def ensure(self, interpreters: Sequence[Interpreter]) -> None:
         """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
-        with _git(f"add base environments to {self._cache.base}"):
-            self._cache.file(self._cache.base, _init)
-            known = _branches(_at(self._cache.base))
-            for interpreter in interpreters:
-                if branch(interpreter) not in known:
-                    with self._cache.guard("base.git"):
-                        self._commit(interpreter)
+        self._cache.file(self._cache.base, _init)
+        for interpreter in interpreters:
+            if not self._is_seen(interpreter):
+                with self._cache.guard("base.git"):
+                    self._commit(interpreter)
+
+    def _is_seen(self, interpreter: Interpreter) -> bool:
+        """Return True if a branch's own file is there; git may keep it otherwise, which only git knows."""
+        return (self._cache.base / "refs" / "heads" / branch(interpreter)).is_file()
 
     def _commit(self, interpreter: Interpreter) -> None:
-        repository = _at(self._cache.base)
-        if branch(interpreter) in _branches(repository):
+        repository = Git(self._cache.base, f"add base environments to {self._cache.base}")
+        reference = f"refs/heads/{branch(interpreter)}"
+        if repository.run("for-each-ref", reference):
             return
         with self._cache.workshop() as staging:
             tree = _bare_environment(interpreter, staging / "base")
-            with repository.custom_environment(GIT_INDEX_FILE=str(staging / "index"), GIT_WORK_TREE=str(tree)):
-                repository.add("--all", "--force", ".")
-                written = repository.write_tree()
-            commit = repository.commit_tree(written, "-m", f"Base environment of {interpreter.id}")
-            repository.update_ref(f"refs/heads/{branch(interpreter)}", commit)
+            places = {"GIT_INDEX_FILE": str(staging / "index"), "GIT_WORK_TREE": str(tree)}
+            repository.run("add", "--all", "--force", ".", **places)
+            written = repository.run("write-tree", **places)
+            commit = repository.run("commit-tree", written, "-m", f"Base environment of {interpreter.id}")
+            repository.run("update-ref", reference, commit)
 
     def replicate(self, target: Path) -> None:
         """Copy the repository into RAM. Raises ``HarnessProblem``."""
-        _clone(self._cache.base, target)
+        copy_repository(self._cache.base, target)
 
 
 def _init(path: Path) -> None:
-    _at(path.parent).init("--quiet", "--bare", str(path))
-
-
-def _clone(source: Path, target: Path) -> None:
-    # Without hard links: a package that finds its replica must not find the user's cache behind it.
-    with _git(f"copy {source}"):
-        _at(target.parent).clone("--bare", "--no-tags", "--quiet", "--no-hardlinks", "--", str(source), str(target))
+    Git(path.parent, f"make {path}").run("init", "--quiet", "--bare", str(path))
 
 
 def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
@@ -182,8 +87,7 @@ class Replica:
         self._place = place
         self._branches: dict[Path, str] = {}
         place.mkdir(parents=True, exist_ok=True)
-        _clone(source, place / "base.git")
-        self._repository = _at(place / "base.git")
+        copy_repository(source, place / "base.git")
 
     def add_worktree(self, interpreter: Interpreter) -> Path:
         """Add the worktree of an interpreter's base environment and return its path. Raises ``HarnessProblem``."""
@@ -198,7 +102,6 @@ class Replica:
         ``git reset`` and ``git clean`` inside the old tree would obey its ``.git``, which a package can replace, or look for
         a repository above it, which may be the user's.
         """
-        with _git(f"add the worktree {worktree}"):
-            self._repository.worktree(
-                "add", "--quiet", "--detach", "--force", "--force", str(worktree), self._branches[worktree]
-            )
+        git = Git(self._place / "base.git", f"add the worktree {worktree}")
+        options = "--quiet", "--detach", "--force", "--force"
+        git.run("worktree", "add", *options, str(worktree), self._branches[worktree])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_spip.compose.git import check_git
 from pytest_spip.model import Combo, Interpreter, Plan
 from pytest_spip.options import Settings
 from pytest_spip.session.extras import shared_run
@@ -95,6 +96,7 @@ def make_planned(
         planner = Planner(settings, rootdir, environ, date)
         undo.callback(planner.close)
         opened(planner)
+        check_git(planner.cache)
         plan = earlier.plan(planner) if earlier else planner.plan(offered(), choose)
         undo.pop_all()
     elsewhere = earlier.elsewhere if earlier else elsewhere_of(plan, settings, rootdir)

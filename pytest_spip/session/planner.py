@@ -14,7 +14,6 @@ from packaging.version import Version
 
 from pytest_spip.common.cache import cache_root, open_cache
 from pytest_spip.common.http import Web
-from pytest_spip.compose.base import check_git
 from pytest_spip.errors import IndexProblem, SpipError, UsageProblem
 from pytest_spip.model import (
     NTH,
@@ -68,7 +67,6 @@ class Planner:
         check_cross(self.requirements, self._policy, cross=settings.cross)
         self._environ = environ
         find_uv()
-        check_git()
         self.sandbox = choose_sandbox(settings.sandbox, network=settings.network, env=settings.env, environ=environ)
         if settings.runner == "warm" and not has_fork_servers():
             raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")

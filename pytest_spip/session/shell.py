@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pytest_spip.common.cache import Cache, open_cache
 from pytest_spip.common.http import Web
-from pytest_spip.compose.base import BaseRepository, Replica, check_git
+from pytest_spip.compose.base import BaseRepository, Replica
 from pytest_spip.compose.copying import find_copy
+from pytest_spip.compose.git import check_git
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.ram import Root, choose_root, removed_at_end, short_directory, sweep

@@ -203,7 +203,7 @@ def test_damaged_repository_is_a_fault_of_ours(cache: Cache, latest: Interpreter
     cache.base.mkdir(parents=True)
     with pytest.raises(HarnessProblem, match=f"{cache.base}"):
         BaseRepository(cache).ensure([latest])
-    with pytest.raises(HarnessProblem, match=f"git cannot copy {cache.base}: "):
+    with pytest.raises(HarnessProblem, match=f"cannot copy {cache.base}: "):
         BaseRepository(cache).replicate(tmp_path / "copy")
 
 

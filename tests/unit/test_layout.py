@@ -69,8 +69,6 @@ PARTS: dict[str, tuple[str, ...]] = next(
 )
 """The modules that make a fork server, and those that each is given."""
 OUTSIDE: dict[str, str | tuple[str, ...]] = {
-    "git": "compose.base",
-    "gitdb": "compose.base",
     "requests": ("common.http", "common.tls"),
     "urllib3": ("common.http", "common.tls"),
     "filelock": "common.owners",
