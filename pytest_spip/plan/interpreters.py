@@ -31,6 +31,8 @@ PROBE = Path(__file__).with_name("probe.py")
 PROBE_VERSION = 2
 ANSWER = 10.0
 """Seconds that an interpreter has to say what it is."""
+UNISOLATED = re.compile(rb".*\boption\b.*\bI\b")
+"""How a program answers that has no isolated mode, such as Python 2: that does not change with the machine's load."""
 _NAME = re.compile(r"(?:python|pypy)(?:3(?:\.\d+)?)?(?:t|d|td|-dbg)?$")
 _SPEC = re.compile(
     r"(?P<kind>cpython|cp|python|py|pypy|pp)?-?(?P<version>\d+\.\d+(?:\.\d+)?)(?P<flags>t?d?)$", re.IGNORECASE
@@ -302,12 +304,14 @@ def probe(path: Path, cache: Cache) -> Interpreter | None:
         facts = _ask(real)
         if facts:  # what failed to answer may only have been slow, or have missed a library
             replace_text(kept, json.dumps(facts))
-    return _interpreter(facts, real) if facts else None
+    return _interpreter(facts, real) if "version" in facts else None
 
 
 def _ask(path: str) -> dict[str, object]:
     try:
         done = run_program([path, "-I", str(PROBE)], timeout=ANSWER, environment={}, cwd="/")
+        if done.returncode == 2 and UNISOLATED.match(done.stderr):
+            return {"problem": "no isolated mode"}
         facts = json.loads(done.stdout) if done.returncode == 0 else {}
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}

@@ -57,6 +57,7 @@ class BuildSandboxes:
             read=tuple(filter(None, [read])),
             write=tuple(write),
             pycache=self._pycache,
+            bare=True,
         )
         if setup.sandbox_uid:
             for directory in map(Path, filter(None, (*write, prefix))):

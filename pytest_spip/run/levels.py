@@ -149,7 +149,8 @@ def _prepared(directory: Path, level: int, *, network: bool) -> Setup:
         (directory / name).mkdir(parents=True)
     prefix = directory / "prefix"
     layers = str(directory / "layers") if level >= 3 else ""
-    setup = Setup(level, str(directory / "view"), _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network)
+    view = str(directory / "view")
+    setup = Setup(level, view, _ENVIRONMENT, prefix=str(prefix), layers=layers, network=network, bare=True)
     for path in (directory, *directory.rglob("*")) if setup.sandbox_uid else ():
         path.chmod(0o755)
     return setup

@@ -44,7 +44,8 @@ def has_fork_servers() -> bool:
 class Setup:
     """What a fork server is set up with, see child/sandbox.py; ``environment`` are its variables and its warm children's.
 
-    ``pycache`` is a directory for the bytecode of its own files, which would else be compiled at every start.
+    ``pycache`` is a directory for the bytecode of its own files, which would else be compiled at every start. One that is
+    ``bare`` starts without ``site``, which may take longer than all else: it starts programs, and forks no warm children.
     """
 
     level: int
@@ -61,6 +62,7 @@ class Setup:
     processes: int = Limits().processes
     closures: str = ""
     pycache: str = ""
+    bare: bool = False
 
     @property
     def sandbox_uid(self) -> int:
@@ -93,8 +95,9 @@ class ForkServer:
         self._said = b""
         self._socket, theirs = socket.socketpair()
         with theirs:
+            flags = ["-S"] if setup.bare else []
             self._process = subprocess.Popen(
-                [python, str(CHILD / "forkserver.py"), str(theirs.fileno()), setup.pycache],
+                [python, *flags, str(CHILD / "forkserver.py"), str(theirs.fileno()), setup.pycache],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

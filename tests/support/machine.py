@@ -84,7 +84,7 @@ class Machine:
 
     def learn(self, other: Path) -> None:
         """Take over what another machine, below a root, found out about interpreters, and the base environments it made."""
-        for name in ("cache/interpreters", "cache/base.git", "uv"):
+        for name in ("cache/interpreters", "cache/base.git", "cache/pycache", "uv"):
             shutil.copytree(other / name, self.root / name, symlinks=True)
 
     def project(self, name: str = "project", files: Mapping[str, str] = NONE) -> Path:

@@ -43,6 +43,8 @@ import sys
 del sys.path[0]  # the directory of this file
 if sys.version_info >= (3, 13):
     import linecache  # noqa: F401  # so does Python for the code after -c
+if sys.flags.no_site:
+    import os  # so does site
 BASELINE = frozenset(sys.modules)
 
 import os  # noqa: E402  # whatever is imported from here on is hidden from packages

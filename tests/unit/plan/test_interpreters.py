@@ -300,6 +300,16 @@ def test_failures_are_not_cached(cache: Cache, room: Path) -> None:
     assert not cache.interpreters.exists()
 
 
+def test_ancient_pythons_are_asked_once(cache: Cache, room: Path) -> None:
+    """A program that knows no isolated mode is no Python that we use, and that is kept until it changes."""
+    shutil.copy("/usr/bin/sort", room / "python2")  # which takes no -I either
+    assert probe(room / "python2", cache) is None
+    (kept,) = cache.interpreters.iterdir()
+    written = kept.stat().st_ino
+    assert probe(room / "python2", cache) is None
+    assert kept.stat().st_ino == written
+
+
 def test_damaged_answer_is_asked_again(cache: Cache) -> None:
     """A kept answer that cannot be read is asked for again."""
     before = probe(Path(HERE), cache)
