@@ -1,25 +1,24 @@
-"""One shared database: connections, transactions that are tried again, and its clock."""
+"""One shared database: transactions that are bounded, and tried again while it is away."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
-import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event, func, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import QueuePool
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from pytest_spip.errors import QueueProblem, QueueUnreachable, UsageProblem
-from pytest_spip.hosts import schema
+from pytest_spip.errors import QueueProblem, QueueUnreachable
+from pytest_spip.hosts.clocks import clock
+from pytest_spip.hosts.engines import SILENCE, open_engine
+from pytest_spip.hosts.migrating import migrate
+from pytest_spip.hosts.transient import is_transient
 from pytest_spip.hosts.urls import DatabaseUrl
 
 __all__ = ["PATIENCE", "Database", "clock"]
@@ -27,37 +26,11 @@ __all__ = ["PATIENCE", "Database", "clock"]
 PATIENCE = 60.0
 """Seconds for which a transaction is tried again while the database cannot be reached."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-CONNECTING = 10
-"""Seconds that a connection may take to be made."""
-STATEMENT = 120
-"""Seconds that a statement may take: the plan of a million combinations is published by one."""
-SILENCE = 30
-"""Seconds after which a connection is given up over which nothing comes, or goes."""
-MIGRATING = 0x73706970
-"""Key of the lock that whoever changes the schema holds."""
-REMOTE = re.compile(r"nfs\d?|cifs|smb\d?|9p|afs|ceph|lustre|gpfs|glusterfs|beegfs|fuse\.(sshfs|glusterfs|s3fs|rclone)")
-"""File systems of other machines, on which SQLite's log cannot be shared."""
-TRANSIENT = {"40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "53100", "53200"}
-"""PostgreSQL's states of what may work the next time: conflicts, too many connections, shutdowns, a full disk."""
+SHORT = 1.0
+"""Seconds within which an attempt fails whose connection was lost before it began."""
+LONGEST_MESSAGE = 500
 
 _T = TypeVar("_T")
-
-
-class clock(FunctionElement[float]):  # noqa: N801  # it reads like a function of SQL
-    """The database's time in seconds since 1970, also within a transaction that has gone on for long."""
-
-    inherit_cache = True
-    type = Double()
-
-
-@compiles(clock, "postgresql")
-def _postgresql_clock(_element: clock, _compiler: SQLCompiler, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-
-
-@compiles(clock, "sqlite")
-def _sqlite_clock(_element: clock, _compiler: SQLCompiler, **_: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 class Database:
@@ -71,35 +44,58 @@ class Database:
         self.url = url
         self.patience = patience
         self.ended = threading.Event()
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
+        self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self.is_postgresql = url.engine == "postgresql"
-        self.run(_migrate)
+        self.run(migrate)
 
-    def run(self, work: Callable[[Connection], _T], *, patience: float | None = None) -> _T:
+    def run(self, work: Callable[[Connection], _T], *, patience: float | None = None, seconds: float = SILENCE) -> _T:
         """Return what ``work`` makes of a transaction, which is tried again when the database is away for a while.
 
         A commit may have reached the database without its answer: ``work`` must be safe to repeat. ``patience`` stands in
-        for the database's own. Raises ``QueueUnreachable`` and ``QueueProblem``.
+        for the database's own, ``seconds`` are those that one attempt may take. Raises ``QueueUnreachable`` and
+        ``QueueProblem``, neither of which leads to a driver's own error.
         """
-        limit = self.patience if patience is None else patience
-        until, pause = time.monotonic() + limit, FIRST_PAUSE
+        began = time.monotonic()
+        until, pause = began + (self.patience if patience is None else patience), 0.0
         while True:
             try:
-                with self.transaction() as connection:
-                    return work(connection)
+                return self._attempt(work, seconds)
             except QueueUnreachable:
-                if time.monotonic() + pause > until or self.ended.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311
+                now = time.monotonic()
+                is_free = pause == 0 and now - began < SHORT  # the pool's connection may have been lost long ago
+                if (now + pause > until and not is_free) or self._sleep(pause):
                     raise
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+
+    def _sleep(self, pause: float) -> bool:
+        """Wait for about as long, not in step with other hosts; return whether nobody waits any more."""
+        return self.ended.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+    def _attempt(self, work: Callable[[Connection], _T], seconds: float) -> _T:
+        try:
+            with self._engine.connect() as connection, self._bounded(connection, seconds), connection.begin():
+                return work(connection)
+        except self._failures as error:
+            problem = self._problem(error)
+        raise problem  # out here, for it would hold the driver's error as its context, which may hold the password
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Hold one transaction, committed at the end. Raises ``QueueUnreachable`` and ``QueueProblem``."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._problem(error) from None  # the driver's own error may hold the password
+    def _bounded(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """Shut the connection after so many seconds: a server that hangs keeps it, and its own limits do not count then."""
+        if not self.is_postgresql:
+            yield  # waits for a busy file are bounded
+            return
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as own:  # a number that nobody else gets meanwhile
+            timer = threading.Timer(seconds, _shut, [own])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
 
     def now(self) -> float:
         """Return the database's time."""
@@ -113,116 +109,14 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
-    def _problem(self, error: SQLAlchemyError) -> QueueProblem:
+    def _problem(self, error: Exception) -> QueueProblem:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        what = self.url.hide(" ".join(str(cause).split())) or type(cause).__name__
+        what = self.url.hide(" ".join(str(cause).split()))[:LONGEST_MESSAGE] or type(cause).__name__
         message = f"{self.url.public}: {what}"
-        return QueueUnreachable(message) if _is_transient(error) else QueueProblem(message)
+        return QueueUnreachable(message) if is_transient(error) else QueueProblem(message)
 
 
-def _is_transient(error: SQLAlchemyError) -> bool:
-    if not isinstance(error, DBAPIError):
-        return True  # no connection came free in time
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return state in TRANSIENT or state.startswith("08")
-    words = str(error.orig)
-    if any(
-        word in words for word in ("password", "authentication", "does not exist", "unable to open", "not a database")
-    ):
-        return False
-    return error.connection_invalidated or isinstance(error, OperationalError)
-
-
-def _engine(url: DatabaseUrl) -> Engine:
-    pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 1, "pool_timeout": CONNECTING}
-    if url.path is not None:
-        _check_file(url.option, url.path)
-        engine = create_engine(url.full, connect_args={"timeout": CONNECTING, "check_same_thread": False}, **pool)
-        event.listen(engine, "connect", _open_file)
-        event.listen(engine, "begin", _begin_at_once)
-        return engine
-    arguments = {"connect_timeout": CONNECTING, "application_name": "pytest-spip", "keepalives_idle": SILENCE // 3}
-    arguments |= {"keepalives_interval": SILENCE // 6, "keepalives_count": 4, "tcp_user_timeout": SILENCE * 1000}
-    try:
-        engine = create_engine(url.full, pool_pre_ping=True, connect_args=arguments, **pool)
-    except ModuleNotFoundError as error:
-        raise UsageProblem(
-            url.option, "postgresql:// needs psycopg, which is not installed", "pip install 'pytest-spip[postgres]'"
-        ) from error
-    event.listen(engine, "connect", _limit_statements)
-    return engine
-
-
-def _limit_statements(connection: Any, _: object) -> None:
-    """Let no statement, and no transaction that is left open, last for ever; poolers refuse this as startup parameters."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET statement_timeout = '{STATEMENT}s'")
-        cursor.execute(f"SET idle_in_transaction_session_timeout = '{STATEMENT}s'")
-        cursor.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
-
-
-def _open_file(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # else the driver begins and ends transactions as it likes
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin_at_once(connection: Connection) -> None:
-    """Take the write lock first: who takes it late may find that another was faster, and fail."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _check_file(option: str, path: Path) -> None:
-    """Refuse a file that several hosts would share. Raises ``UsageProblem``."""
-    if not path.parent.is_dir():
-        raise UsageProblem(option, f"there is no directory {path.parent}", "make it first")
-    kind = _file_system(path.parent.resolve())
-    if REMOTE.fullmatch(kind):
-        what = f"{path} lies on a network file system ({kind}), where SQLite's log cannot be shared"
-        raise UsageProblem(option, what, "use postgresql://, which pytest-spip serve can start")
-
-
-def _file_system(path: Path) -> str:
-    """Return the type of the file system that a path lies on; empty where nobody says."""
-    found, kind = "", ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        place = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), fields.split(" ")[4])
-        if path.is_relative_to(place) and len(place) >= len(found):
-            found, kind = place, rest.split(" ")[0]
-    return kind
-
-
-def _migrate(connection: Connection) -> None:
-    """Bring the tables to our version, one host at a time. Raises ``QueueProblem`` where they are newer."""
-    if _version(connection) == schema.VERSION:
-        return
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
-    found = _version(connection)
-    if found > schema.VERSION:
-        raise QueueProblem(
-            f"the database has version {found} of the tables, and this pytest-spip knows {schema.VERSION}:"
-            " install the version of pytest-spip that the other hosts have"
-        )
-    for migrate in schema.MIGRATIONS[found:]:
-        migrate(connection)
-    if found < schema.VERSION:
-        connection.execute(schema.schema.delete())
-        connection.execute(schema.schema.insert().values(version=schema.VERSION))
-
-
-def _version(connection: Connection) -> int:
-    """Return the version of the tables; 0 where there are none."""
-    if connection.dialect.name == "postgresql":
-        exists = connection.execute(text("SELECT to_regclass('spip_schema')")).scalar_one() is not None
-    else:
-        names = text("SELECT count(*) FROM sqlite_master WHERE name = 'spip_schema'")
-        exists = bool(connection.execute(names).scalar_one())
-    return int(connection.execute(select(schema.schema.c.version)).scalar() or 0) if exists else 0
+def _shut(connection: socket.socket) -> None:
+    """Have whoever waits at a connection find its end."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_spip.errors import QueueProblem
 from pytest_spip.hosts import schema
-from pytest_spip.hosts.bulk import in_slices, insert_tasks
-from pytest_spip.hosts.database import Database, clock
+from pytest_spip.hosts.bulk import among, in_slices, insert_rows, insert_tasks
+from pytest_spip.hosts.clocks import clock
+from pytest_spip.hosts.database import Database
+from pytest_spip.hosts.engines import STATEMENT
+from pytest_spip.hosts.queue_model import Agent, Answer, Counts, Published, SharedPlan, Task
 from pytest_spip.hosts.schema import TaskState
 
 __all__ = ["ATTEMPTS", "BATCH", "LEASE", "Agent", "Answer", "Counts", "Published", "Queue", "SharedPlan", "Task"]
@@ -26,74 +31,11 @@ ATTEMPTS = 3
 """Hosts that may be lost over a combination: then it is given up."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Agent:
-    """One session of one host: ``id`` is its own, ``boot`` the kernel's that it runs on."""
-
-    id: str
-    host: str
-    boot: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Task:
-    """A combination, by its ordinal, that is to be judged: tasks are handed out in the order in which they are published."""
-
-    ordinal: int
-    cost: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SharedPlan:
-    """What whoever comes first publishes: the plan's hash, facts that all hosts must share, tasks, and the planned run itself."""
-
-    hash: str
-    facts: Mapping[str, Any]
-    tasks: Sequence[Task]
-    run: bytes = b""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Published:
-    """What stands in the database; ``is_ours`` if this host has published it."""
-
-    hash: str
-    facts: Mapping[str, Any]
-    size: int
-    is_ours: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """The result of a combination: what is asked of results in bulk, and the whole of it as JSON."""
-
-    ordinal: int
-    outcome: str
-    reason: str | None
-    failing: bool
-    seconds: float
-    fingerprint: str
-    body: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Counts:
-    """How far a run is: ``failing`` are those of the results that fail a session."""
-
-    size: int
-    done: int
-    failing: int
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every combination has its result."""
-        return self.done >= self.size
-
-
 class Queue:
     """One agent's hand on the queue of one run. Used by one thread at a time; nothing here waits but for the database.
 
     All methods may raise ``QueueUnreachable``, when the database does not answer in time, and are safe to call again then.
+    ``lease`` is what the agent holds combinations by; when it was lost, a claim or a reclaim opens another.
     """
 
     def __init__(self, database: Database, run: str, agent: Agent, *, ttl: float = LEASE) -> None:
@@ -104,7 +46,8 @@ class Queue:
         self.lease: int | None = None
         self._low = 0
         self._size = 0
-        self._is_unsure = False
+        self._is_unsure = False  # the lease may hold what the agent does not know of: an answer was lost
+        self._is_replaced = False  # a lost lease was replaced, and the agent was not told yet
 
     # publishing
 
@@ -120,7 +63,7 @@ class Queue:
 
     def publish(self, plan: SharedPlan) -> Published:
         """Publish a plan, unless another host was faster; return what stands then, which may be another plan."""
-        published = self.database.run(lambda connection: self._publish(connection, plan))
+        published = self.database.run(lambda connection: self._publish(connection, plan), seconds=STATEMENT)
         self._size = published.size
         return published
 
@@ -148,7 +91,7 @@ class Queue:
     def plan(self) -> bytes:
         """Return the planned run, as it was published."""
         query = select(schema.run.c.plan).where(schema.run.c.run == self.run)
-        return self.database.run(lambda connection: bytes(connection.execute(query).scalar_one() or b""))
+        return self.database.run(lambda connection: bytes(connection.execute(query).scalar() or b""))
 
     # the agent
 
@@ -174,23 +117,24 @@ class Queue:
         )
 
     def heartbeat(self, state: Mapping[str, Any]) -> bool:
-        """Say that this agent lives, and extend its lease; return False where the lease was lost, with all that it held."""
-        return self.database.run(lambda connection: self._beat(connection, json.dumps(dict(state))))
+        """Say that this agent lives, and extend its lease; return False where a lease was lost, with all that it held."""
+        is_alive = self.database.run(lambda connection: self._beat(connection, json.dumps(dict(state))))
+        if not is_alive:
+            self.lease = None
+        kept, self._is_replaced = is_alive and not self._is_replaced, False
+        return kept
 
     def _beat(self, connection: Connection, state: str) -> bool:
-        until = clock() + self.ttl
         agents = schema.agent
+        until = clock() + self.ttl
         connection.execute(update(agents).where(agents.c.id == self.agent.id).values(until=until, state=state))
-        return self._extend(connection) if self.lease is not None else True
+        return self.lease is None or self._extend(connection)
 
     def _extend(self, connection: Connection) -> bool:
-        """Extend the lease; where it was lost, forget it."""
+        """Extend the lease; return False where it was lost. It is not lost before somebody closes it."""
         mine = update(schema.lease).where(schema.lease.c.id == self.lease, schema.lease.c.is_open)
         extended = mine.values(until=clock() + self.ttl).returning(schema.lease.c.id)
-        if connection.execute(extended).one_or_none() is None:
-            self.lease = None
-            return False
-        return True
+        return connection.execute(extended).one_or_none() is not None
 
     def leave(self, digest: Mapping[str, Any]) -> None:
         """Give everything back that this agent holds, leave a digest of its telemetry, and be gone."""
@@ -198,7 +142,9 @@ class Queue:
         self.lease = None
 
     def _leave(self, connection: Connection, digest: str) -> None:
-        self._close(connection, schema.lease.c.agent == self.agent.id, counted=False)
+        leases = schema.lease.c
+        mine = select(leases.id).where(leases.run == self.run, leases.agent == self.agent.id, leases.is_open)
+        self._close(connection, mine.with_for_update(), counted=False)
         agents = schema.agent
         connection.execute(update(agents).where(agents.c.id == self.agent.id).values(has_left=True, digest=digest))
 
@@ -207,27 +153,27 @@ class Queue:
     def claim(self, count: int, held: Iterable[int] = ()) -> list[int]:
         """Take up to ``count`` ready combinations, the first ones; return their ordinals in that order.
 
-        ``held`` is what the agent knows to hold: what its lease holds beside that was claimed without its knowing, when an
-        answer was lost, and is returned first.
+        ``held`` is what the agent knows to hold. What its lease holds beside that was claimed without its knowing, when an
+        answer was lost, and is returned first. Where the lease was lost, what is still free of ``held`` is kept.
         """
         known = frozenset(held)
 
         def attempt(connection: Connection) -> list[int]:
             unsure, self._is_unsure = self._is_unsure, True  # until the answer is here
-            self._hold_lease(connection)
+            is_new = self._hold_lease(connection)
+            if known and (is_new or unsure or self._is_replaced):
+                self._retake(connection, sorted(known))
             unknown = self._unknown(connection, known) if unsure else []
             return [*unknown, *self._take_low(connection, count - len(unknown))]
 
         taken = self.database.run(attempt)
-        self._is_unsure = False
+        self._is_unsure = self._is_replaced = False
         return taken
 
     def _unknown(self, connection: Connection, known: frozenset[int]) -> list[int]:
         """Return what the lease holds and the agent does not know of."""
         tasks = schema.task.c
-        held = select(tasks.ord).where(
-            tasks.run == self.run, tasks.lease == self.lease, tasks.state == TaskState.RUNNING
-        )
+        held = select(tasks.ord).where(tasks.run == self.run, tasks.lease == self.lease, schema.is_running)
         return [ordinal for ordinal in connection.execute(held).scalars() if ordinal not in known]
 
     def _take_low(self, connection: Connection, count: int) -> list[int]:
@@ -242,59 +188,81 @@ class Queue:
 
     def _take(self, connection: Connection, count: int) -> list[int]:
         tasks = schema.task.c
-        ready = select(tasks.ord).where(tasks.run == self.run, tasks.state == TaskState.READY, tasks.rank >= self._low)
-        return self._take_these(connection, ready.order_by(tasks.rank).limit(count))
+        ready = select(tasks.ord).where(tasks.run == self.run, schema.is_ready, tasks.rank >= self._low)
+        ready = ready.where(tasks.attempt < ATTEMPTS)  # the others are to be given up
+        taken = self._take_these(connection, ready.order_by(tasks.rank).limit(count))
+        if taken:
+            self._low = taken[0][0]
+        return [ordinal for _, ordinal in taken]
 
-    def _take_these(self, connection: Connection, ready: Any) -> list[int]:
-        """Put ready tasks under our lease; those that another agent is just taking are passed over."""
+    def _take_these(self, connection: Connection, ready: Select[Any]) -> list[tuple[int, int]]:
+        """Put ready tasks under our lease, and return rank and ordinal of each; those that others are taking are passed over."""
         tasks = schema.task.c
         picked = ready.with_for_update(skip_locked=True).cte("picked")
         statement = (
             update(schema.task)
-            .where(tasks.run == self.run, tasks.state == TaskState.READY, tasks.ord.in_(select(picked.c.ord)))
+            .where(tasks.run == self.run, schema.is_ready, tasks.ord.in_(select(picked.c.ord)))
             .values(state=int(TaskState.RUNNING), lease=self.lease)
             .returning(tasks.rank, tasks.ord)
         )
-        found = sorted((row.rank, row.ord) for row in connection.execute(statement))
-        if found:
-            self._low = found[0][0]
-        return [ordinal for _, ordinal in found]
+        return sorted((row.rank, row.ord) for row in connection.execute(statement))
 
     def reclaim(self, ordinals: Sequence[int]) -> list[int]:
         """Take those of some combinations that nobody else has taken since a lease was lost; return them."""
-        return self.database.run(lambda connection: self._reclaim(connection, ordinals))
 
-    def _reclaim(self, connection: Connection, ordinals: Sequence[int]) -> list[int]:
-        self._hold_lease(connection)
-        tasks, low = schema.task.c, self._low
-        found: list[int] = []
-        for part in in_slices(ordinals, BATCH):
-            mine = select(tasks.ord).where(
-                tasks.run == self.run, tasks.ord.in_(part), tasks.lease == self.lease, tasks.state == TaskState.RUNNING
-            )
-            found += connection.execute(mine).scalars()
-            ready = select(tasks.ord).where(tasks.run == self.run, tasks.ord.in_(part), tasks.state == TaskState.READY)
-            found += self._take_these(connection, ready)
-        self._low = low
+        def attempt(connection: Connection) -> tuple[list[int], bool]:
+            had = self.lease
+            is_replaced = self._hold_lease(connection) and had is not None
+            return self._retake(connection, ordinals), is_replaced
+
+        found, is_replaced = self.database.run(attempt)
+        self._is_replaced = self._is_replaced or is_replaced
         return found
 
-    def _hold_lease(self, connection: Connection) -> None:
+    def _retake(self, connection: Connection, ordinals: Sequence[int]) -> list[int]:
+        """Return which of some combinations our lease holds; those that are ready are taken."""
+        tasks = schema.task.c
+        found: list[int] = []
+        for part in in_slices(ordinals, BATCH):
+            these = and_(tasks.run == self.run, among(connection, tasks.ord, part))
+            mine = select(tasks.ord).where(these, tasks.lease == self.lease, schema.is_running)
+            found += connection.execute(mine).scalars()
+            ready = select(tasks.ord).where(these, schema.is_ready)
+            found += [ordinal for _, ordinal in self._take_these(connection, ready)]
+        return found
+
+    def _hold_lease(self, connection: Connection) -> bool:
+        """Have an open lease; return True if it is a new one.
+
+        It is kept here before it is committed: when the answer to that is lost, the next attempt finds what it holds.
+        """
         if self.lease is not None and self._extend(connection):
-            return
+            return False
         values = {"run": self.run, "agent": self.agent.id, "until": clock() + self.ttl, "is_open": True}
-        self.lease = int(
-            connection.execute(insert(schema.lease).values(**values).returning(schema.lease.c.id)).scalar_one()
-        )
+        opened = insert(schema.lease).values(**values).returning(schema.lease.c.id)
+        self.lease = int(connection.execute(opened).scalar_one())
+        return True
 
     def give_back(self, ordinals: Sequence[int]) -> None:
         """Let others have combinations that this agent holds and will not run."""
-        tasks = schema.task.c
         for part in in_slices(ordinals, BATCH):
-            mine = update(schema.task).where(
-                tasks.run == self.run, tasks.ord.in_(part), tasks.lease == self.lease, tasks.state == TaskState.RUNNING
-            )
-            free = mine.values(state=int(TaskState.READY), lease=None)
-            self.database.run(lambda connection, free=free: connection.execute(free))  # type: ignore[misc]
+            self.database.run(functools.partial(self._give_back, part))
+
+    def _give_back(self, ordinals: Sequence[int], connection: Connection) -> None:
+        tasks = schema.task.c
+        if self._lock_lease(connection):
+            held = and_(tasks.run == self.run, among(connection, tasks.ord, ordinals), tasks.lease == self.lease)
+            free = update(schema.task).where(held, schema.is_running)
+            connection.execute(free.values(state=int(TaskState.READY), lease=None))
+
+    def _lock_lease(self, connection: Connection) -> bool:
+        """Keep others from closing the lease until this transaction ends; return False where it was lost.
+
+        Whoever changes tasks of a lease locks that first, so that nobody waits in a circle.
+        """
+        leases = schema.lease.c
+        mine = select(leases.id).where(leases.id == self.lease, leases.is_open)
+        return self.lease is not None and connection.execute(mine.with_for_update()).one_or_none() is not None
 
     def reap(self) -> int:
         """Close leases that have expired, and free what they held; return how many combinations that were."""
@@ -303,19 +271,24 @@ class Queue:
         return freed
 
     def _reap(self, connection: Connection) -> int:
-        return self._close(connection, schema.lease.c.until < clock(), counted=True)
+        leases = schema.lease.c
+        expired = select(leases.id).where(leases.run == self.run, leases.is_open, leases.until < clock())
+        # One that is locked is being extended, or closed by another.
+        return self._close(connection, expired.with_for_update(skip_locked=True), counted=True)
 
-    def _close(self, connection: Connection, which: Any, *, counted: bool) -> int:
-        """Close leases of the run; return how many tasks are free now. ``counted`` if their agents were lost over them."""
-        leases, tasks = schema.lease.c, schema.task.c
-        closing = update(schema.lease).where(leases.run == self.run, leases.is_open, which)
-        closed = list(connection.execute(closing.values(is_open=False).returning(leases.id)).scalars())
+    def _close(self, connection: Connection, which: Select[Any], *, counted: bool) -> int:
+        """Close leases; return how many tasks are free now. ``counted`` if their agents were lost over them."""
+        tasks = schema.task.c
+        closed = list(connection.execute(which).scalars())
         if not closed:
             return 0
-        held = and_(tasks.lease.in_(closed), tasks.state == TaskState.RUNNING, tasks.run == self.run)
-        free = update(schema.task).where(held)
+        closing = update(schema.lease).where(among(connection, schema.lease.c.id, closed))
+        connection.execute(closing.values(is_open=False))
+        free = update(schema.task).where(
+            tasks.run == self.run, among(connection, tasks.lease, closed), schema.is_running
+        )
         values = {"state": int(TaskState.READY), "lease": None, "attempt": tasks.attempt + int(counted)}
-        return len(list(connection.execute(free.values(values).returning(tasks.ord)).scalars()))
+        return len(connection.execute(free.values(values).returning(tasks.ord)).all())
 
     # results
 
@@ -324,25 +297,31 @@ class Queue:
         return self.database.run(lambda connection: self._complete(connection, answers))
 
     def _complete(self, connection: Connection, answers: Sequence[Answer]) -> frozenset[int]:
-        leases, tasks = schema.lease.c, schema.task.c
-        # Whoever closes the lease waits until this is done, or was faster.
-        held = select(leases.id).where(leases.id == self.lease, leases.is_open).with_for_update()
-        if self.lease is None or connection.execute(held).one_or_none() is None:
-            self.lease = None
-            return frozenset()
         by_ordinal = {answer.ordinal: answer for answer in answers}
-        mine = and_(tasks.run == self.run, tasks.ord.in_(list(by_ordinal)), tasks.lease == self.lease)
-        before = connection.execute(select(tasks.ord).where(mine, tasks.state == TaskState.DONE)).scalars()
-        recorded = set(before)  # by a transaction whose answer was lost
-        done = update(schema.task).where(mine, tasks.state == TaskState.RUNNING).values(state=int(TaskState.DONE))
-        new = [by_ordinal[ordinal] for ordinal in connection.execute(done.returning(tasks.ord)).scalars()]
+        new = self._record(connection, by_ordinal) if self._lock_lease(connection) else frozenset()
+        missing = by_ordinal.keys() - new
+        return new | self._recorded(connection, missing) if missing else new
+
+    def _record(self, connection: Connection, by_ordinal: Mapping[int, Answer]) -> frozenset[int]:
+        """Record the results of what the lease holds; return their ordinals."""
+        leases, tasks = schema.lease.c, schema.task.c
+        mine = and_(tasks.run == self.run, among(connection, tasks.ord, by_ordinal), tasks.lease == self.lease)
+        done = update(schema.task).where(mine, schema.is_running).values(state=int(TaskState.DONE)).returning(tasks.ord)
+        new = frozenset(connection.execute(done).scalars())
         if new:
-            rows = [{"run": self.run, "lease": self.lease, **_columns(answer)} for answer in new]
-            connection.execute(insert(schema.result), rows)
-            failing = sum(answer.failing for answer in new)
-            counted = {"done": leases.done + len(new), "failing": leases.failing + failing}
+            rows = ((self.run, self.lease, *_values(by_ordinal[ordinal])) for ordinal in new)
+            insert_rows(connection, schema.result, ("run", "lease", *_COLUMNS), rows)
+            counted = {"done": leases.done + len(new)}
+            counted["failing"] = leases.failing + sum(by_ordinal[ordinal].failing for ordinal in new)
             connection.execute(update(schema.lease).where(leases.id == self.lease).values(**counted))
-        return frozenset(recorded.union(answer.ordinal for answer in new))
+        return new
+
+    def _recorded(self, connection: Connection, ordinals: Iterable[int]) -> frozenset[int]:
+        """Return which results are this agent's, recorded by a transaction whose answer was lost, whatever became of the lease."""
+        results, leases = schema.result.c, schema.lease.c
+        ours = select(results.ord).join(schema.lease, leases.id == results.lease).where(leases.agent == self.agent.id)
+        ours = ours.where(results.run == self.run, among(connection, results.ord, ordinals))
+        return frozenset(connection.execute(ours).scalars())
 
     def counts(self) -> Counts:
         """Return how far the run is."""
@@ -357,11 +336,12 @@ class Queue:
         return Counts(self._size, int(done), int(failing))
 
     def lost(self) -> list[int]:
-        """Return the ordinals of combinations over which more hosts were lost than are allowed."""
+        """Return the ordinals of combinations over which so many hosts were lost that none is handed out any more.
+
+        Whoever gives them up takes them by :meth:`reclaim`, and records why.
+        """
         tasks = schema.task.c
-        query = select(tasks.ord).where(
-            tasks.run == self.run, tasks.state == TaskState.READY, tasks.attempt >= ATTEMPTS
-        )
+        query = select(tasks.ord).where(tasks.run == self.run, schema.is_ready, tasks.attempt >= ATTEMPTS)
         return self.database.run(lambda connection: list(connection.execute(query).scalars()))
 
     def results(self, after: int = -1, limit: int = 1000) -> list[tuple[int, str, str]]:
@@ -381,6 +361,5 @@ class Queue:
         return postgresql.insert(table) if self.database.is_postgresql else sqlite.insert(table)
 
 
-def _columns(answer: Answer) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(answer) if field.name != "ordinal"]
-    return {"ord": answer.ordinal} | {name: getattr(answer, name) for name in names}
+_COLUMNS = ("ord", *(field.name for field in dataclasses.fields(Answer) if field.name != "ordinal"))
+_values = operator.attrgetter("ordinal", *_COLUMNS[1:])

@@ -20,15 +20,20 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
-    Text,
     false,
+    literal_column,
 )
+
+from pytest_spip.hosts.texts import AnyText
 
 __all__ = [
     "MIGRATIONS",
     "VERSION",
     "TaskState",
     "agent",
+    "is_done",
+    "is_ready",
+    "is_running",
     "lease",
     "metadata",
     "record",
@@ -57,10 +62,10 @@ schema = Table("spip_schema", metadata, Column("version", Integer, primary_key=T
 run = Table(
     "spip_run",
     metadata,
-    Column("run", Text, primary_key=True),
-    Column("plan_hash", Text, nullable=False),
+    Column("run", AnyText, primary_key=True),
+    Column("plan_hash", AnyText, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("facts", Text, nullable=False),
+    Column("facts", AnyText, nullable=False),
     Column("plan", LargeBinary),
     Column("next_seq", _number, nullable=False, default=1),
     Column("created", Double, nullable=False),
@@ -70,15 +75,15 @@ run = Table(
 agent = Table(
     "spip_agent",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("run", Text, nullable=False, index=True),
-    Column("host", Text, nullable=False),
-    Column("boot", Text, nullable=False),
+    Column("id", AnyText, primary_key=True),
+    Column("run", AnyText, nullable=False, index=True),
+    Column("host", AnyText, nullable=False),
+    Column("boot", AnyText, nullable=False),
     Column("began", Double, nullable=False),
     Column("until", Double, nullable=False),
     Column("has_left", Boolean, nullable=False, server_default=false()),
-    Column("state", Text, nullable=False, server_default="{}"),
-    Column("digest", Text, nullable=False, server_default="{}"),
+    Column("state", AnyText, nullable=False, server_default="{}"),
+    Column("digest", AnyText, nullable=False, server_default="{}"),
 )
 """One session of one host; ``boot`` tells kernels apart. ``state`` and ``digest``, of its telemetry, are JSON."""
 
@@ -86,8 +91,8 @@ lease = Table(
     "spip_lease",
     metadata,
     Column("id", _number, primary_key=True),
-    Column("run", Text, nullable=False),
-    Column("agent", Text, nullable=False),
+    Column("run", AnyText, nullable=False),
+    Column("agent", AnyText, nullable=False),
     Column("until", Double, nullable=False),
     Column("is_open", Boolean, nullable=False),
     Column("done", Integer, nullable=False, server_default="0"),
@@ -101,7 +106,7 @@ Index("spip_lease_of_run", lease.c.run)
 task = Table(
     "spip_task",
     metadata,
-    Column("run", Text, primary_key=True),
+    Column("run", AnyText, primary_key=True),
     Column("ord", Integer, primary_key=True, autoincrement=False),
     Column("rank", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False, server_default="0"),
@@ -111,34 +116,35 @@ task = Table(
     postgresql_with=_busy,
 )
 """A combination, by its ordinal in the plan; the lowest ``rank`` is handed out first."""
-_ready, _running = task.c.state == TaskState.READY, task.c.state == TaskState.RUNNING
-Index("spip_task_ready", task.c.run, task.c.rank, postgresql_where=_ready, sqlite_where=_ready)
-Index("spip_task_running", task.c.lease, postgresql_where=_running, sqlite_where=_running)
+is_ready, is_running, is_done = (task.c.state == literal_column(str(int(state))) for state in TaskState)
+"""Conditions; the numbers stand in them, for a partial index is used only where the statement says what it is about."""
+Index("spip_task_ready", task.c.run, task.c.rank, postgresql_where=is_ready, sqlite_where=is_ready)
+Index("spip_task_running", task.c.lease, postgresql_where=is_running, sqlite_where=is_running)
 
 result = Table(
     "spip_result",
     metadata,
-    Column("run", Text, primary_key=True),
+    Column("run", AnyText, primary_key=True),
     Column("ord", Integer, primary_key=True, autoincrement=False),
     Column("lease", _number, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("reason", Text),
+    Column("outcome", AnyText, nullable=False),
+    Column("reason", AnyText),
     Column("failing", Boolean, nullable=False),
     Column("seconds", Double, nullable=False),
-    Column("fingerprint", Text, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("fingerprint", AnyText, nullable=False),
+    Column("body", AnyText, nullable=False),
 )
 """A verdict that counts; ``body`` is the whole result as JSON."""
 
 record = Table(
     "spip_record",
     metadata,
-    Column("run", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("run", AnyText, primary_key=True),
+    Column("kind", AnyText, primary_key=True),
+    Column("key", AnyText, primary_key=True),
     Column("seq", _number, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("agent", AnyText, nullable=False),
+    Column("body", AnyText, nullable=False),
     Column("expires_at", Double),
     Column("deleted", Boolean, nullable=False, server_default=false()),
     postgresql_with=_busy,
@@ -147,6 +153,6 @@ record = Table(
 Index("spip_record_since", record.c.run, record.c.seq)
 Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
-"""What leads from each version to the next; from nothing to version 1 first."""
-VERSION = len(MIGRATIONS)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+"""What leads from each version to the next; the first one from version 1. New databases get the tables as they are above."""
+VERSION = 1 + len(MIGRATIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_spip.errors import UsageProblem
 
@@ -12,6 +12,7 @@ __all__ = ["DatabaseUrl", "parse_url"]
 
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"}
 FIX = "write postgresql://USER@HOST/DATABASE or sqlite:///FILE"
+ESCAPES = f"{FIX}; in a password, @ / ? # are written as %40 %2F %3F %23"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,30 +39,45 @@ class DatabaseUrl:
 
 def parse_url(option: str, text: str, base: Path) -> DatabaseUrl:
     """Return the address that an option names; files are seen from ``base``. Raises ``UsageProblem``, without the secrets."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise UsageProblem(option, "no address of a database", FIX) from error
+    parts, port = _split(text)
+    if parts is None or not text.isprintable() or " " in text:
+        raise UsageProblem(option, "no address of a database", FIX)
     engine = SCHEMES.get(parts.scheme)
     if engine is None:
         what = f"{parts.scheme}:// is not supported" if parts.scheme and "://" in text else "no address of a database"
         raise UsageProblem(option, what, FIX)
     if engine == "sqlite":
         return _file_url(option, text, base)
+    if text.count("@") > parts.netloc.count("@") or parts.netloc.count("@") > 1 or parts.fragment:
+        raise UsageProblem(option, "no address of a database", ESCAPES)  # libpq would take it apart in another way
     if not parts.path.strip("/") and "dbname=" not in parts.query:
         raise UsageProblem(option, "the address names no database", FIX)
+    if any("=" not in parameter for parameter in parts.query.split("&") if parts.query):
+        raise UsageProblem(option, "one of the address's parameters has no value", ESCAPES)
     user = f"{parts.username}@" if parts.username else ""
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
     public = f"postgresql://{user}{host}{f':{port}' if port else ''}{parts.path}"
-    full = text.replace(parts.scheme, "postgresql+psycopg", 1)
+    full = f"postgresql{text[len(parts.scheme) :]}"
     return DatabaseUrl(option, engine, public, full, secrets=frozenset(_secrets(parts)))
+
+
+def _split(text: str) -> tuple[SplitResult | None, int | None]:
+    """Take an address apart; what urllib says of one that it cannot would quote the password."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return None, None
+    return parts, port
 
 
 def _secrets(parts: SplitResult) -> set[str]:
     """Return what must not be shown of an address, as it stands there and decoded."""
     given = {parts.password or ""}
-    given.update(value for name, value in parse_qsl(parts.query) if "password" in name)
+    for parameter in parts.query.split("&"):
+        name, _, value = parameter.partition("=")
+        if "password" in unquote(name).lower():
+            given.add(value)
     return {text for one in given if one for text in (one, unquote(one))}
 
 
