@@ -47,7 +47,11 @@ class Database:
         self._engine = open_engine(url)
         self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self.is_postgresql = url.engine == "postgresql"
-        self.run(migrate)
+        try:
+            self.run(migrate)
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, work: Callable[[Connection], _T], *, patience: float | None = None, seconds: float = SILENCE) -> _T:
         """Return what ``work`` makes of a transaction, which is tried again when the database is away for a while.

@@ -114,11 +114,11 @@ def _check_file(option: str, path: Path) -> None:
         raise UsageProblem(option, what, "use postgresql://, which pytest-spip serve can start")
 
 
-def _file_system(path: Path, mounts: Path = MOUNTS) -> str:
+def _file_system(path: Path) -> str:
     """Return the type of the file system that a path lies on, by proc_pid_mountinfo(5); empty where nobody says."""
     found, kind = "", ""
     try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+        lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return ""
     for line in lines:

@@ -174,7 +174,8 @@ class Queue:
         """Return what the lease holds and the agent does not know of."""
         tasks = schema.task.c
         held = select(tasks.ord).where(tasks.run == self.run, tasks.lease == self.lease, schema.is_running)
-        return [ordinal for ordinal in connection.execute(held).scalars() if ordinal not in known]
+        found = connection.execute(held.order_by(tasks.rank)).scalars()
+        return [ordinal for ordinal in found if ordinal not in known]
 
     def _take_low(self, connection: Connection, count: int) -> list[int]:
         """Take ready tasks from where the last ones were found; all over again where those are too few."""
@@ -210,14 +211,11 @@ class Queue:
     def reclaim(self, ordinals: Sequence[int]) -> list[int]:
         """Take those of some combinations that nobody else has taken since a lease was lost; return them."""
 
-        def attempt(connection: Connection) -> tuple[list[int], bool]:
-            had = self.lease
-            is_replaced = self._hold_lease(connection) and had is not None
-            return self._retake(connection, ordinals), is_replaced
+        def attempt(connection: Connection) -> list[int]:
+            self._hold_lease(connection)
+            return self._retake(connection, ordinals)
 
-        found, is_replaced = self.database.run(attempt)
-        self._is_replaced = self._is_replaced or is_replaced
-        return found
+        return self.database.run(attempt)
 
     def _retake(self, connection: Connection, ordinals: Sequence[int]) -> list[int]:
         """Return which of some combinations our lease holds; those that are ready are taken."""
@@ -238,6 +236,7 @@ class Queue:
         """
         if self.lease is not None and self._extend(connection):
             return False
+        self._is_replaced = self._is_replaced or self.lease is not None
         values = {"run": self.run, "agent": self.agent.id, "until": clock() + self.ttl, "is_open": True}
         opened = insert(schema.lease).values(**values).returning(schema.lease.c.id)
         self.lease = int(connection.execute(opened).scalar_one())
