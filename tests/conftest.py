@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 LONGEST = (
     "integration/test_zygotes.py",
     "hostile/test_corpus.py",
+    "integration/hosts/test_queue_history.py",
     "e2e/test_resilience.py",
     "e2e/test_resume.py",
     "e2e/test_functions.py",

@@ -154,20 +154,23 @@ class Queue:
         """Take up to ``count`` ready combinations, the first ones; return their ordinals in that order.
 
         ``held`` is what the agent knows to hold. What its lease holds beside that was claimed without its knowing, when an
-        answer was lost, and is returned first. Where the lease was lost, what is still free of ``held`` is kept.
+        answer was lost, and is returned first. Where the lease was lost, what is still free of ``held`` is kept; if that is
+        not all, the next heartbeat tells of the loss. What :meth:`lost` names is not handed out.
         """
         known = frozenset(held)
 
-        def attempt(connection: Connection) -> list[int]:
+        def attempt(connection: Connection) -> tuple[list[int], bool]:
             unsure, self._is_unsure = self._is_unsure, True  # until the answer is here
             is_new = self._hold_lease(connection)
+            kept = known
             if known and (is_new or unsure or self._is_replaced):
-                self._retake(connection, sorted(known))
+                kept = frozenset(self._retake(connection, sorted(known)))
             unknown = self._unknown(connection, known) if unsure else []
-            return [*unknown, *self._take_low(connection, count - len(unknown))]
+            return [*unknown, *self._take_low(connection, count - len(unknown))], kept == known
 
-        taken = self.database.run(attempt)
-        self._is_unsure = self._is_replaced = False
+        taken, are_kept = self.database.run(attempt)
+        self._is_unsure = False
+        self._is_replaced = self._is_replaced and not are_kept
         return taken
 
     def _unknown(self, connection: Connection, known: frozenset[int]) -> list[int]:
@@ -185,16 +188,22 @@ class Queue:
         if len(taken) < count and self._low:
             self._low = 0  # tasks that were given back have low ranks
             taken += self._take(connection, count - len(taken))
-        return taken
+        return taken if len(taken) == count else [*taken, *self._take_suspect(connection)]
 
     def _take(self, connection: Connection, count: int) -> list[int]:
         tasks = schema.task.c
         ready = select(tasks.ord).where(tasks.run == self.run, schema.is_ready, tasks.rank >= self._low)
-        ready = ready.where(tasks.attempt < ATTEMPTS)  # the others are to be given up
+        ready = ready.where(tasks.attempt < ATTEMPTS - 1)
         taken = self._take_these(connection, ready.order_by(tasks.rank).limit(count))
         if taken:
             self._low = taken[0][0]
         return [ordinal for _, ordinal in taken]
+
+    def _take_suspect(self, connection: Connection) -> list[int]:
+        """Take one task that has a last chance, and no second one: another would go down with it."""
+        tasks = schema.task.c
+        ready = select(tasks.ord).where(tasks.run == self.run, schema.is_ready, tasks.attempt == ATTEMPTS - 1)
+        return [ordinal for _, ordinal in self._take_these(connection, ready.order_by(tasks.rank).limit(1))]
 
     def _take_these(self, connection: Connection, ready: Select[Any]) -> list[tuple[int, int]]:
         """Put ready tasks under our lease, and return rank and ordinal of each; those that others are taking are passed over."""

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pytest_spip.errors import QueueProblem, QueueUnreachable
+from pytest_spip.errors import QueueUnreachable
 from pytest_spip.hosts.queue import ATTEMPTS, BATCH, Counts, Queue
 from pytest_spip.hosts.schema import TaskState
 from tests.support.queues import Hosts, answer, answers, losing_answers, plan
-
-HOSTILE = [
-    "'; DROP TABLE spip_task; --",
-    'a"b`c\\d',
-    "nul\0nul",
-    "\udcff lone \ud800",
-    "\x01mark",
-    "%s %(run)s :run ?",
-    "ß€😀",
-    "\r\n\t",
-]
-LARGE = "x" * 1_000_000
 
 
 def test_nothing_is_published_at_first(hosts: Hosts) -> None:
@@ -264,9 +251,13 @@ def test_claim_keeps_what_was_held_under_a_lost_lease(hosts: Hosts) -> None:
     first, second = hosts.pair(6)
     held = first.claim(3)
     hosts.lose(first, second)
-    assert second.claim(1) == [5]
-    assert first.claim(2, held=held) == [2, 1]
-    assert first.complete(answers([5, 4, 3, 2, 1])) == {4, 3, 2, 1}
+    assert first.claim(1, held=held) == [2]
+    assert first.heartbeat({}) is True, "nothing was lost"
+    hosts.lose(first, second)
+    assert second.reclaim([5]) == [5]
+    assert first.claim(2, held=[*held, 2]) == [1, 0]
+    assert [first.heartbeat({}), first.heartbeat({})] == [False, True]
+    assert first.complete(answers(range(6))) == {4, 3, 2, 1, 0}
 
 
 def test_give_back(hosts: Hosts) -> None:
@@ -317,7 +308,8 @@ def test_combination_over_which_hosts_are_lost(hosts: Hosts) -> None:
     first, second = hosts.pair(2)
     for number in range(ATTEMPTS):
         victim = hosts.queue(f"victim-{number}")
-        assert victim.claim(1) == [1]
+        assert 1 in victim.claim(2)
+        victim.give_back([0])
         assert first.lost() == []
         hosts.lose(victim, first)
     assert first.lost() == [1]
@@ -330,6 +322,21 @@ def test_combination_over_which_hosts_are_lost(hosts: Hosts) -> None:
     assert first.counts().is_done
 
 
+def test_a_last_chance_is_given_alone(hosts: Hosts) -> None:
+    """What was held beside a combination that ends its hosts is not given up with it."""
+    first, second = hosts.pair(6)
+    for number in range(ATTEMPTS - 1):
+        victim = hosts.queue(f"victim-{number}")
+        assert victim.claim(4) == [5, 4, 3, 2]
+        hosts.lose(victim, first)
+    assert second.claim(9) == [1, 0, 5]
+    assert first.claim(9) == [4]
+    hosts.lose(first, second)
+    assert second.lost() == [4]
+    assert second.complete(answers([5, 1, 0])) == {5, 1, 0}
+    assert [second.claim(9), second.claim(9), second.claim(9)] == [[3], [2], []]
+
+
 def test_results_come_by_pages(hosts: Hosts) -> None:
     """Results are read in the order of their combinations, a page at a time."""
     first, second = hosts.pair(7)
@@ -340,49 +347,3 @@ def test_results_come_by_pages(hosts: Hosts) -> None:
         pages.append([ordinal for ordinal, _, _ in page])
         after = page[-1][0]
     assert pages == [[1, 2, 3, 4], [5, 6]]
-
-
-@pytest.mark.parametrize("name", [*HOSTILE, LARGE[:2000]])
-def test_names_are_values(hosts: Hosts, name: str) -> None:
-    """Whatever the names of runs and agents, and results, hold comes back as it was, and is never read as SQL."""
-    queue = hosts.queue(name, run=name)
-    queue.publish(plan(2, name.encode(errors="backslashreplace").decode()))
-    assert queue.look() is not None
-    assert queue.claim(9) == [1, 0]
-    hostile = answer(1, outcome=name, reason=name, fingerprint=name, body=json.dumps([name], ensure_ascii=False))
-    assert queue.complete([hostile, answer(0)]) == {0, 1}
-    assert queue.heartbeat({name: name}) is True
-    queue.leave({name: name})
-    assert queue.results() == [(0, name, '{"ordinal": 0}'), (1, name, hostile.body)]
-    assert queue.counts() == Counts(2, 2, 0)
-    assert hosts.rows("SELECT count(*) FROM spip_task") == [(2,)]
-
-
-def test_large_results(hosts: Hosts) -> None:
-    """A result of a megabyte is kept; a name of a megabyte is kept or refused, and then nothing is left of it."""
-    queue = hosts.queue()
-    queue.publish(plan(1))
-    queue.claim(1)
-    assert queue.complete([answer(0, body=json.dumps(LARGE), reason=LARGE)]) == {0}
-    assert json.loads(queue.results()[0][2]) == LARGE
-    if queue.database.is_postgresql:
-        with pytest.raises(QueueProblem) as caught:
-            hosts.queue(LARGE, run=LARGE)
-        assert len(str(caught.value)) < 1000
-    else:
-        hosts.queue(LARGE, run=LARGE)
-    assert queue.results()[0][0] == 0
-
-
-def test_file_belongs_to_one_machine(hosts: Hosts) -> None:
-    """A file that a live agent of another machine uses is refused, for two kernels cannot share it; a server can be shared."""
-    queue = hosts.queue("first", boot="one")
-    if queue.database.is_postgresql:
-        hosts.queue("second", boot="two")
-        return
-    with pytest.raises(QueueProblem, match=r"in use on another machine \(host-of-first\)"):
-        hosts.queue("second", boot="two")
-    queue.leave({})
-    hosts.queue("second", boot="two")
-    with pytest.raises(QueueProblem, match="host-of-second"):
-        queue.enter()
