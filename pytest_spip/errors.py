@@ -7,6 +7,7 @@
     │   └── UnknownPackage    the index does not know the project
     ├── IndexProblem          an index could not be read: unreachable, malformed, refused
     ├── NetworkProblem        a download failed for reasons of the network; never a verdict, never cached
+    │   └── PassingProblem    it may help to ask again
     ├── HashMismatch          a file is not the file the lock or the index named
     ├── BadWheel              a wheel that must not be installed; carries what is wrong with it
     ├── ProgramFailed         a program that a test ran in an environment ended badly
@@ -29,6 +30,7 @@ __all__ = [
     "IndexProblem",
     "InstallFailed",
     "NetworkProblem",
+    "PassingProblem",
     "ProgramFailed",
     "QueueProblem",
     "QueueUnreachable",
@@ -69,6 +71,14 @@ class UnknownPackage(UsageProblem):
 
 class NetworkProblem(SpipError):
     """A transfer failed: no connection, a timeout, a truncated body, a 5xx answer."""
+
+
+class PassingProblem(NetworkProblem):
+    """A failure that may be over when one asks again, after ``pause`` seconds if the server named any."""
+
+    def __init__(self, what: str, pause: float = 0.0) -> None:
+        self.pause = pause
+        super().__init__(what)
 
 
 class HashMismatch(SpipError):

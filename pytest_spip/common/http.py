@@ -1,4 +1,7 @@
-"""The one HTTP client: indexes and downloads, with bounded retries, a total deadline and the user's credentials."""
+"""The one HTTP client: indexes and downloads, with bounded retries, a total deadline and the user's credentials.
+
+What it is made of is loaded with the first request.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError
-
-from pytest_spip.common.tls import make_session
-from pytest_spip.errors import HarnessProblem, HashMismatch, NetworkProblem
+from pytest_spip.common.urls import file_url_to_path, redact, split_login
+from pytest_spip.errors import HarnessProblem, HashMismatch, NetworkProblem, PassingProblem
 from pytest_spip.model import Trust
 
-__all__ = ["Answer", "Web", "file_url_to_path", "redact"]
+if TYPE_CHECKING:
+    from pytest_spip.common.transport import Response, Transport
+
+__all__ = ["Answer", "Web"]
 
 _T = TypeVar("_T")
 
-TIMEOUT = (10.0, 20.0)
-"""Seconds to connect, and between two reads."""
 DEADLINE = 300.0
 """Seconds for one whole transfer: a server that drips bytes does not hold us for ever."""
 PATIENCE = 5.0
@@ -47,32 +47,9 @@ class Answer:
     url: str = ""
 
 
-def redact(url: str) -> str:
-    """Return the URL without its credentials, fit for messages and reports."""
-    bare, login = _split_login(url)
-    return bare.replace("://", "://****@", 1) if login else url
-
-
-def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return the URL without credentials, and user name and password where it has them."""
-    parts = urlsplit(url)
-    if parts.username is None:
-        return url, None
-    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return bare, (unquote(parts.username), unquote(parts.password or ""))
-
-
 def _realm(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-class _Passing(NetworkProblem):
-    """A failure that may be over when one asks again, after ``pause`` seconds if the server named any."""
-
-    def __init__(self, what: str, pause: float = 0.0) -> None:
-        self.pause = pause
-        super().__init__(what)
 
 
 class Web:
@@ -93,9 +70,11 @@ class Web:
         deadline: float = DEADLINE,
         trust: Trust = TRUST,
     ) -> None:
-        self._session = make_session(trust, pool=pool)
+        self._pool = pool
         self._trust = trust
-        self._logins = [(bare, login) for bare, login in map(_split_login, index_urls) if login]
+        self._made: Transport | None = None
+        self._making = threading.Lock()
+        self._logins = [(bare, login) for bare, login in map(split_login, index_urls) if login]
         self._offline = offline
         self._retries = retries
         self._deadline = deadline
@@ -107,7 +86,8 @@ class Web:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._session.close()
+        if self._made:
+            self._made.close()
 
     def page(self, url: str, *, accept: str, etag: str = "", absent: Sequence[int] = (404,)) -> Answer:
         """Fetch a page. Raises ``NetworkProblem``; 304 is an answer, and so are the statuses in ``absent``."""
@@ -133,7 +113,7 @@ class Web:
         for attempt in range(self._retries):
             try:
                 return ask(until)
-            except _Passing as problem:
+            except PassingProblem as problem:
                 pause = max(0.2 * 2**attempt, min(problem.pause, PATIENCE))
                 if time.monotonic() + pause > until:
                     raise
@@ -142,18 +122,18 @@ class Web:
 
     def _answer(self, url: str, headers: dict[str, str], absent: Sequence[int], until: float) -> Answer:
         with self._open(url, headers) as response:
-            if response.status_code not in (200, 304, *absent):
-                raise _refusal(response)
+            if response.status not in (200, 304, *absent):
+                raise response.refusal()
             body = bytearray()
             for chunk in self._chunks(response, until):
                 body += chunk
                 if len(body) > PAGE_LIMIT:
                     raise NetworkProblem(f"{redact(url)}: the page is larger than {PAGE_LIMIT >> 20} MiB")
             return Answer(
-                status=response.status_code,
+                status=response.status,
                 text=body.decode("utf-8", errors="replace"),
-                content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-                etag=response.headers.get("ETag", ""),
+                content_type=response.header("Content-Type").partition(";")[0].strip().lower(),
+                etag=response.header("ETag"),
                 url=response.url,
             )
 
@@ -166,32 +146,29 @@ class Web:
         seen = hashlib.sha256()
         # Accept-Encoding identity: the hash is of the file, not of what a proxy made of it.
         with self._open(url, {"Accept-Encoding": "identity"}) as response, target.open("wb") as stream:
-            if response.status_code != 200:
-                raise _refusal(response)
+            if response.status != 200:
+                raise response.refusal()
             for chunk in self._chunks(response, until):
                 seen.update(chunk)
                 stream.write(chunk)
         return seen.hexdigest()
 
-    def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def _open(self, url: str, headers: dict[str, str]) -> Response:
         self._go_on()
         if self._offline:
             raise NetworkProblem(f"{redact(url)}: not in the cache, and UV_OFFLINE forbids to ask")
         # Credentials go apart from the URL: in it, they would lose against netrc, and come back in the answer's links.
-        bare, login = _split_login(url)
-        auth = login or self._lent(bare)
-        try:
-            return self._session.get(bare, headers=headers, auth=auth, timeout=TIMEOUT, stream=True)
-        except requests.exceptions.SSLError as error:
-            raise NetworkProblem(f"{redact(url)}: {_root_cause(error)}; {self._trust.advice}") from error
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _Passing(f"{redact(url)}: {_root_cause(error)}") from error
-        except requests.RequestException as error:
-            raise NetworkProblem(f"{redact(url)}: {_root_cause(error)}") from error
-        except OSError as error:  # of files with certificates
-            raise NetworkProblem(
-                f"{redact(url)}: certificates cannot be read ({error}); {self._trust.advice}"
-            ) from error
+        bare, login = split_login(url)
+        return self._transport.open(bare, redact(url), headers, login or self._lent(bare))
+
+    @property
+    def _transport(self) -> Transport:
+        with self._making:
+            if self._made is None:
+                from pytest_spip.common.transport import Transport  # a warm run asks nobody, and does without requests
+
+                self._made = Transport(self._trust, pool=self._pool)
+            return self._made
 
     def _lent(self, url: str) -> tuple[str, str] | None:
         near = [
@@ -199,28 +176,17 @@ class Web:
         ]
         return max(near)[1] if near else None
 
-    def _chunks(self, response: requests.Response, until: float) -> Iterator[bytes]:
-        """Yield what arrives as it arrives: who waits for full chunks waits for ever for a server that drips."""
-        try:
-            while chunk := response.raw.read1(1 << 16, decode_content=True):
-                self._go_on()
-                if time.monotonic() > until:
-                    raise NetworkProblem(f"{redact(response.url)}: no end after {self._deadline:g} s")
-                yield chunk
-        except HTTPError as error:
-            raise _Passing(f"{redact(response.url)}: {_root_cause(error)}") from error
+    def _chunks(self, response: Response, until: float) -> Iterator[bytes]:
+        """Yield what arrives as it arrives."""
+        for chunk in response.chunks():
+            self._go_on()
+            if time.monotonic() > until:
+                raise NetworkProblem(f"{redact(response.url)}: no end after {self._deadline:g} s")
+            yield chunk
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
             raise HarnessProblem("the session is ending")
-
-
-def _refusal(response: requests.Response) -> NetworkProblem:
-    what = f"{redact(response.url)}: the server answered {response.status_code} {response.reason}"
-    if response.status_code not in (429, 500, 502, 503, 504):
-        return NetworkProblem(what)
-    wished = response.headers.get("Retry-After", "")
-    return _Passing(what, float(wished) if wished.isdecimal() else 0.0)
 
 
 def _local_page(url: str) -> Answer:
@@ -238,17 +204,3 @@ def _local_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise NetworkProblem(f"{path}: {error.strerror}") from error
-
-
-def file_url_to_path(url: str) -> Path:
-    """Return the path a ``file:`` URL names."""
-    return Path(url2pathname(urlsplit(url).path))
-
-
-def _root_cause(error: BaseException) -> str:
-    """Return the innermost words: requests wraps a refused connection four times."""
-    while (inner := error.__cause__ or error.__context__ or getattr(error, "reason", None)) and isinstance(
-        inner, BaseException
-    ):
-        error = inner
-    return str(error).rpartition(">: ")[2] or type(error).__name__

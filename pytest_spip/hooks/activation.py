@@ -18,7 +18,6 @@ from pytest_spip.hooks.ini_values import ini_value
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.timeouts import Timeouts
-from pytest_spip.hooks.worker import WorkerMatrix
 from pytest_spip.model import NO_CHECK
 from pytest_spip.options import OPTIONS, Option, Settings
 from pytest_spip.session.worker_spec import WorkerSpec
@@ -44,6 +43,8 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         config.args[:] = []  # ordinary tests run beside a matrix only when they are named, or instead of it
     marks = list(read_marks(config))
     if workerinput is not None:
+        from pytest_spip.hooks.worker import WorkerMatrix  # the controller has no use for what it imports
+
         spec = WorkerSpec.from_plain(workerinput["spip"])
         _register(config, marks, WorkerMatrix(config, spec, workerinput["workerid"]))
     elif settings is not None:

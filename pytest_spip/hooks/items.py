@@ -17,10 +17,10 @@ from pytest_spip.model import NO_CHECK, Combo, Interpreter, Outcome, Phase, Reas
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.report.properties import properties
 from pytest_spip.report.texts import TAIL, failure_text, one_line
-from pytest_spip.session.executor import Executor
 from pytest_spip.session.slots import MARKER, NOTHING, DeviceRequest, read_device_request
 
 if TYPE_CHECKING:
+    from pytest_spip.session.executor import Executor
     from pytest_spip.session.installs import Additions
 
 __all__ = ["Matrix", "MatrixCollector", "MatrixItem", "attach_result", "failed_result"]

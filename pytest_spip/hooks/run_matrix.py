@@ -21,15 +21,16 @@ from pytest_spip.hooks.planned_matrix import PlannedMatrix
 from pytest_spip.hooks.progress import ProgressLine, StatsReporter
 from pytest_spip.hooks.reports import location_file
 from pytest_spip.model import Combo, Reason, Result
-from pytest_spip.session.bisecting import Bisections
-from pytest_spip.session.executor import MAIN, Executor
-from pytest_spip.session.installs import Additions
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.run import Run
 from pytest_spip.session.slots import DeviceRequest
+from pytest_spip.session.worker_spec import MAIN
 
 if TYPE_CHECKING:
     from pytest_spip.hooks.xdist_plugin import Distribution
+    from pytest_spip.session.bisecting import Bisections
+    from pytest_spip.session.executor import Executor
+    from pytest_spip.session.installs import Additions
 
 __all__ = ["RunMatrix"]
 
@@ -69,6 +70,8 @@ class RunMatrix(PlannedMatrix):
     def additions(self) -> Additions:
         """Return what finds further wheels, made when it is needed first."""
         if self._additions is None:
+            from pytest_spip.session.installs import Additions  # most sessions have no use for what it imports
+
             interpreters = self._planned.plan.interpreters
             self._additions = Additions(self._run.worker_spec(), MAIN, self.config.rootpath, interpreters)
         return self._additions
@@ -119,6 +122,8 @@ class RunMatrix(PlannedMatrix):
     def executor(self, combo: Combo) -> Executor:
         """Return this process's executor, when the combination is provisioned."""
         if self._executor is None:
+            from pytest_spip.session.executor import Executor  # where workers run items, this process runs none
+
             self._executor = Executor(self._run.worker_spec(), MAIN)
         with self._executor.waiting():
             self._run.wait_for(combo.ordinal)

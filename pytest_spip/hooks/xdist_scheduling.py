@@ -38,7 +38,7 @@ from pytest_spip.model import Combo
 from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.session.readiness import Listener
 from pytest_spip.session.run import Run
-from pytest_spip.session.worker_loop import PLAN
+from pytest_spip.session.worker_spec import PLAN
 
 __all__ = ["SpipScheduling"]
 

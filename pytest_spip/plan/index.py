@@ -14,8 +14,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import Answer, Web, file_url_to_path, redact
+from pytest_spip.common.http import Answer, Web
 from pytest_spip.common.trees import replace_text
+from pytest_spip.common.urls import file_url_to_path, redact
 from pytest_spip.errors import IndexProblem, NetworkProblem, UnknownPackage
 from pytest_spip.model import DistFile, Indexes, Release, digest
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from pytest_spip.common.http import file_url_to_path
+from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import (
     Combo,

@@ -6,8 +6,9 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from pytest_spip.common.http import Web, file_url_to_path
+from pytest_spip.common.http import Web
 from pytest_spip.common.tags import pick_file, usable_files
+from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.model import Combo, DistFile, Interpreter, Phase, Release, StoredWheel
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.demands import metadata_of, refuse_python

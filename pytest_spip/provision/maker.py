@@ -12,9 +12,10 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import Web, file_url_to_path
+from pytest_spip.common.http import Web
 from pytest_spip.common.tags import best_wheel, usable_files
 from pytest_spip.common.trees import share_file
+from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.errors import (
     BadWheel,
     HarnessProblem,

@@ -14,8 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import file_url_to_path
 from pytest_spip.common.trees import share_file
+from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import DistFile, Interpreter, digest
 from pytest_spip.provision.application import application_metadata, is_application, python_path

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import Web, file_url_to_path, redact
+from pytest_spip.common.http import Web
+from pytest_spip.common.urls import file_url_to_path, redact
 from pytest_spip.errors import NetworkProblem
 from pytest_spip.model import DistFile
 

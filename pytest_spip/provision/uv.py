@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from pytest_spip.common.http import redact
+from pytest_spip.common.urls import redact
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict, digest

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from packaging.version import Version
 
-from pytest_spip.common.http import redact
+from pytest_spip.common.urls import redact
 from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import Outcome, Phase, Reason, Verdict
 

@@ -53,9 +53,9 @@ from pytest_spip.session.open_environment import OpenEnvironment
 from pytest_spip.session.reproduction import is_free, reproduction, reproduction_of_test
 from pytest_spip.session.runners import runner_of
 from pytest_spip.session.slots import NOTHING, DeviceRequest, Slots, files, variables
-from pytest_spip.session.worker_spec import WorkerSpec
+from pytest_spip.session.worker_spec import MAIN, WorkerSpec
 
-__all__ = ["MAIN", "Executor"]
+__all__ = ["Executor"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
@@ -63,8 +63,6 @@ SAMPLE = 50
 """One in so many warm passes is run cold as well."""
 TIDY = 100
 """Combinations after which memory that is free is given back to the system."""
-MAIN = "main"
-"""Name of the worker that is the controller itself; all others are its children."""
 
 
 class Executor:

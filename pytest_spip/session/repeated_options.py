@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pytest_spip.common.http import redact
+from pytest_spip.common.urls import redact
 from pytest_spip.model import Indexes
 from pytest_spip.options import OPTIONS, Settings
 

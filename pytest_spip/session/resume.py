@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import redact
 from pytest_spip.common.owners import OwnerLock
+from pytest_spip.common.urls import redact
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import (
     Combo,

@@ -19,12 +19,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from pytest_spip.session.executor import Executor
-from pytest_spip.session.worker_spec import WorkerSpec
+from pytest_spip.session.worker_spec import PLAN, WorkerSpec
 
-__all__ = ["PLAN", "Worker"]
+__all__ = ["Worker"]
 
-PLAN = "spip_plan"
-"""Name of the plan's hash in what a worker says of itself: it shows that both sides mean the same combinations."""
 INTERRUPTED = 2
 """pytest's exit status of an interrupted session."""
 

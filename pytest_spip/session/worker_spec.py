@@ -9,7 +9,12 @@ from typing import Any
 from pytest_spip.model import BuildPolicy, Check, Limits, Sandbox
 from pytest_spip.session.slots import Device
 
-__all__ = ["WorkerSpec"]
+__all__ = ["MAIN", "PLAN", "WorkerSpec"]
+
+MAIN = "main"
+"""Name of the worker that is the controller itself; all others are its children."""
+PLAN = "spip_plan"
+"""Name of the plan's hash in what a worker says of itself: it shows that both sides mean the same combinations."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

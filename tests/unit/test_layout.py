@@ -69,8 +69,8 @@ PARTS: dict[str, tuple[str, ...]] = next(
 )
 """The modules that make a fork server, and those that each is given."""
 OUTSIDE: dict[str, str | tuple[str, ...]] = {
-    "requests": ("common.http", "common.tls"),
-    "urllib3": ("common.http", "common.tls"),
+    "requests": ("common.transport", "common.tls"),
+    "urllib3": ("common.transport", "common.tls"),
     "filelock": "common.owners",
     "installer": "provision.store",
     "uv": "provision.uv",

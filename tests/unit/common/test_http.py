@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.common.http import redact
+from pytest_spip.common.urls import redact
 from pytest_spip.errors import HashMismatch, NetworkProblem
 from tests.support.server import client
 

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_spip.model import Limits, Outcome, Phase, Reason, Refused, Result, Sandbox, Verdict
 from pytest_spip.record.rundb import RunWriter
-from pytest_spip.session.worker_loop import PLAN, Worker
-from pytest_spip.session.worker_spec import WorkerSpec
+from pytest_spip.session.worker_loop import Worker
+from pytest_spip.session.worker_spec import PLAN, WorkerSpec
 from tests.support.rooms import combo, interpreter, plan, run_facts
 
 PATIENCE = 20.0
