@@ -24,7 +24,7 @@ from pytest_spip.compose.ram import choose_root, discard
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Sandbox
 from pytest_spip.plan.interpreters import discover, select
-from pytest_spip.provision.uv import find_uv
+from pytest_spip.provision.uv_program import find_uv
 from pytest_spip.run.levels import FIXES, probe_prefix, try_level
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined

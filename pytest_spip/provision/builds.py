@@ -43,20 +43,18 @@ from pytest_spip.provision.hooks import KEEPS, LIMITS, BuildDirectories, Hooks
 from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
-from pytest_spip.provision.store import check_wheel
+from pytest_spip.provision.system_tools import system_tools
 from pytest_spip.provision.unhashed import Hasher, sha256_of
+from pytest_spip.provision.unpacking import check_wheel
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
 
-__all__ = ["BuildRules", "Builder", "system_tools"]
+__all__ = ["BuildRules", "Builder"]
 
 FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may fix it."""
 FORM = 3
 """Raise it when builds find other surroundings than they did, or what is kept of them is written in another form."""
-TOOLS = tuple(f"{root}/{name}" for root in ("/usr", "/usr/local") for name in ("bin", "include", "lib", "lib64"))
-STATES = ("/var/lib/dpkg/status", "/var/lib/rpm", "/lib/apk/db")
-"""Paths that change when the system gets another compiler, header or library, which a build that failed may have lacked."""
 PRIVATE_BELOW = 2
 """The first level of sandboxes in which a build cannot change the environment that it shares with others."""
 
@@ -252,11 +250,6 @@ class Builder:
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the user's variables that can change what is built."""
     return {name: environ[name] for name in KEEPS if name in environ and name != "TERM"}
-
-
-def system_tools() -> str:
-    """Return a digest that changes with the system's compilers, headers and libraries."""
-    return digest([os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in (*TOOLS, *STATES)])[:16]
 
 
 def _outcome(place: Path) -> dict[str, Any]:

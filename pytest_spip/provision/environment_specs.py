@@ -19,18 +19,18 @@ from pytest_spip.model import (
     Release,
     StoredWheel,
     Verdict,
-    digest,
 )
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.demands import metadata_of
 from pytest_spip.provision.local import applies
-from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, pinned
+from pytest_spip.provision.needs import Lacking, Needs, Offer, direct_requirements, pinned
 from pytest_spip.provision.project import Companion, Project
 from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.sdists import read_plain
 from pytest_spip.provision.standin import STAND_IN, StandIns
 from pytest_spip.provision.trees import Source, Trees, installed_suite
 from pytest_spip.provision.uv_output import Failure
+from pytest_spip.provision.wanted import Wanted
 
 __all__ = ["EnvironmentSpec", "EnvironmentSpecs"]
 
@@ -72,11 +72,6 @@ class EnvironmentSpecs:
         self._builder = builder
         self._trees = trees
         self._stand_ins = StandIns(builder.cache)
-
-    @property
-    def circumstances(self) -> str:
-        """Equal where equal combinations have equal recipes."""
-        return digest(dataclasses.asdict(self._wanted), self._project.identity if self._project else "")
 
     @property
     def hidden(self) -> frozenset[str]:

@@ -12,10 +12,10 @@ from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.model import Combo, DistFile, Interpreter, Phase, Release, StoredWheel
 from pytest_spip.provision.builds import Builder
 from pytest_spip.provision.demands import metadata_of, refuse_python
+from pytest_spip.provision.filing import FillableStore
 from pytest_spip.provision.job import Job
 from pytest_spip.provision.locks import Locked
 from pytest_spip.provision.resolver import BuiltWheel, of_dependency
-from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.unhashed import is_unchecked, warning
 from pytest_spip.provision.uv_output import Failure
 
@@ -25,7 +25,7 @@ __all__ = ["Intake", "blamed_on"]
 class Intake:
     """Brings wheels into the store, for a job that counts what was done. ``builds`` is where wheels that were built here are."""
 
-    def __init__(self, store: WheelStore, web: Web, builder: Builder, builds: Path) -> None:
+    def __init__(self, store: FillableStore, web: Web, builder: Builder, builds: Path) -> None:
         self._store = store
         self._web = web
         self._builder = builder

@@ -25,6 +25,7 @@ from pytest_spip.common.owners import owner_tag
 from pytest_spip.common.tags import build_of, tags_among
 from pytest_spip.errors import HarnessProblem, IndexProblem, NetworkProblem
 from pytest_spip.model import DistFile, Indexes, Interpreter, digest, verdict_from_plain, verdict_to_plain
+from pytest_spip.provision.provision_cache import UNDATED_KEPT
 from pytest_spip.provision.resolver import BuiltWheel, Resolver, Work
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
@@ -35,8 +36,6 @@ FORM = 2
 """Raise it when requirements could resolve otherwise than they did."""
 OFFERED = "built.txt"
 """Beside a lock that names wheels built here: where they are."""
-UNDATED_KEPT = 86400.0
-"""Seconds a resolution counts when no date pins the index: new releases of dependencies appear."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

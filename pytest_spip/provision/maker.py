@@ -6,15 +6,11 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from packaging.utils import canonicalize_name
 
-from pytest_spip.common.cache import Cache
-from pytest_spip.common.http import Web
 from pytest_spip.common.tags import best_wheel, usable_files
-from pytest_spip.common.trees import share_file
 from pytest_spip.common.urls import file_url_to_path
 from pytest_spip.errors import (
     BadWheel,
@@ -26,92 +22,55 @@ from pytest_spip.errors import (
     SpipError,
 )
 from pytest_spip.model import (
-    BuildPolicy,
     Combo,
-    DistFile,
     Environment,
-    Indexes,
     Interpreter,
     Outcome,
     Phase,
-    Plan,
     Provisioned,
-    Ready,
     Reason,
     Release,
     StoredWheel,
     Verdict,
-    digest,
 )
 from pytest_spip.provision.builds import Builder, BuildRules
 from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.demands import absent_extras, metadata_of, refuse_python
 from pytest_spip.provision.environment_specs import EnvironmentSpec, EnvironmentSpecs
+from pytest_spip.provision.filing import FillableStore
 from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.intake import Intake, blamed_on
 from pytest_spip.provision.job import Job
 from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.locks import Lock, Locked, LockResolver, selected
-from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.overlaps import installation
-from pytest_spip.provision.project import Project
-from pytest_spip.provision.provision_cache import ProvisionCache, Remembered
-from pytest_spip.provision.resolver import BuiltWheel, Releases
-from pytest_spip.provision.store import WheelStore
+from pytest_spip.provision.provision_cache import Remembered
+from pytest_spip.provision.recall import Recall
+from pytest_spip.provision.resolver import BuiltWheel
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
 
-__all__ = ["HARNESS_VERSION", "EnvironmentMaker", "ProvisionInputs"]
-
-HARNESS_VERSION = 7
-"""Part of every fingerprint: raise it when what we do in an environment could change a verdict."""
-NOTHING_MORE = Wanted()
-USUAL = BuildPolicy()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProvisionInputs:
-    """What provisioning works with. ``releases`` lists those of any project, ``confine`` sandboxes builds.
-
-    ``check`` is part of fingerprints; locks are kept in the directory ``locks``. ``wanted`` and ``project`` are what environments
-    hold beside a release.
-    """
-
-    plan: Plan
-    cache: Cache
-    web: Web
-    indexes: Indexes
-    confine: Confine
-    releases: Releases
-    check: str
-    locks: Path
-    wanted: Wanted = NOTHING_MORE
-    project: Project | None = None
-    policy: BuildPolicy = USUAL
-
-    @property
-    def date(self) -> str:
-        """The instant that the index is seen as of."""
-        return self.plan.exclude_newer
+__all__ = ["EnvironmentMaker"]
 
 
 class EnvironmentMaker:
     """Turns a combination into an environment, in whatever thread it is asked."""
 
-    def __init__(self, inputs: ProvisionInputs) -> None:
-        plan, cache, policy = inputs.plan, inputs.cache, inputs.policy
-        self.interpreters: Mapping[str, Interpreter] = {one.id: one for one in plan.interpreters}
-        self._releases = {(one.package, one.version): one for one in plan.releases}
-        self._inputs = inputs
+    def __init__(self, recall: Recall, confine: Confine) -> None:
+        inputs = self._inputs = recall.inputs
+        cache, policy = inputs.cache, inputs.policy
+        self._recall = recall
+        self._confine = confine
+        self._interpreters = recall.interpreters
         self._uv = Uv(inputs.indexes, inputs.date)
-        store = self._store = WheelStore(cache)
+        store = self._store = FillableStore(cache)
         limits = dataclasses.replace(LIMITS, timeout=policy.timeout, memory=policy.memory)
         self.builder = Builder(
             cache,
             inputs.web,
             self._uv,
-            inputs.confine,
+            confine,
             inputs.releases,
             BuildRules(inputs.date, max(os.cpu_count() or 1, 2), policy.never, limits),
         )
@@ -121,51 +80,17 @@ class EnvironmentMaker:
             self.builder.resolver,
             inputs.indexes,
             inputs.date,
-            inputs.confine.level,
+            confine.level,
             wheels_only=policy.never,
         )
         self._intake = Intake(store, inputs.web, self.builder, cache.builds)
         self._specs = EnvironmentSpecs(inputs.wanted, inputs.project, self.builder, Trees(cache))
-        circumstances = self._uv.places, inputs.date, inputs.confine.level, self._specs.circumstances, policy.never
-        ages = not (inputs.date or inputs.indexes.offline)
-        self._provision_cache = ProvisionCache(cache, store, circumstances, ages=ages)
 
     def stop(self) -> None:
         """Kill what runs."""
         self._inputs.web.stop()
         self._uv.stop()
-        self._inputs.confine.stop()
-
-    def save(self) -> None:
-        """Remember, for runs to come, what was made."""
-        with contextlib.suppress(OSError):  # then the next run takes longer
-            self._provision_cache.save()
-
-    def recalled(self, combo: Combo) -> Ready | None:
-        """Return what an earlier run made of a combination, if all of that is still there."""
-        try:
-            return self._recalled(combo)
-        except Exception:  # it is raised again, and becomes the combination's verdict, when it is provisioned
-            return None
-
-    def _recalled(self, combo: Combo) -> Ready | None:
-        interpreter = self.interpreters[combo.interpreter]
-        known = self._provision_cache.find(combo, interpreter, self._chosen(combo))
-        if known is None:
-            return None
-        try:
-            self._keep(combo, known.lock)
-        except OSError:  # the lock is gone
-            return None
-        return Ready(combo.ordinal, self._filled(combo, known))
-
-    def has_wheels(self, combo: Combo) -> bool:
-        """Return True if no release of a combination has to be built."""
-        interpreter = self.interpreters[combo.interpreter]
-        try:
-            return all(best_wheel(self._files(one, interpreter), interpreter) for one in self._chosen(combo))
-        except Exception:  # as above
-            return False
+        self._confine.stop()
 
     def provision(self, combo: Combo) -> Provisioned:
         """Make a combination's environment; what goes wrong is its verdict. Raises ``BuildNeeded`` where nothing may be built."""
@@ -190,7 +115,7 @@ class EnvironmentMaker:
 
         Raises ``Failure`` where that cannot be, ``SpipError`` and ``OSError``.
         """
-        job, interpreter = Job(combo), self.interpreters[combo.interpreter]
+        job, interpreter = Job(combo), self._interpreters[combo.interpreter]
         pins = [f"{wheel.name}=={wheel.version}" for wheel in environment.wheels]
         lock = self._lock_resolver.lock((*requirements, *pins), interpreter)
         known = {wheel.name for wheel in environment.wheels}
@@ -206,7 +131,7 @@ class EnvironmentMaker:
 
         ``lock`` is the text of its lock. Raises ``Failure`` where a wheel cannot be built, ``SpipError`` and ``OSError``.
         """
-        job, interpreter = Job(combo), self.interpreters[combo.interpreter]
+        job, interpreter = Job(combo), self._interpreters[combo.interpreter]
         listed = {item.name: item for item in selected(lock, interpreter)}
 
         def again(wheel: StoredWheel) -> StoredWheel:
@@ -237,12 +162,12 @@ class EnvironmentMaker:
         return self._intake.built_wheel(job, built.path, built.sha256).within(interpreter.library)
 
     def _environment(self, job: Job) -> Environment:
-        combo, interpreter = job.combo, self.interpreters[job.combo.interpreter]
+        combo, interpreter = job.combo, self._interpreters[job.combo.interpreter]
         spec = self._spec_of(job, interpreter)
         with job.timed(Phase.RESOLVE):
             lock = self._lock(job, spec, interpreter)
             job.resolved(lock)
-            self._keep(combo, str(lock.path))
+            self._recall.keep(combo, str(lock.path))
             chosen = [item for item in selected(lock.text, interpreter) if item.name not in self._specs.hidden]
         wheels = tuple(self._intake.wheel(job, item, interpreter) for item in chosen)
         own = {package for package, _ in combo.releases}
@@ -254,16 +179,16 @@ class EnvironmentMaker:
         tree = self._tree(job, spec, wheels)
         it = Remembered(str(lock.path), installed.wheels, *tree, warnings, installed.replaces)
         if not job.warnings:  # else a file may be another one next time
-            self._provision_cache.learn(combo, interpreter, self._chosen(combo), it, lock.needs)
-        return self._filled(combo, it)
+            self._recall.learn(combo, it, lock.needs)
+        return self._recall.filled(combo, it)
 
     def _lock(self, job: Job, spec: EnvironmentSpec, interpreter: Interpreter) -> Lock:
         """Resolve; what cannot be resolved for want of a Python that its own release admits fails for that."""
         try:
             return self._lock_resolver.lock(spec.asked, interpreter, spec.own, job.combo.resolution)
         except Failure:
-            for release in self._chosen(job.combo):
-                file = best_wheel(self._files(release, interpreter), interpreter)
+            for release in self._recall.chosen(job.combo):
+                file = best_wheel(self._recall.files(release, interpreter), interpreter)
                 if file:  # what was built has been asked before
                     with contextlib.suppress(SpipError, OSError):
                         wheel = self._subject(job, release, None, interpreter)
@@ -282,7 +207,7 @@ class EnvironmentMaker:
 
     def _spec_of(self, job: Job, interpreter: Interpreter) -> EnvironmentSpec:
         """Return what the environment is to be made of; its project, where it has one, is built."""
-        combo, releases = job.combo, self._chosen(job.combo)
+        combo, releases = job.combo, self._recall.chosen(job.combo)
         own = {release.package: self._intake.own_wheel(job, release, interpreter) for release in releases}
         wheels = tuple(wheel for wheel in own.values() if wheel)
         phase = self._specs.phase
@@ -303,33 +228,9 @@ class EnvironmentMaker:
         """File a release before it is resolved, for what it requires."""
         if own:
             return self._intake.built_wheel(job, own.path, own.sha256)
-        file = best_wheel(self._files(release, interpreter), interpreter)
+        file = best_wheel(self._recall.files(release, interpreter), interpreter)
         assert file is not None, "what has no wheel was built"
         return self._intake.wheel(job, Locked(release.package, file), interpreter)
-
-    def _chosen(self, combo: Combo) -> tuple[Release, ...]:
-        return tuple(self._releases[named] for named in combo.releases)
-
-    def _files(self, release: Release, interpreter: Interpreter) -> tuple[DistFile, ...]:
-        return usable_files(release.files, interpreter)
-
-    def _keep(self, combo: Combo, lock: str) -> None:
-        """Keep the lock with the run."""
-        share_file(lock, f"{self._inputs.locks}/{combo.lock_name}")
-
-    def _filled(self, combo: Combo, it: Remembered) -> Environment:
-        """Return the environment that a lock's wheels fill, beside a tree."""
-        wheels = tuple(wheel.within(self.interpreters[combo.interpreter].library) for wheel in it.wheels)
-        hashes = [wheel.sha256 for wheel in wheels]
-        hashes = hashes if it.replaces else sorted(hashes)
-        tree = [Path(it.tree).name, it.place] if it.tree else []
-        releases = [list(release) for release in combo.releases]  # whose modules are imported
-        settings = self._inputs.indexes.settings.identity
-        fingerprint = digest(
-            combo.interpreter, releases, hashes, self._inputs.check, HARNESS_VERSION, *tree, *it.suite, *settings
-        )
-        warnings = dict.fromkeys((*it.warnings, *(text for wheel in wheels for text in wheel.warnings)))
-        return Environment(wheels, fingerprint, it.lock, it.tree, it.suite, tuple(warnings), it.place, it.replaces)
 
 
 def _verdict(error: SpipError, phase: Phase) -> Verdict:

@@ -14,12 +14,12 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.provision.declared import Declared
 from pytest_spip.provision.poetry import poetry_groups
+from pytest_spip.provision.wanted import Wanted
 
 __all__ = [
     "Lacking",
     "Needs",
     "Offer",
-    "Wanted",
     "applying_requirements",
     "direct_requirements",
     "fields",
@@ -31,10 +31,6 @@ USUAL = ("test", "tests", "testing")
 """Names of the extras and dependency groups that hold what tests need, where the user names none: the first that there is."""
 LAST = "dev"
 """The name that counts where there is nothing narrower: it holds linters and the like, too."""
-PYTEST = ("pytest",)
-BOUNDED_PYTEST = ('pytest>=7.4; python_version < "3.12"', 'pytest>=8.2; python_version >= "3.12"')
-"""What is asked for where low versions are preferred: nobody means the first pytest that there was."""
-
 
 NOTHING = Declared()
 
@@ -46,24 +42,6 @@ class Lacking(ValueError):
         self.what = what
         self.option = option
         super().__init__(what)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the user asks of every environment: whether its suite is to be run, and requirements beside those of the release.
-
-    ``extras`` and ``groups`` are None where those of the usual names are meant.
-    """
-
-    suite: bool = False
-    extra_requirements: tuple[str, ...] = ()
-    extras: tuple[str, ...] | None = None
-    groups: tuple[str, ...] | None = None
-
-    def always(self, resolution: str) -> tuple[str, ...]:
-        """Return the requirements of every environment, whatever its project says."""
-        pytest = BOUNDED_PYTEST if resolution.startswith("lowest") else PYTEST
-        return (*self.extra_requirements, *(pytest if self.suite else ()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

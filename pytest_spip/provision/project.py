@@ -22,12 +22,13 @@ from pytest_spip.provision.application import application_metadata, is_applicati
 from pytest_spip.provision.checkout import DEBRIS
 from pytest_spip.provision.declared import Declared, declared
 from pytest_spip.provision.local import LocalSource, build_requires, local_sources, refuse_references
-from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, fields
+from pytest_spip.provision.needs import Lacking, Needs, Offer, direct_requirements, fields
 from pytest_spip.provision.sdists import content_of, top_files
 from pytest_spip.provision.standin import StandIns
 from pytest_spip.provision.trees import Trees
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
+from pytest_spip.provision.wanted import Wanted
 
 __all__ = ["Companion", "Project", "open_project"]
 

@@ -14,11 +14,12 @@ from pytest_spip.common.cache import Cache
 from pytest_spip.common.cache_folders import entry_of
 from pytest_spip.common.trees import replace_text
 from pytest_spip.model import Combo, Interpreter, Release, StoredWheel, digest
-from pytest_spip.provision.locks import UNDATED_KEPT
 from pytest_spip.provision.store import WheelStore
 
-__all__ = ["ProvisionCache", "Remembered", "forget_lost"]
+__all__ = ["UNDATED_KEPT", "ProvisionCache", "Remembered", "forget_lost"]
 
+UNDATED_KEPT = 86400.0
+"""Seconds a resolution counts when no date pins the index: new releases of dependencies appear."""
 FORM = 7
 """Raise it when entries are written in another form."""
 

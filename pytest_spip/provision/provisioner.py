@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pytest_spip.model import (
     Builds,
@@ -19,7 +20,10 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.provision.lanes import BuildNeeded, Lanes, Work
-from pytest_spip.provision.maker import EnvironmentMaker
+from pytest_spip.provision.recall import Recall
+
+if TYPE_CHECKING:
+    from pytest_spip.provision.maker import EnvironmentMaker
 
 __all__ = ["Provisioner"]
 
@@ -28,19 +32,24 @@ FIRST, LARGEST = 16, 256
 
 
 class Provisioner:
-    """A pool that turns combinations into environments.
+    """A pool that turns combinations into environments: those that ``recall`` knows, and others by a maker.
 
+    ``make`` returns that; it is called when the first combination is not remembered.
     ``on_ready`` is called from the pool's threads with combinations as they get ready, with each once: with many together that
     earlier runs provisioned, and one by one with others. ``on_fault`` is called when even that fails.
     """
 
     def __init__(
         self,
-        maker: EnvironmentMaker,
+        recall: Recall,
+        make: Callable[[], EnvironmentMaker],
         on_ready: Callable[[Sequence[Provisioned]], None],
         on_fault: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._maker = maker
+        self._recall = recall
+        self._make = make
+        self._made: EnvironmentMaker | None = None
+        self._making = threading.Lock()
         self._on_ready = on_ready
         self._on_fault = on_fault
         self._open: set[int] = set()
@@ -79,16 +88,26 @@ class Provisioner:
     @property
     def builds(self) -> Builds:
         """What is being built, and how many combinations wait for a build."""
-        return Builds(self._maker.builder.running, self._lanes.waiting)
+        return Builds(self._made.builder.running if self._made else (), self._lanes.waiting)
 
     def stop(self) -> None:
         """End: what has not begun is dropped, what runs is killed."""
         self._stopped.set()
         self._lanes.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._maker.stop()
+        with self._making:
+            if self._made:
+                self._made.stop()
         self._pool.shutdown(wait=True)
-        self._maker.save()
+        self._recall.save()
+
+    def _maker(self) -> EnvironmentMaker:
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+                if self._stopped.is_set():  # nobody else would stop it
+                    self._made.stop()
+            return self._made
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do a thread's work. Nobody asks its future: what it raises ends provisioning, and everything that waits for it."""
@@ -111,8 +130,9 @@ class Provisioner:
                 self._finish(job)
                 continue
             try:
-                with self._maker.builder.without_building():
-                    done = self._maker.provision(job)
+                maker = self._maker()
+                with maker.builder.without_building():
+                    done = maker.provision(job)
             except BuildNeeded as needed:
                 self._lanes.defer(job, needed)
             else:
@@ -121,7 +141,7 @@ class Provisioner:
     def _build(self, *, small: bool) -> None:
         while not self._stopped.is_set() and (turn := self._lanes.next_build(small=small)) is not None:
             key, combo = turn
-            done = self._maker.provision(combo)
+            done = self._maker().provision(combo)
             self._lanes.built(key)
             self._finish([done])
 
@@ -140,7 +160,7 @@ class Provisioner:
         batch: list[Provisioned] = []
         size = FIRST
         for combo in self._urgent_first(combos):
-            known = None if combo.plan_verdict else self._maker.recalled(combo)
+            known = None if combo.plan_verdict else self._recall.recalled(combo)
             if known:
                 batch.append(known)
             if batch and (len(batch) == size or not known):
@@ -157,11 +177,11 @@ class Provisioner:
             if combo.plan_verdict:
                 yield combo
             else:
-                groups.setdefault(self._maker.interpreters[combo.interpreter].minor, []).append(combo)
+                groups.setdefault(self._recall.interpreters[combo.interpreter].minor, []).append(combo)
         without_wheel = []
         for minor in sorted(groups, reverse=True):
             for combo in groups.pop(minor):
-                if self._maker.has_wheels(combo):
+                if self._recall.has_wheels(combo):
                     yield combo
                 else:
                     without_wheel.append(combo)

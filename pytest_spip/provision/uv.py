@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from pytest_spip.common.urls import redact
 from pytest_spip.common.waits import ENDING
-from pytest_spip.errors import HarnessProblem, NetworkProblem, ToolMissing
-from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict, digest
+from pytest_spip.errors import HarnessProblem, NetworkProblem
+from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
 from pytest_spip.provision.uv_output import (
     Attempt,
     Failure,
@@ -32,8 +30,9 @@ from pytest_spip.provision.uv_output import (
     passed_over_in,
     resolution_failure,
 )
+from pytest_spip.provision.uv_program import find_uv, places_of
 
-__all__ = ["Uv", "find_uv"]
+__all__ = ["Uv"]
 
 _KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 _TRANSPORT_KEEPS = (
@@ -48,17 +47,6 @@ _UV_KEEPS = (
 
 _LOG = "uv_resolver::candidate_selector=trace,uv_resolver::resolver=debug"
 """What uv is to tell of its way to a resolution: which versions it looked at."""
-
-
-def find_uv() -> str:
-    """Return uv's path: the one installed beside us, else the one on PATH. Raises ``ToolMissing``."""
-    with contextlib.suppress(ImportError, FileNotFoundError):
-        import uv  # a missing package is an answer here, not an error at import
-
-        return os.fsdecode(uv.find_uv_bin())
-    if found := shutil.which("uv"):
-        return found
-    raise ToolMissing("uv", "not found beside pytest-spip nor on PATH", "install it with 'pip install uv'")
 
 
 class Uv:
@@ -78,9 +66,7 @@ class Uv:
     @property
     def places(self) -> list[str]:
         """The indexes and find-links that uv looks at, without credentials, and the user's settings of resolutions, if any."""
-        settings = self._indexes.settings.identity
-        places = [redact(place) for place in (*self._indexes.urls, *self._indexes.find_links)]
-        return [*places, f"settings {digest(settings)}"] if settings else places
+        return places_of(self._indexes)
 
     def resolve(
         self,

@@ -17,7 +17,8 @@ from pytest_spip.model import Combo, Environment, Interpreter, Plan, Release
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of
-from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
+from pytest_spip.provision.maker import EnvironmentMaker
+from pytest_spip.provision.recall import ProvisionInputs, Recall
 from pytest_spip.provision.uv_output import Failure
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.session.worker_spec import WorkerSpec
@@ -34,19 +35,20 @@ class Additions:
         self._indexes = user_indexes(os.environ, rootdir)
         self._web = Web([*self._indexes.logins, *self._indexes.find_links], trust=self._indexes.trust)
         sandboxes = BuildSandboxes(spec.sandbox, Path(spec.room) / f"build-view-{worker}", self._cache.pycache)
-        self._maker = EnvironmentMaker(
+        recall = Recall(
             ProvisionInputs(
                 Plan((), tuple(interpreters), (), self._date),
                 self._cache,
                 self._web,
                 self._indexes,
-                sandboxes,
+                spec.sandbox.level,
                 self._considered,
                 check="",
                 locks=Path(spec.room),
                 policy=spec.builds,
             )
         )
+        self._maker = EnvironmentMaker(recall, sandboxes)
 
     def extended(self, combo: Combo, environment: Environment, requirements: Sequence[str]) -> Environment:
         """Return an environment with what it lacks for requirements. What is there stays as it is.

@@ -7,6 +7,7 @@ import datetime
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -33,13 +34,14 @@ from pytest_spip.plan.interpreters import discover, parse_wanted, probe, select
 from pytest_spip.plan.matrix import check_cross, make_plan, numbered, parse_requirement, without_old_pythons
 from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
-from pytest_spip.provision.declared import requirement_files
-from pytest_spip.provision.needs import Wanted
-from pytest_spip.provision.project import Project, open_project
-from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.provision.uv_program import find_uv
+from pytest_spip.provision.wanted import Wanted
 from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined, without_unconfined
+
+if TYPE_CHECKING:
+    from pytest_spip.provision.project import Project
 
 __all__ = ["Planner"]
 
@@ -107,6 +109,9 @@ class Planner:
     def _open_project(self, interpreters: Sequence[Interpreter]) -> Project | None:
         if not self.settings.project:
             return None
+        from pytest_spip.provision.project import open_project  # most runs have no project
+        from pytest_spip.provision.uv import Uv
+
         known = [one for one in interpreters if one.path]
         uv = Uv(self.indexes, self.date, environ=self._environ)
         varied = [one.name for one in self.requirements]
@@ -136,6 +141,8 @@ class Planner:
         return project
 
     def _undeclared(self) -> str:
+        from pytest_spip.provision.declared import requirement_files  # as above
+
         files = requirement_files(Path(self.settings.project))
         options = [f"--spip-with=@{name}" for name in files] or ["--spip-with", "--spip-extras", "--spip-groups"]
         return f"none are declared; add {' or '.join(options)}"
@@ -177,6 +184,8 @@ class Planner:
 
     def _download(self, missing: Sequence[Interpreter]) -> bool:
         """Have uv bring the interpreters that the machine lacks; tell whether it brought one."""
+        from pytest_spip.provision.uv import Uv  # hardly a machine lacks one
+
         uv = Uv(self.indexes, environ=self._environ)
         wishes = [one.id.removeprefix("missing-") for one in missing]
         return any([uv.install_python(wish) for wish in wishes if "/" not in wish])  # noqa: C419  # all are tried

@@ -31,7 +31,6 @@ from pytest_spip.model import (
 )
 from pytest_spip.options import OPTIONS, Settings
 from pytest_spip.plan.interpreters import id_apart, probe
-from pytest_spip.provision.project import Project
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.record.rundb import RunReader, RunWriter
 from pytest_spip.record.rundir import RunDirectory
@@ -39,6 +38,7 @@ from pytest_spip.session.loading import open_run
 from pytest_spip.settings import make_settings
 
 if TYPE_CHECKING:
+    from pytest_spip.provision.project import Project
     from pytest_spip.session.planner import Planner
 
 __all__ = [
@@ -197,9 +197,12 @@ class Interrupted:
 
     def _project(self, cache: Cache) -> Project | None:
         """Return the project as it was when the run was planned: its directory may hold something else by now."""
-        plain = self.facts.project
+        if not self.facts.project:
+            return None
+        from pytest_spip.provision.project import Project  # most runs have none
+
         try:
-            return Project.from_plain(plain, cache) if plain else None
+            return Project.from_plain(self.facts.project, cache)
         except FileNotFoundError as error:
             what = f"the project of run {self.directory.path.name} left the cache ({error.filename})"
             raise UsageProblem("--spip-resume", what, "start a new run") from error

@@ -16,7 +16,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Limits, Sandbox, digest
 from pytest_spip.names import OWN_RUNS
 from pytest_spip.options import Settings
-from pytest_spip.provision.builds import system_tools
+from pytest_spip.provision.system_tools import system_tools
 from pytest_spip.record.reusable import index_reusable
 from pytest_spip.record.rundb import DatabaseError, copy_database
 from pytest_spip.record.rundir import RunDirectory

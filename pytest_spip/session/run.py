@@ -33,8 +33,8 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.names import OWN_RUNS
-from pytest_spip.provision.maker import EnvironmentMaker
 from pytest_spip.provision.provisioner import Provisioner
+from pytest_spip.provision.recall import Recall
 from pytest_spip.record.costs import Costs, remembered
 from pytest_spip.record.rundb import DatabaseError, RunWriter
 from pytest_spip.record.rundir import unwritable
@@ -50,7 +50,7 @@ from pytest_spip.session.readiness import Listener, Readiness
 from pytest_spip.session.resume import Interrupted, public_queue
 from pytest_spip.session.reuse import ReuseDirectory, experiment_of, identities_of, index_earlier
 from pytest_spip.session.run_facts import now, run_facts, runner_line
-from pytest_spip.session.run_inputs import limits_of, provision_inputs, worker_spec
+from pytest_spip.session.run_inputs import environment_maker, limits_of, provision_inputs, worker_spec
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.sharding import cost_of
 from pytest_spip.session.shared_verdicts import digest_of, earlier_verdicts
@@ -229,8 +229,10 @@ class Run:
             self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
         except DatabaseError as error:
             raise unwritable(self.places.directory.path, error) from error
+        recall = Recall(provision_inputs(self._planner, self.places, self.plan))
         provisioner = Provisioner(
-            EnvironmentMaker(provision_inputs(self._planner, self.places, self.plan)),
+            recall,
+            functools.partial(environment_maker, self._planner, self.places, recall),
             functools.partial(self._provisioned, chosen, listener.ready),
             functools.partial(self._break_off, listener.fault),
         )

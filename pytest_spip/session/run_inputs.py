@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pytest_spip.model import BuildPolicy, Check, Limits, Plan
 from pytest_spip.options import Settings
-from pytest_spip.provision.maker import ProvisionInputs
-from pytest_spip.run.confine import BuildSandboxes
+from pytest_spip.provision.recall import ProvisionInputs, Recall
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.slots import Device
 from pytest_spip.session.worker_spec import WorkerSpec
 
-__all__ = ["limits_of", "provision_inputs", "worker_spec"]
+if TYPE_CHECKING:
+    from pytest_spip.provision.maker import EnvironmentMaker
+
+__all__ = ["environment_maker", "limits_of", "provision_inputs", "worker_spec"]
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -74,7 +77,7 @@ def provision_inputs(planner: Planner, places: RunPlaces, plan: Plan) -> Provisi
         planner.cache,
         planner.web,
         planner.indexes,
-        BuildSandboxes(planner.sandbox, places.root.path / "build-view", planner.cache.pycache),
+        planner.sandbox.level,
         planner.considered,
         check=planner.settings.check_text,
         locks=places.directory.locks,
@@ -82,6 +85,15 @@ def provision_inputs(planner: Planner, places: RunPlaces, plan: Plan) -> Provisi
         project=planner.project,
         policy=_build_policy(planner.settings),
     )
+
+
+def environment_maker(planner: Planner, places: RunPlaces, recall: Recall) -> EnvironmentMaker:
+    """Return what makes the environments that are not remembered, in sandboxes of the run's level."""
+    from pytest_spip.provision.maker import EnvironmentMaker  # a run that remembers all makes none
+    from pytest_spip.run.confine import BuildSandboxes
+
+    sandboxes = BuildSandboxes(planner.sandbox, places.root.path / "build-view", planner.cache.pycache)
+    return EnvironmentMaker(recall, sandboxes)
 
 
 def _build_policy(settings: Settings) -> BuildPolicy:

@@ -35,8 +35,9 @@ from pytest_spip.model import (
 from pytest_spip.options import Settings
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.sources import user_indexes
-from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
+from pytest_spip.provision.maker import EnvironmentMaker
 from pytest_spip.provision.project import Project
+from pytest_spip.provision.recall import ProvisionInputs, Recall
 from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv_output import Failure
 from pytest_spip.record.rundir import RunDirectory
@@ -219,14 +220,15 @@ def _maker(
             cache,
             web,
             indexes,
-            BuildSandboxes(sandbox, root.path / "build-view", cache.pycache),
+            sandbox.level,
             releases,
             check="",
             locks=root.path,
             project=_project(subject, cache),
             policy=BuildPolicy(settings.build == "never", settings.build_timeout, settings.build_memory),
         )
-        maker = EnvironmentMaker(inputs)
+        sandboxes = BuildSandboxes(sandbox, root.path / "build-view", cache.pycache)
+        maker = EnvironmentMaker(Recall(inputs), sandboxes)
         try:
             yield maker
         finally:

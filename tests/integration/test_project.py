@@ -12,8 +12,9 @@ import pytest
 
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import UsageProblem
-from pytest_spip.provision.needs import Needs, Wanted
+from pytest_spip.provision.needs import Needs
 from pytest_spip.provision.project import Project, open_project
+from pytest_spip.provision.wanted import Wanted
 from tests.support.distributions import project, suite_metadata
 from tests.support.supply import Supply
 

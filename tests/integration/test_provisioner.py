@@ -17,7 +17,7 @@ import pytest
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import BuildPolicy, Combo, Outcome, Phase, Provisioned, Reason, Verdict
 from pytest_spip.provision.locks import Lock, LockResolver
-from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.wanted import Wanted
 from tests.support.distributions import PYPROJECT, builds, metadata_text, scripted, sdist, simple_sdist, wheel
 from tests.support.index import Fault, LocalIndex
 from tests.support.machine import eventually

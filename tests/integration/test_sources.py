@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_spip.provision.uv import find_uv
+from pytest_spip.provision.uv_program import find_uv
 from tests.support.person import Person
 from tests.support.server import say, served
 

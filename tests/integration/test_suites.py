@@ -12,8 +12,8 @@ import pytest
 
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.model import Combo, Environment, Outcome, Phase, Plan, Reason
-from pytest_spip.provision.needs import Wanted
 from pytest_spip.provision.project import Project, open_project
+from pytest_spip.provision.wanted import Wanted
 from tests.support.distributions import (
     PYTEST_WHEELS,
     Content,

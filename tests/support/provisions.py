@@ -26,10 +26,11 @@ from pytest_spip.model import (
 from pytest_spip.plan.index import list_project
 from pytest_spip.plan.matrix import make_plan, parse_requirement
 from pytest_spip.plan.versions import choose
-from pytest_spip.provision.maker import EnvironmentMaker, ProvisionInputs
-from pytest_spip.provision.needs import Wanted
+from pytest_spip.provision.maker import EnvironmentMaker
 from pytest_spip.provision.project import Project
 from pytest_spip.provision.provisioner import Provisioner
+from pytest_spip.provision.recall import ProvisionInputs, Recall
+from pytest_spip.provision.wanted import Wanted
 from tests.support.supply import Supply
 
 __all__ = ["End", "Made", "judged", "planned", "provisioned", "provisioner", "the"]
@@ -90,12 +91,13 @@ def provisioner(
     indexes = indexes or supply.indexes()
     locks = supply.root / "kept"
     locks.mkdir(exist_ok=True)
+    confine = supply.confine()
     inputs = ProvisionInputs(
         plan,
         supply.cache,
         supply.web(**web),
         indexes,
-        supply.confine(),
+        confine.level,
         supply.releases(indexes),
         check="suite" if wanted.suite else "import",
         locks=locks,
@@ -103,7 +105,8 @@ def provisioner(
         project=project,
         policy=policy,
     )
-    return Provisioner(EnvironmentMaker(inputs), on_ready, on_fault)
+    recall = Recall(inputs)
+    return Provisioner(recall, lambda: EnvironmentMaker(recall, confine), on_ready, on_fault)
 
 
 def provisioned(supply: Supply, plan: Plan | None = None, indexes: Indexes | None = None, **how: object) -> Made:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_spip.provision.uv import find_uv
+from pytest_spip.provision.uv_program import find_uv
 from tests.support.machine import LABEL, Done, Machine
 
 __all__ = ["PROGRAMS", "again", "line_of"]

@@ -29,7 +29,7 @@ from pytest_spip.model import (
     Verdict,
 )
 from pytest_spip.plan.interpreters import probe
-from pytest_spip.provision.store import WheelStore
+from pytest_spip.provision.filing import FillableStore
 from pytest_spip.report.analysis import groups
 from pytest_spip.report.ranges import Cells
 from pytest_spip.report.triage import triaged
@@ -82,7 +82,7 @@ def filed(cache: Cache, name: str, version: str, files: Mapping[str, Content], *
     made.mkdir(parents=True, exist_ok=True)
     path = wheel(made, name, version, files, **how)  # type: ignore[arg-type]  # passed on
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    store = WheelStore(cache)
+    store = FillableStore(cache)
     store.file(sha256, path.name, lambda target: target.hardlink_to(path))
     found = store.get(sha256)
     assert found is not None, "filed just now"

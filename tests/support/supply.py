@@ -26,7 +26,8 @@ from pytest_spip.provision.confined import Confine
 from pytest_spip.provision.hooks import LIMITS
 from pytest_spip.provision.locks import LockResolver
 from pytest_spip.provision.resolver import Releases
-from pytest_spip.provision.uv import Uv, find_uv
+from pytest_spip.provision.uv import Uv
+from pytest_spip.provision.uv_program import find_uv
 from pytest_spip.run.confine import BuildSandboxes
 from tests.support.index import LocalIndex
 from tests.support.interpreters import pythons

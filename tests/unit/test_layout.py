@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import pytest_spip
+from pytest_spip import model
 
 ROOT = Path(pytest_spip.__file__).parent
 MODULES = {
@@ -72,7 +73,7 @@ OUTSIDE: dict[str, str | tuple[str, ...]] = {
     "requests": ("common.transport", "common.tls"),
     "urllib3": ("common.transport", "common.tls"),
     "filelock": "common.owners",
-    "installer": "provision.store",
+    "installer": "provision.unpacking",
     "uv": "provision.uv",
     "poetry": "provision.poetry",
     "jinja2": "report.html",
@@ -296,6 +297,17 @@ def test_idle_plugin_is_light() -> None:
         "execnet",
     }
     assert not {name.partition(".")[0] for name in loaded} & heavy
+
+
+def test_records_are_loaded_when_they_are_asked_for() -> None:
+    """The package of records offers what it says, to type checkers as to programs, and loads it name by name."""
+    for_types = {name.rpartition(".")[2] for name in imported(MODULES["model"].read_text("utf-8"), typing=True)}
+    assert set(model.__all__) == set(model._HOME) == for_types - {"annotations", "importlib", "TYPE_CHECKING"}
+    assert all(getattr(model, name) is not None for name in model.__all__)
+    code = "import sys, pytest_spip.model as it; it.Verdict; print('pytest_spip.model.summaries' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+    with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
+        _ = model.nonesuch
 
 
 def test_what_users_import() -> None:

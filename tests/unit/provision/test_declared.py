@@ -8,7 +8,8 @@ import pytest
 
 from pytest_spip.common.requirement_files import BadRequirements, read_requirements
 from pytest_spip.provision.declared import declared, requirement_files
-from pytest_spip.provision.needs import Needs, Offer, Wanted
+from pytest_spip.provision.needs import Needs, Offer
+from pytest_spip.provision.wanted import Wanted
 from tests.support.distributions import suite_metadata
 
 TOX = """

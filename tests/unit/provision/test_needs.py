@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_spip.provision.needs import Lacking, Needs, Offer, Wanted, direct_requirements, pinned
+from pytest_spip.provision.needs import Lacking, Needs, Offer, direct_requirements, pinned
+from pytest_spip.provision.wanted import Wanted
 from tests.support.distributions import suite_metadata
 
 GROUPS = """

@@ -14,16 +14,16 @@ import pytest
 from pytest_spip.common.cache import Cache
 from pytest_spip.errors import BadWheel
 from pytest_spip.model import StoredWheel
+from pytest_spip.provision.filing import FillableStore
 from pytest_spip.provision.scripts import wheel_file_warnings
-from pytest_spip.provision.store import WheelStore
-from pytest_spip.provision.uv import find_uv
+from pytest_spip.provision.uv_program import find_uv
 from tests.support.odd_wheels import REFUSED, TAKEN, odd_wheel
 
 
 def filed(root: Path, path: Path) -> StoredWheel:
     """File a wheel and return it."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    store = WheelStore(Cache(root))
+    store = FillableStore(Cache(root))
 
     def fetch(target: Path) -> None:
         shutil.copyfile(path, target)

@@ -20,8 +20,9 @@ from pytest_spip.common.cache import Cache
 from pytest_spip.common.trees import remove_tree
 from pytest_spip.errors import BadWheel, HashMismatch, NetworkProblem
 from pytest_spip.model import PYTHON_PLACEHOLDER, StoredWheel
-from pytest_spip.provision import store as store_module
-from pytest_spip.provision.store import WheelStore, unpack
+from pytest_spip.provision import unpacking
+from pytest_spip.provision.filing import FillableStore
+from pytest_spip.provision.unpacking import unpack
 from tests.support import backend
 from tests.support.distributions import Content, as_bytes, metadata_text, wheel
 from tests.support.supply import NOBODY
@@ -46,7 +47,7 @@ def bring(path: Path) -> Callable[[Path], None]:
 
 def filed(cache: Cache, path: Path) -> StoredWheel:
     """File a wheel and return it."""
-    store = WheelStore(cache)
+    store = FillableStore(cache)
     assert store.file(sha256(path), path.name, bring(path))
     found = store.get(sha256(path))
     assert found is not None
@@ -71,7 +72,7 @@ def test_wheel_is_filed(tmp_path: Path, cache: Cache) -> None:
     )
     found = filed(cache, made)
     assert (found.name, found.version, found.modules) == ("demo-pkg", "1.0", ("demo", "fast", "slow"))
-    assert found.root == str(WheelStore(cache).root(sha256(made)))
+    assert found.root == str(FillableStore(cache).root(sha256(made)))
     root = Path(found.root)
     assert sorted(os.listdir(root)) == ["data", "headers", "platlib", "purelib", "scripts", "wheel.json"]
     assert everything(root / "scripts") == ["demo", "program", "tool"]
@@ -140,24 +141,24 @@ def test_filed_once(tmp_path: Path, cache: Cache) -> None:
         fetched.append(target)
         shutil.copyfile(made, target)
 
-    stores = [WheelStore(cache) for _ in range(4)]
+    stores = [FillableStore(cache) for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(store.file, sha256(made), made.name, fetch) for store in stores * 2]
     assert sorted(future.result() for future in futures) == [False] * 7 + [True]
     assert len(fetched) == 1
-    assert WheelStore(cache).get(sha256(made)) == stores[0].get(sha256(made)) is not None
+    assert FillableStore(cache).get(sha256(made)) == stores[0].get(sha256(made)) is not None
 
 
 def test_unknown_wheel(cache: Cache) -> None:
     """A wheel that nobody filed is not there."""
-    assert WheelStore(cache).get("0" * 64) is None
+    assert FillableStore(cache).get("0" * 64) is None
 
 
 def test_another_file_is_never_filed(tmp_path: Path, cache: Cache) -> None:
     """A file that is not the promised one is not opened, and nothing of it is left."""
     made = wheel(tmp_path, "demo", "1.0", GOOD)
     with pytest.raises(HashMismatch, match=f"{NAME}: not the file that was promised"):
-        WheelStore(cache).file("0" * 64, made.name, bring(made))
+        FillableStore(cache).file("0" * 64, made.name, bring(made))
     assert everything(cache.wheels) == []
     assert everything(cache.staging) == []
 
@@ -169,7 +170,7 @@ def test_failing_fetch(cache: Cache) -> None:
         raise NetworkProblem("down")
 
     with pytest.raises(NetworkProblem):
-        WheelStore(cache).file("0" * 64, "demo-1.0-py3-none-any.whl", fail)
+        FillableStore(cache).file("0" * 64, "demo-1.0-py3-none-any.whl", fail)
     assert everything(cache.root / "staging") == []
 
 
@@ -318,11 +319,11 @@ def test_bad_wheel(tmp_path: Path, cache: Cache, make: Callable[[Path], Path], t
     (tmp_path / "made").mkdir()
     path = make(tmp_path / "made" / NAME)
     with pytest.raises(BadWheel, match=told) as problem:
-        WheelStore(cache).file(sha256(path), path.name, bring(path))
+        FillableStore(cache).file(sha256(path), path.name, bring(path))
     assert str(problem.value).startswith(f"{NAME}: ")
     assert str(tmp_path) not in str(problem.value)
-    assert WheelStore(cache).get(sha256(path)) is None
-    assert not WheelStore(cache).root(sha256(path)).exists()
+    assert FillableStore(cache).get(sha256(path)) is None
+    assert not FillableStore(cache).root(sha256(path)).exists()
     assert everything(cache.root / "staging") == []
     assert not [name for name in everything(tmp_path) if "evil" in name]
 
@@ -332,10 +333,10 @@ def test_bad_wheel(tmp_path: Path, cache: Cache, make: Callable[[Path], Path], t
 )
 def test_bomb(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, limit: str, told: str) -> None:
     """A wheel that would unpack to more than any honest one is refused before it is unpacked."""
-    monkeypatch.setattr(store_module, limit, 50)
+    monkeypatch.setattr(unpacking, limit, 50)
     made = wheel(tmp_path, "demo", "1.0", GOOD)
     with pytest.raises(BadWheel, match=told):
-        WheelStore(cache).file(sha256(made), made.name, bring(made))
+        FillableStore(cache).file(sha256(made), made.name, bring(made))
 
 
 def test_bad_wheel_is_remembered(tmp_path: Path, cache: Cache) -> None:
@@ -344,7 +345,7 @@ def test_bad_wheel_is_remembered(tmp_path: Path, cache: Cache) -> None:
     fetched = []
     for _ in range(2):
         with pytest.raises(BadWheel, match=f"{NAME}: its metadata name demo 2.0"):
-            WheelStore(cache).file(
+            FillableStore(cache).file(
                 sha256(made), made.name, lambda target: fetched.append(shutil.copyfile(made, target))
             )
     assert len(fetched) == 1
@@ -368,7 +369,7 @@ def test_fault_of_the_machine() -> None:
 def test_wheel_under_another_name(tmp_path: Path, cache: Cache) -> None:
     """Whether a wheel fits the name that it is filed under depends on that name, not on who filed it before."""
     made = wheel(tmp_path, "demo", "1.0", GOOD)
-    content, store = sha256(made), WheelStore(cache)
+    content, store = sha256(made), FillableStore(cache)
     for name, good in (("demo-2.0", False), ("demo-1.0", True), ("demo-2.0", False), ("demo-1.0.0", True)):
         filename = f"{name}-py3-none-any.whl"
         if good:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.errors import ToolMissing
-from pytest_spip.provision.uv import find_uv
 from pytest_spip.provision.uv_output import build_error, last_words
+from pytest_spip.provision.uv_program import find_uv
 
 
 def test_find_uv() -> None:
