@@ -110,8 +110,6 @@ class Controller:
     def _begin(self, planned: Planned, closing: Closing, reference: Reference | None) -> None:
         """Create the run, and let its matrix take over."""
         config = self._config
-        if planned.shared and not self._distributed:
-            raise UsageProblem("--spip-queue", "it hands work to workers, and there are none", "add -n auto")
         command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         run = self._run = Run(planned, config.rootpath, command, os.environ)
         self._held.callback(lambda: run.leave(now=self._interrupts.came))

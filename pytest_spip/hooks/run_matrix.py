@@ -27,6 +27,7 @@ from pytest_spip.session.slots import DeviceRequest
 from pytest_spip.session.worker_spec import MAIN
 
 if TYPE_CHECKING:
+    from pytest_spip.hooks.shared_loop import SharedLoop
     from pytest_spip.hooks.xdist_plugin import Distribution
     from pytest_spip.session.bisecting import Bisections
     from pytest_spip.session.executor import Executor
@@ -101,9 +102,22 @@ class RunMatrix(PlannedMatrix):
             for item in ours:
                 item.need()
             needed = [combo.ordinal for _, combo in Functions.needing(session.items)]
-            self._run.start((item.combo.ordinal for item in ours), needed=needed)
+            selected = (item.combo.ordinal for item in ours)
+            if self._run.shared:
+                loop = self._loop()
+                self._run.start(selected, loop.listener, needed=needed)
+            else:
+                self._run.start(selected, needed=needed)
         except UsageProblem as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _loop(self) -> SharedLoop:
+        """Have items run as they are claimed."""
+        from pytest_spip.hooks.shared_loop import SharedLoop  # few sessions share a run
+
+        loop = SharedLoop()
+        self.config.pluginmanager.register(loop, "spip-shared-loop")
+        return loop
 
     def result(self, combo: Combo, need: DeviceRequest, timeout: float) -> Result:
         """Run a combination in this process; in a bisection those first that decide whether it is to be run at all."""

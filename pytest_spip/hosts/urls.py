@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -11,6 +12,8 @@ from pytest_spip.errors import UsageProblem
 __all__ = ["DatabaseUrl", "parse_url"]
 
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"}
+LEASE = 60.0
+"""Seconds for which a silent host keeps what it has claimed."""
 FIX = "write postgresql://USER@HOST/DATABASE or sqlite:///FILE"
 ESCAPES = f"{FIX}; in a password, @ / ? # are written as %40 %2F %3F %23"
 
@@ -20,7 +23,8 @@ class DatabaseUrl:
     """Where a shared database is: ``engine`` is postgresql or sqlite.
 
     ``public`` is the address without password and parameters: it is what is printed and recorded. ``full`` has all, and is
-    neither printed nor recorded; nor is it part of the representation. ``option`` is what named it.
+    neither printed nor recorded; nor is it part of the representation. ``option`` is what named it. ``lease`` are the seconds
+    for which a silent host keeps what it has claimed, from our own parameter of that name.
     """
 
     option: str
@@ -29,6 +33,7 @@ class DatabaseUrl:
     full: str = dataclasses.field(repr=False)
     path: Path | None = None
     secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)
+    lease: float = LEASE
 
     def hide(self, text: str) -> str:
         """Return a text, such as a driver's message, without the address's secrets."""
@@ -42,12 +47,13 @@ def parse_url(option: str, text: str, base: Path) -> DatabaseUrl:
     parts, port = _split(text)
     if parts is None or not text.isprintable() or " " in text:
         raise UsageProblem(option, "no address of a database", FIX)
+    text, lease = _without_lease(option, text, parts.query)
     engine = SCHEMES.get(parts.scheme)
     if engine is None:
         what = f"{parts.scheme}:// is not supported" if parts.scheme and "://" in text else "no address of a database"
         raise UsageProblem(option, what, FIX)
     if engine == "sqlite":
-        return _file_url(option, text, base)
+        return _file_url(option, text, base, lease)
     if text.count("@") > parts.netloc.count("@") or parts.netloc.count("@") > 1 or parts.fragment:
         raise UsageProblem(option, "no address of a database", ESCAPES)  # libpq would take it apart in another way
     if not parts.path.strip("/") and "dbname=" not in parts.query:
@@ -58,7 +64,7 @@ def parse_url(option: str, text: str, base: Path) -> DatabaseUrl:
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
     public = f"postgresql://{user}{host}{f':{port}' if port else ''}{parts.path}"
     full = f"postgresql{text[len(parts.scheme) :]}"
-    return DatabaseUrl(option, engine, public, full, secrets=frozenset(_secrets(parts)))
+    return DatabaseUrl(option, engine, public, full, secrets=frozenset(_secrets(parts)), lease=lease)
 
 
 def _split(text: str) -> tuple[SplitResult | None, int | None]:
@@ -81,10 +87,25 @@ def _secrets(parts: SplitResult) -> set[str]:
     return {text for one in given if one for text in (one, unquote(one))}
 
 
-def _file_url(option: str, text: str, base: Path) -> DatabaseUrl:
+def _without_lease(option: str, text: str, query: str) -> tuple[str, float]:
+    """Return the address without our own parameter, and that, or its default. Raises ``UsageProblem``."""
+    found = re.search(r"(?:^|&)lease=([^&]*)", query)
+    if found is None:
+        return text, LEASE
+    try:
+        lease = float(found[1])
+    except ValueError:
+        lease = 0.0
+    if not 1 <= lease <= 3600:
+        raise UsageProblem(option, f"lease={found[1]} is no lease", "give 1 to 3600 seconds")
+    rest = (query[: found.start()] + query[found.end() :]).removeprefix("&")
+    return text.replace(f"?{query}", f"?{rest}" if rest else ""), lease
+
+
+def _file_url(option: str, text: str, base: Path, lease: float) -> DatabaseUrl:
     _, _, name = text.partition(":///")
     name = unquote(name.partition("?")[0])
     if not name or name == ":memory:":
         raise UsageProblem(option, "the address names no file", FIX)
     path = base / Path(name).expanduser()
-    return DatabaseUrl(option, "sqlite", f"sqlite:///{path}", f"sqlite:///{path}", path=path)
+    return DatabaseUrl(option, "sqlite", f"sqlite:///{path}", f"sqlite:///{path}", path=path, lease=lease)

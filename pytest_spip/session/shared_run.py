@@ -37,8 +37,8 @@ TICK = 1.0
 """Seconds after which a verdict is shared, and the queue is asked again."""
 PATIENCE = 20.0
 """Seconds for which one attempt to reach the database lasts; work goes on meanwhile."""
-LEAVING = 10.0
-"""Seconds that giving back what is held may take at the end."""
+BRIEF = 10.0
+"""Seconds for which it is tried at first, and at the end, while somebody waits."""
 GIVE_UP = 900.0
 """Seconds without the database, and without work, after which a session ends; its verdicts can be shared later."""
 
@@ -56,7 +56,7 @@ def open_shared_run(settings: Settings, base: Path) -> SharedRun | None:
         if given:
             raise UsageProblem(OPTION, f"it does not go with {other}", "leave one of them out")
     try:
-        return SharedRun(Database(parse_url(OPTION, settings.queue, base), patience=PATIENCE), settings.run)
+        return SharedRun(Database(parse_url(OPTION, settings.queue, base), patience=BRIEF), settings.run)
     except QueueProblem as error:
         raise UsageProblem(OPTION, str(error)) from None
 
@@ -72,7 +72,7 @@ class SharedRun:
         host = socket.gethostname()
         boot = BOOT.read_text("ascii").strip() if BOOT.is_file() else host
         agent = Agent(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, boot)
-        self._queue = Queue(database, run, agent)
+        self._queue = Queue(database, run, agent, ttl=database.url.lease)
         self._chosen: frozenset[int] = frozenset()
         self._held: set[int] = set()
         self._own: dict[int, Result] = {}
@@ -157,6 +157,7 @@ class SharedRun:
         except QueueProblem as error:
             raise UsageProblem(OPTION, str(error)) from None
         self.published = published
+        self._database.patience = PATIENCE
         self._remaining = published.size
         self._listener = listener
         for result, failing in judged:
@@ -303,7 +304,7 @@ class SharedRun:
         if self.published is None or not self._chosen:
             return False
         self._database.ended.clear()
-        self._database.patience = LEAVING
+        self._database.patience = BRIEF
         try:
             self._share()
             self._queue.give_back(sorted(self._held))
