@@ -84,7 +84,8 @@ def _limit_statements(connection: Any, _: object) -> None:
     limits = (
         f"SET statement_timeout = '{STATEMENT}s';"
         f"SET idle_in_transaction_session_timeout = '{STILL}s';"
-        "SET TIME ZONE 'UTC'"
+        "SET TIME ZONE 'UTC';"
+        "SET jit = off"  # to compile a statement takes longer than any of ours runs
     )
     with connection.cursor() as cursor:
         cursor.execute(limits)

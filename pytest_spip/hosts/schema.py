@@ -152,6 +152,7 @@ record = Table(
 """What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits."""
 Index("spip_record_since", record.c.run, record.c.seq)
 Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
+Index("spip_record_expiring", record.c.run, record.c.expires_at)
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
 """What leads from each version to the next; the first one from version 1. New databases get the tables as they are above."""

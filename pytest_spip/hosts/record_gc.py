@@ -1,0 +1,87 @@
+"""Removes records that are over: those that expired, were deleted or released, once everybody has had time to see it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, literal, or_, select, union, union_all
+
+from pytest_spip.hosts import schema
+from pytest_spip.hosts.record_kinds import Kind
+from pytest_spip.hosts.record_rows import number_records
+from pytest_spip.hosts.records import Records
+from pytest_spip.hosts.reservations import beat_until
+
+__all__ = ["GRACE", "SLICE", "collect_records"]
+
+GRACE = 3600.0
+"""Seconds for which what is over can still be pulled."""
+SLICE = 1000
+"""Records that are removed in one transaction, while nobody else writes."""
+
+
+def collect_records(records: Records, *, grace: float = GRACE, dry_run: bool = False) -> dict[Kind, int]:
+    """Remove what has been over for ``grace`` seconds; return how many of each kind, also of those that would go.
+
+    What is active stays, and so does what has no time to expire at.
+    """
+    limit = records.database.now() - grace  # one moment for all steps: what is over for one is over for the next
+    if dry_run:
+        return _by_kind(records.database.run(lambda connection: _count(connection, records.run, limit)))
+    removed: Counter[str] = Counter()
+    # Reservations go before the releases that end them, or they would be active again where we are interrupted.
+    for which in (_reservations(records.run, limit), _others(records.run, limit)):
+        is_full = True
+        while is_full:
+            gone = records.database.run(lambda connection, which=which: _remove(connection, records.run, which))  # type: ignore[misc]
+            removed.update(gone)
+            is_full = len(gone) == SLICE
+    return _by_kind(removed)
+
+
+def _by_kind(found: Mapping[str, int]) -> dict[Kind, int]:
+    return {kind: found[kind.value] for kind in Kind if found.get(kind.value)}
+
+
+def _count(connection: Connection, run: str, limit: float) -> dict[str, int]:
+    over = union_all(_reservations(run, limit), _others(run, limit)).subquery()
+    counted = connection.execute(select(over.c.kind, func.count()).group_by(over.c.kind))
+    return {kind: number for kind, number in counted}  # noqa: C416  # a result is no sequence of pairs for dict()
+
+
+def _remove(connection: Connection, run: str, which: Select[Any]) -> Sequence[str]:
+    """Remove a slice; return the kinds of what is gone."""
+    number_records(connection, run, 0)  # from here on nobody else changes records
+    columns, part = schema.record.c, which.limit(SLICE).subquery()
+    gone = delete(schema.record).where(columns.run == run, columns.seq.in_(select(part.c.seq)))
+    return connection.execute(gone.returning(columns.kind)).scalars().all()
+
+
+def _others(run: str, limit: float) -> Select[Any]:
+    columns = schema.record.c
+    over = (columns.run == run, columns.expires_at < limit, columns.kind != Kind.RESERVATION.value)
+    return select(columns.seq, columns.kind).where(*over)
+
+
+def _reservations(run: str, limit: float) -> Select[Any]:
+    """Return the query of reservations that were deleted, lapsed in spite of heartbeats, or were released."""
+    held, release = schema.record.alias("held"), schema.record.alias("release")
+    mine = (held.c.run == run, held.c.kind == Kind.RESERVATION.value)
+    lapsed = or_(held.c.deleted, func.coalesce(beat_until(held), 0.0) < limit)
+    # From releases that are over to what they ended, by the primary key: there are fewer of them than reservations.
+    ended = (held.c.key == release.c.key, held.c.agent == release.c.agent, held.c.seq < release.c.seq)
+    seq = select(held.c.seq).where(*mine, *ended).correlate(release).scalar_subquery().label("seq")
+    over = (
+        release.c.run == run,
+        release.c.kind == Kind.RELEASE.value,
+        release.c.expires_at < limit,
+        ~release.c.deleted,
+    )
+    released = select(seq).where(*over).subquery()
+    found = union(
+        select(held.c.seq).where(*mine, held.c.expires_at < limit, lapsed),
+        select(released.c.seq).where(released.c.seq.is_not(None)),
+    ).subquery()
+    return select(found.c.seq, literal(Kind.RESERVATION.value).label("kind"))

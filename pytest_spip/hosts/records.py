@@ -1,0 +1,123 @@
+"""What agents tell each other: records of seven kinds, pushed in batches and pulled by a cursor, in one order for all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, literal, select, true, union_all, update
+
+from pytest_spip.hosts import schema
+from pytest_spip.hosts.bulk import in_slices
+from pytest_spip.hosts.database import Database, clock
+from pytest_spip.hosts.dependencies import check_dependencies
+from pytest_spip.hosts.record_kinds import Kind, Pushed, Record, Row, StoredRecord, row_of
+from pytest_spip.hosts.record_rows import number_records, upsert_rows
+
+__all__ = ["BATCH", "PAGE", "Page", "Records"]
+
+BATCH = 500
+"""Records of one transaction."""
+PAGE = 1000
+"""Records that a pull reads at most, unless it says otherwise."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """Records in the order of their changes, and the cursor behind them; ``is_last`` if there were no more."""
+
+    records: Sequence[StoredRecord]
+    cursor: int
+    is_last: bool
+
+
+class Records:
+    """The records of one run, as one agent sees them. ``run`` may be any name that agents agree on.
+
+    Threads may share it. All methods may raise ``QueueUnreachable``, when the database does not answer in time, and are safe
+    to call again then; ``UsageProblem`` for a record that cannot be.
+    """
+
+    def __init__(self, database: Database, run: str, agent: str) -> None:
+        self.database = database
+        self.run = run
+        self.agent = agent
+
+    def push(self, records: Iterable[Record]) -> Pushed:
+        """Insert or replace records by kind and key, in batches of :data:`BATCH`; each batch is one transaction.
+
+        Within a batch the last of equal kind and key counts. Where nothing is to be pushed nobody is asked. A batch whose
+        dependencies would go round in a circle is refused as a whole, those before it stay.
+        """
+        total = Pushed()
+        for batch in in_slices(records, BATCH):
+            rows = {(record.kind, record.key): row_of(record, self.agent) for record in batch}
+            pushed = self.database.run(lambda connection, rows=rows: self._push(connection, list(rows.values())))  # type: ignore[misc]
+            total += dataclasses.replace(pushed, skipped=pushed.skipped + len(batch) - len(rows))
+        return total
+
+    def _push(self, connection: Connection, rows: Sequence[Row]) -> Pushed:
+        pushed = upsert_rows(connection, self.run, rows)
+        if depending := [key for kind, key, *_ in rows if kind == Kind.DEPENDENCY]:
+            check_dependencies(connection, self.run, depending)
+        return pushed
+
+    def pull(self, cursor: int = 0, limit: int = PAGE, kinds: Iterable[Kind] = ()) -> Page:
+        """Return what changed behind a cursor, 0 for all, of some kinds or of each; records of other kinds are not read.
+
+        The database keeps nothing about who pulls: a cursor may be used again, and costs the same.
+        """
+        statement = self._pull(cursor, limit, sorted(set(kinds)))
+        rows = self.database.run(lambda connection: connection.execute(statement).all())
+        records = [StoredRecord(seq, Kind(kind), *rest) for seq, kind, *rest in rows]
+        return Page(records, records[-1].seq if records else cursor, len(records) < limit)
+
+    def pages(self, cursor: int = 0, limit: int = PAGE, kinds: Iterable[Kind] = ()) -> Iterator[Page]:
+        """Yield pages until there is no more; memory is that of one page."""
+        wanted, is_last = list(kinds), False
+        while not is_last:
+            page = self.pull(cursor, limit, wanted)
+            cursor, is_last = page.cursor, page.is_last
+            if page.records:
+                yield page
+
+    def _pull(self, cursor: int, limit: int, kinds: Sequence[Kind]) -> Any:
+        columns = schema.record.c
+        cells = (
+            columns.seq,
+            columns.kind,
+            columns.key,
+            columns.agent,
+            columns.body,
+            columns.expires_at,
+            columns.deleted,
+        )
+        behind = select(*cells).where(columns.run == self.run, columns.seq > cursor)
+        if not kinds:
+            return behind.order_by(columns.seq).limit(limit)
+        # One walk along the index for each kind: a walk along all numbers would read the others, too.
+        parts = [
+            behind.where(columns.kind == kind.value).order_by(columns.seq).limit(limit).subquery() for kind in kinds
+        ]
+        if len(parts) == 1:
+            return select(parts[0]).order_by(parts[0].c.seq)
+        merged = union_all(*(select(part) for part in parts)).subquery()
+        return select(merged).order_by(merged.c.seq).limit(limit)
+
+    def delete(self, kind: Kind, keys: Iterable[str]) -> int:
+        """Delete records; return how many there were. Who pulls is told, until the collection removes what is left of them."""
+        return sum(
+            self.database.run(lambda connection, part=part: self._delete(connection, kind, part))  # type: ignore[misc]
+            for part in in_slices(dict.fromkeys(keys), BATCH)
+        )
+
+    def _delete(self, connection: Connection, kind: Kind, keys: Sequence[str]) -> int:
+        first = number_records(connection, self.run, len(keys))
+        columns = schema.record.c
+        alive = (columns.run == self.run, columns.kind == kind.value, ~columns.deleted)
+        found = connection.execute(select(columns.key).where(*alive, columns.key.in_(keys))).scalars().all()
+        for seq, key in enumerate(found, first):
+            gone = {"seq": seq, "body": "{}", "deleted": true(), "expires_at": clock()}
+            connection.execute(update(schema.record).where(*alive, columns.key == literal(key)).values(**gone))
+        return len(found)
