@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, literal, or_, select, union, union_all
 
+from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.record_kinds import Kind
 from pytest_spip.hosts.record_rows import number_records
@@ -25,8 +26,10 @@ SLICE = 1000
 def collect_records(records: Records, *, grace: float = GRACE, dry_run: bool = False) -> dict[Kind, int]:
     """Remove what has been over for ``grace`` seconds; return how many of each kind, also of those that would go.
 
-    What is active stays, and so does what has no time to expire at.
+    What is active stays, and so does what has no time to expire at. Raises ``UsageProblem`` for a grace below 0.
     """
+    if not grace >= 0:
+        raise UsageProblem("grace", f"{grace} s are no time", "give seconds from 0 on")
     limit = records.database.now() - grace  # one moment for all steps: what is over for one is over for the next
     if dry_run:
         return _by_kind(records.database.run(lambda connection: _count(connection, records.run, limit)))

@@ -96,14 +96,19 @@ def row_of(record: Record, agent: str) -> Row:
     """Return what is written of a record. Raises ``UsageProblem``, in one line, for what cannot be."""
     agent = record.agent or agent
     try:
+        if record.kind not in _KINDS:
+            raise _Refused("there is no such kind of record", f"name one of {', '.join(Kind)}")  # noqa: TRY301
         _check_name("key", record.key)
         _check_name("agent", agent)
         ttl = _lifetime(record)
-        if record.kind is Kind.DEPENDENCY:
+        if record.kind == Kind.DEPENDENCY:
             _check_dependency(record.body.get(DEPENDS_ON))
-        return record.kind.value, record.key, agent, _text(record.body), ttl
+        return str(record.kind), record.key, agent, _text(record.body), ttl
     except _Refused as refused:
         raise UsageProblem(f"{record.kind} {record.key[:80]!r}", *refused.args) from None
+
+
+_KINDS = frozenset(Kind)
 
 
 class _Refused(Exception):

@@ -67,7 +67,7 @@ class Reservations:
     def reserve(
         self, key: str, *, ttl: float = LIFETIMES[Kind.RESERVATION], body: Mapping[str, Any] | None = None
     ) -> Reservation | None:
-        """Hold something for ``ttl`` seconds; None if another agent holds it. Who holds it already holds it anew."""
+        """Hold something for ``ttl`` seconds, or anew; None if another agent holds it, or the time is over already."""
         record = Record(Kind.RESERVATION, key, body or {}, ttl)
         row = row_of(record, self.records.agent)
         holder = self.holder(key)  # asked first without keeping others waiting
@@ -81,7 +81,8 @@ class Reservations:
         if found and found[0].agent != self.records.agent:
             return None
         upsert_rows(connection, self.records.run, [row])
-        return self._active(connection, row[1])[0]
+        made = self._active(connection, row[1])
+        return made[0] if made else None
 
     def release(self, key: str) -> bool:
         """Let go of something; return False if this agent does not hold it, or no more."""
