@@ -11,7 +11,19 @@ from typing import Any
 
 from pytest_spip.errors import UsageProblem
 
-__all__ = ["BODY", "DEPENDS_ON", "LIFETIMES", "NAME", "Kind", "Pushed", "Record", "Row", "StoredRecord", "row_of"]
+__all__ = [
+    "BODY",
+    "DEPENDS_ON",
+    "LIFETIMES",
+    "NAME",
+    "Kind",
+    "Pushed",
+    "Record",
+    "Row",
+    "StoredRecord",
+    "check_run",
+    "row_of",
+]
 
 BODY = 50 * 1024
 """Bytes that a body may have as JSON in UTF-8."""
@@ -109,6 +121,14 @@ def row_of(record: Record, agent: str) -> Row:
 
 
 _KINDS = frozenset(Kind)
+
+
+def check_run(run: str) -> None:
+    """Raise ``UsageProblem`` where a run cannot have a name."""
+    try:
+        _check_name("name", run)
+    except _Refused as refused:
+        raise UsageProblem(f"run {run[:80]!r}", *refused.args) from None
 
 
 class _Refused(Exception):

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.database import clock
 from pytest_spip.hosts.record_kinds import Pushed, Row
+from pytest_spip.hosts.texts import AnyText
 
 __all__ = ["number_records", "upsert_rows"]
 
@@ -107,7 +108,7 @@ def _upsert(dialect: str) -> Any:
     cells = batch.c
     values = (cells.seq, cells.kind, cells.key, cells.agent, cells.body, expires_at, false())
     # SQLite takes ON CONFLICT for a join's ON where no WHERE comes before it.
-    rows = select(bindparam("run", type_=Text), *values).where(cells.seq > literal(0))
+    rows = select(bindparam("run", type_=AnyText), *values).where(cells.seq > literal(0))
     maker = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = maker(schema.record).from_select(names, rows)
     new = statement.excluded

@@ -12,7 +12,7 @@ from pytest_spip.hosts import schema
 from pytest_spip.hosts.bulk import in_slices
 from pytest_spip.hosts.database import Database, clock
 from pytest_spip.hosts.dependencies import check_dependencies
-from pytest_spip.hosts.record_kinds import Kind, Pushed, Record, Row, StoredRecord, row_of
+from pytest_spip.hosts.record_kinds import Kind, Pushed, Record, Row, StoredRecord, check_run, row_of
 from pytest_spip.hosts.record_rows import number_records, upsert_rows
 
 __all__ = ["BATCH", "PAGE", "Page", "Records"]
@@ -40,6 +40,7 @@ class Records:
     """
 
     def __init__(self, database: Database, run: str, agent: str) -> None:
+        check_run(run)
         self.database = database
         self.run = run
         self.agent = agent

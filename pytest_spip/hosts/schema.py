@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
+    Text,
     false,
     literal_column,
 )
@@ -140,16 +141,16 @@ record = Table(
     "spip_record",
     metadata,
     Column("run", AnyText, primary_key=True),
-    Column("kind", AnyText, primary_key=True),
-    Column("key", AnyText, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("seq", _number, nullable=False),
-    Column("agent", AnyText, nullable=False),
-    Column("body", AnyText, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("body", Text, nullable=False),
     Column("expires_at", Double),
     Column("deleted", Boolean, nullable=False, server_default=false()),
     postgresql_with=_busy,
 )
-"""What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits."""
+"""What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits. Its texts were looked at before."""
 Index("spip_record_since", record.c.run, record.c.seq)
 Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
 Index("spip_record_expiring", record.c.run, record.c.expires_at)

@@ -196,7 +196,16 @@ def test_largest_names_and_bodies(records: Records) -> None:
     assert (found.key, found.agent, found.body) == (key, agent, body)
 
 
-@pytest.mark.parametrize("name", ["'; DROP TABLE spip_record; --", "%s", ":run", "100%", "$1", "\\", '"', "ключ"])
+@pytest.mark.parametrize("run", ["", "zero\0", "half\ud800", "r" * (NAME + 1)])
+def test_bad_runs_are_refused(database: Database, run: str) -> None:
+    """What cannot be the name of a run is told before anything is asked."""
+    with pytest.raises(UsageProblem, match="its name is no name"):
+        Records(database, run, "alice")
+
+
+@pytest.mark.parametrize(
+    "name", ["\x01", "'; DROP TABLE spip_record; --", "%s", ":run", "100%", "$1", "\\", '"', "ключ"]
+)
 def test_names_are_no_statements(records: Records, name: str) -> None:
     """Whatever a name holds, it is data."""
     odd = Records(records.database, name, name)
