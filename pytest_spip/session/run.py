@@ -258,8 +258,8 @@ class Run:
             self._facts,
             costs,
             self.places.directory.database,
-            self.places.directory.locks,
             workers=workers,
+            lose=self._lose,
             listener=dataclasses.replace(listener, ready=functools.partial(self._claimed, listener.ready)),
             judged=judged,
         )
@@ -344,6 +344,10 @@ class Run:
         """Return the result of a combination whose worker died over it."""
         verdict = Verdict(Outcome.ERROR, Phase.IMPORT, Reason.WORKER_LOST, detail)
         return Result(combo.ordinal, verdict, host=socket.gethostname())
+
+    def _lose(self, ordinal: int) -> None:
+        """Record that a combination has ended one host after another."""
+        self.record(self.lost(self.plan.combos[ordinal], "its host was lost, one after another"))
 
     def stop(self) -> None:
         """End provisioning, wherever it is, and claims of work."""

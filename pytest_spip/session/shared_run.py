@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,6 @@ class SharedRun:
         self._held: set[int] = set()
         self._own: dict[int, Result] = {}
         self._unsent: list[Answer] = []
-        self._locks = Path()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -128,20 +127,20 @@ class SharedRun:
         facts: RunFacts,
         costs: Mapping[int, float],
         database: Path,
-        locks: Path,
         *,
         workers: int,
         listener: Listener,
+        lose: Callable[[int], None],
         judged: Iterable[tuple[Result, bool]] = (),
     ) -> None:
         """Publish the plan or take part in it, and begin to claim. ``costs`` are the seconds of each of the run's combinations.
 
-        ``database`` is the run as it was planned, ``locks`` the directory of lock files. ``judged`` are verdicts of an
-        earlier session, with whether they fail the run: they are shared if nobody has judged the same since. The listener's
-        ``ready`` gets what this host has claimed. Raises ``UsageProblem``.
+        ``database`` is the run as it was planned. ``judged`` are verdicts of an earlier session, with whether they fail the
+        run: they are shared if nobody has judged the same since. The listener's ``ready`` gets what this host has claimed, and
+        ``lose`` an ordinal over which too many hosts were lost, for which it records an error. Raises ``UsageProblem``.
         """
         self._chosen = frozenset(costs)
-        self._locks = locks
+        self._lose = lose
         self._workers = max(workers, 1)
         mean = sum(costs.values()) / max(len(costs), 1)
         self._ahead = int(min(max(AHEAD * self._workers / max(mean, 1e-3), 2 * self._workers), MOST))
@@ -244,6 +243,7 @@ class SharedRun:
         self._beat = time.monotonic()
         if not self._queue.heartbeat(self._state()):
             self._recover()
+        self._queue.reap()
         self._look_around()
 
     def _recover(self) -> None:
@@ -268,10 +268,19 @@ class SharedRun:
                 self._held.update(claimed)
             self._listener.ready(claimed)
         elif not known:
+            self._give_up_lost()
             self._look_around()
             if self._remaining == 0:
                 self._listener.elsewhere(sorted(self._chosen.difference(self._own)))
                 self._ended.set()
+
+    def _give_up_lost(self) -> None:
+        """Record an error for combinations over which too many hosts were lost: nobody is to run them any more."""
+        for ordinal in self._queue.reclaim(self._queue.lost()):
+            with self._lock:
+                self._held.add(ordinal)
+            self._lose(ordinal)
+            self._listener.elsewhere([ordinal])
 
     def _look_around(self) -> None:
         counts = self._queue.counts()

@@ -54,7 +54,7 @@ class LocalIndex:
 
     ``formats`` of one element answers in that format whatever the client accepts. ``requests`` is the log of all
     requests as (method, path), in the order in which they came. A directory that is ``still`` is read once only.
-    With ``tls`` it speaks HTTPS.
+    With ``tls`` it speaks HTTPS. ``address`` is where it listens.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class LocalIndex:
         core_metadata: bool = False,
         still: bool = False,
         tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self.requests: list[tuple[str, str]] = []
         self._directory = directory
@@ -77,6 +78,7 @@ class LocalIndex:
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self.address = address
         self._scheme = "https" if tls else "http"
         self._server = _Server(self)
         if tls:
@@ -98,7 +100,7 @@ class LocalIndex:
     @property
     def url(self) -> str:
         """The index URL that installers take, without credentials."""
-        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/simple/"
+        return f"{self._scheme}://{self.address}:{self._server.server_port}/simple/"
 
     @property
     def authenticated_url(self) -> str:
@@ -215,7 +217,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, index: LocalIndex) -> None:
         self.index = index
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((index.address, 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that went away, as an interrupted session does."""
