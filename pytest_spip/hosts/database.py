@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pytest_spip.errors import QueueProblem, QueueUnreachable
 from pytest_spip.hosts.clocks import clock
+from pytest_spip.hosts.deadlines import Deadlines
 from pytest_spip.hosts.engines import SILENCE, open_engine
 from pytest_spip.hosts.migrating import migrate
 from pytest_spip.hosts.transient import is_transient
@@ -45,6 +44,7 @@ class Database:
         self.patience = patience
         self.ended = threading.Event()
         self._engine = open_engine(url)
+        self._deadlines = Deadlines()
         self._failures = (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error)
         self.is_postgresql = url.engine == "postgresql"
         try:
@@ -92,14 +92,8 @@ class Database:
             return
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        with socket.socket(fileno=os.dup(driver.fileno())) as own:  # a number that nobody else gets meanwhile
-            timer = threading.Timer(seconds, _shut, [own])
-            timer.daemon = True
-            timer.start()
-            try:
-                yield
-            finally:
-                timer.cancel()
+        with self._deadlines.shutting(driver.fileno(), seconds):
+            yield
 
     def now(self) -> float:
         """Return the database's time."""
@@ -112,15 +106,10 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        self._deadlines.close()
 
     def _problem(self, error: Exception) -> QueueProblem:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
         what = self.url.hide(" ".join(str(cause).split()))[:LONGEST_MESSAGE] or type(cause).__name__
         message = f"{self.url.public}: {what}"
         return QueueUnreachable(message) if is_transient(error) else QueueProblem(message)
-
-
-def _shut(connection: socket.socket) -> None:
-    """Have whoever waits at a connection find its end."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

@@ -9,7 +9,19 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    any_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_spip.errors import QueueProblem
@@ -208,10 +220,19 @@ class Queue:
     def _take_these(self, connection: Connection, ready: Select[Any]) -> list[tuple[int, int]]:
         """Put ready tasks under our lease, and return rank and ordinal of each; those that others are taking are passed over."""
         tasks = schema.task.c
-        picked = ready.with_for_update(skip_locked=True).cte("picked")
+        if self.database.is_postgresql:
+            place: ColumnElement[Any] = literal_column(
+                "spip_task.ctid"
+            )  # where the row lies, while it is locked: no index is asked again
+            picked = ready.with_only_columns(place).with_for_update(skip_locked=True).cte("picked")
+            these = place == any_(
+                func.array(select(literal_column("picked.ctid")).select_from(picked).scalar_subquery())
+            )
+        else:
+            these = tasks.ord.in_(ready)
         statement = (
             update(schema.task)
-            .where(tasks.run == self.run, schema.is_ready, tasks.ord.in_(select(picked.c.ord)))
+            .where(tasks.run == self.run, schema.is_ready, these)
             .values(state=int(TaskState.RUNNING), lease=self.lease)
             .returning(tasks.rank, tasks.ord)
         )
@@ -314,7 +335,7 @@ class Queue:
         """Record the results of what the lease holds; return their ordinals."""
         leases, tasks = schema.lease.c, schema.task.c
         mine = and_(tasks.run == self.run, among(connection, tasks.ord, by_ordinal), tasks.lease == self.lease)
-        done = update(schema.task).where(mine, schema.is_running).values(state=int(TaskState.DONE)).returning(tasks.ord)
+        done = delete(schema.task).where(mine, schema.is_running).returning(tasks.ord)
         new = frozenset(connection.execute(done).scalars())
         if new:
             rows = ((self.run, self.lease, *_values(by_ordinal[ordinal])) for ordinal in new)

@@ -32,7 +32,6 @@ __all__ = [
     "VERSION",
     "TaskState",
     "agent",
-    "is_done",
     "is_ready",
     "is_running",
     "lease",
@@ -46,17 +45,18 @@ __all__ = [
 
 
 class TaskState(enum.IntEnum):
-    """What becomes of a combination: it is free, some lease holds it, or its result is recorded."""
+    """What becomes of a combination: it is free, or some lease holds it. With its result it is removed from the tasks."""
 
     READY = 0
     RUNNING = 1
-    DONE = 2
 
 
 metadata = MetaData()
 _number = BigInteger().with_variant(Integer, "sqlite")
-_busy = {"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_threshold": 1000}
-"""For tables whose rows change again and again: room for new versions, and an early vacuum."""
+_vacuumed = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_threshold": 1000}
+"""For tables whose rows go: an early vacuum."""
+_busy = {"fillfactor": 80, **_vacuumed}
+"""For tables whose rows change again and again: room for new versions beside the old ones."""
 
 schema = Table("spip_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
 
@@ -114,10 +114,13 @@ task = Table(
     Column("lease", _number),
     Column("attempt", SmallInteger, nullable=False, server_default="0"),
     Column("cost", Double, nullable=False),
-    postgresql_with=_busy,
+    postgresql_with=_vacuumed,
 )
-"""A combination, by its ordinal in the plan; the lowest ``rank`` is handed out first."""
-is_ready, is_running, is_done = (task.c.state == literal_column(str(int(state))) for state in TaskState)
+"""A combination, by its ordinal in the plan; the lowest ``rank`` is handed out first.
+
+Its row goes when its result is recorded: an update would cost as much as all else of that (see benchmarks/queue.py).
+"""
+is_ready, is_running = (task.c.state == literal_column(str(int(state))) for state in TaskState)
 """Conditions; the numbers stand in them, for a partial index is used only where the statement says what it is about."""
 Index("spip_task_ready", task.c.run, task.c.rank, postgresql_where=is_ready, sqlite_where=is_ready)
 Index("spip_task_running", task.c.lease, postgresql_where=is_running, sqlite_where=is_running)

@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.database import Database, clock
-from pytest_spip.hosts.schema import TaskState
 
 __all__ = ["AgentStatus", "RunStatus", "live_agents", "run_status", "shared_runs"]
 
@@ -78,23 +77,21 @@ def shared_runs(database: Database) -> list[str]:
 
 def run_status(database: Database, run: str) -> RunStatus | None:
     """Return how a run stands; None where there is none of the name."""
-    runs, tasks = schema.run.c, schema.task.c
+    runs = schema.run.c
     about = select(runs.facts, runs.size, clock() - runs.created).where(runs.run == run, runs.plan_hash != "")
-    states = select(tasks.state, func.count()).where(tasks.run == run).group_by(tasks.state)
     found = database.run(lambda connection: connection.execute(about).one_or_none())
     if found is None:
         return None
     facts, size, age = found
-    found_states = database.run(lambda connection: connection.execute(states).all())
-    count: dict[int, int] = dict(map(tuple, found_states))
     agents = tuple(_agents(database, run))
+    running, done = sum(one.holds for one in agents), sum(one.judged for one in agents)
     return RunStatus(
         run,
         str(json.loads(facts).get("host", "")),
         size,
-        count.get(TaskState.READY, 0),
-        count.get(TaskState.RUNNING, 0),
-        count.get(TaskState.DONE, 0),
+        size - running - done,
+        running,
+        done,
         sum(one.failing for one in agents),
         age,
         agents,
@@ -105,7 +102,7 @@ def _agents(database: Database, run: str) -> list[AgentStatus]:
     agents, leases, tasks = schema.agent.c, schema.lease.c, schema.task.c
     held = (
         select(leases.agent, func.count().label("holds"))
-        .join(schema.task, (tasks.lease == leases.id) & (tasks.state == TaskState.RUNNING))
+        .join(schema.task, (tasks.lease == leases.id) & schema.is_running)
         .where(leases.run == run)
         .group_by(leases.agent)
         .subquery()
