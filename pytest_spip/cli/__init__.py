@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "what changed between two runs: pytest-spip compare BASE HEAD",
     "merge": "one run of those of all shards: pytest-spip merge nightly shard-1 shard-2",
     "status": "how a run stands that several hosts share: pytest-spip status postgresql://10.0.0.7/spip",
+    "coord": "records that agents of several hosts exchange: pytest-spip coord pull URL --json",
     "serve": "a private PostgreSQL for the sessions of several hosts, with a password: pytest-spip serve --address 10.0.0.7",
     "gc": "remove what is old, or more than a disk is to hold, of recorded runs and of the cache",
     "completion": "print what has a shell complete commands, options, runs and ids: pytest-spip completion bash",

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select, true, union_all, update
 
+from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.bulk import in_slices
 from pytest_spip.hosts.database import Database, clock
@@ -69,6 +70,8 @@ class Records:
 
         The database keeps nothing about who pulls: a cursor may be used again, and costs the same.
         """
+        if limit < 1:
+            raise UsageProblem("limit", f"{limit} records are no page", "ask for one at least")
         statement = self._pull(cursor, limit, sorted(set(kinds)))
         rows = self.database.run(lambda connection: connection.execute(statement).all())
         records = [StoredRecord(seq, Kind(kind), *rest) for seq, kind, *rest in rows]
