@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -143,14 +144,20 @@ def _as_they_are(config: pytest.Config) -> Iterator[None]:
     """Have our modules imported as they are: pytest would rewrite the assertions of all of them, as of any plugin's.
 
     Where it may not keep the bytecode, which is in containers often so, that takes longer than all else that is done here.
+    What is imported stays to the end: neither does the collector look through it meanwhile, nor when pytest calls it at last.
     """
     hook: Any = config.pluginmanager.rewrite_hook
     finders = sys.meta_path[:]
     sys.meta_path[:] = [finder for finder in finders if finder is not hook]
+    collects = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
         sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder not in finders), *finders]
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def _is_asked_for(config: pytest.Config) -> bool:

@@ -38,12 +38,13 @@ if TYPE_CHECKING:
         Interpreter,
         Plan,
         Release,
+        ReleaseFacts,
         digest,
     )
     from pytest_spip.model.resolution import ResolutionSettings
     from pytest_spip.model.run_facts import RunFacts
     from pytest_spip.model.summaries import Group, Summary
-    from pytest_spip.model.triage import Affected, Boundary, PackageMetadata, PythonSupport, ReleaseFacts, Support
+    from pytest_spip.model.triage import Affected, Boundary, PackageMetadata, PythonSupport, Support
     from pytest_spip.model.trust import Trust
     from pytest_spip.model.verdicts import (
         IMPORT_ONLY,
@@ -151,12 +152,13 @@ _HOMES = {
         "Interpreter",
         "Plan",
         "Release",
+        "ReleaseFacts",
         "digest",
     ),
     "resolution": ("ResolutionSettings",),
     "run_facts": ("RunFacts",),
     "summaries": ("Group", "Summary"),
-    "triage": ("Affected", "Boundary", "PackageMetadata", "PythonSupport", "ReleaseFacts", "Support"),
+    "triage": ("Affected", "Boundary", "PackageMetadata", "PythonSupport", "Support"),
     "trust": ("Trust",),
     "verdicts": (
         "IMPORT_ONLY",

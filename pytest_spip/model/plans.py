@@ -24,6 +24,7 @@ __all__ = [
     "Interpreter",
     "Plan",
     "Release",
+    "ReleaseFacts",
     "digest",
 ]
 
@@ -167,6 +168,16 @@ class Check:
 
     kind: str = "import"
     words: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """What an index says of a release that matters to those who install it."""
+
+    package: str
+    version: str
+    requires_python: str = ""
+    yanked: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["Affected", "Boundary", "PackageMetadata", "PythonSupport", "ReleaseFacts", "Support"]
+__all__ = ["Affected", "Boundary", "PackageMetadata", "PythonSupport", "Support"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,16 +37,6 @@ class Boundary:
     good: str
     begins: bool
     pythons: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReleaseFacts:
-    """What an index says of a release that matters to those who install it."""
-
-    package: str
-    version: str
-    requires_python: str = ""
-    yanked: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

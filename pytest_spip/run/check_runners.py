@@ -12,7 +12,6 @@ from typing import Protocol
 from packaging.utils import canonicalize_name
 
 from pytest_spip.model import (
-    Check,
     Combo,
     Composed,
     Environment,
@@ -25,18 +24,26 @@ from pytest_spip.model import (
     Test,
     Verdict,
 )
+from pytest_spip.run.jobs import Zygote
 from pytest_spip.run.metadata import metadata_problem
 from pytest_spip.run.process import Ended
 from pytest_spip.run.reasons import ended_badly, import_verdict
-from pytest_spip.run.runner import NONE
 from pytest_spip.run.server import CHILD, NONCE, RESULT
-from pytest_spip.run.suite import suite_sources, suite_verdict
-from pytest_spip.run.zygotes import Zygote, mentions, zygotes_of
 
-__all__ = ["SHARING", "CheckRunner", "check_runner_of", "child_environment", "found_program", "tried"]
+__all__ = [
+    "SHARING",
+    "CheckRunner",
+    "CommandCheck",
+    "ImportCheck",
+    "ProgramCheck",
+    "child_environment",
+    "files_below",
+    "found_program",
+    "measured",
+    "tried",
+]
 
-CHECK_IMPORT, CHECK_SUITE = str(CHILD / "check_import.py"), str(CHILD / "check_suite.py")
-PYARGS = "--pyargs"
+CHECK_IMPORT = str(CHILD / "check_import.py")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 ENV = "/usr/bin/env"
 """Finds a command on PATH, and says when there is none."""
@@ -55,8 +62,6 @@ SHARING: Mapping[str, str] = dict.fromkeys(
     "1",
 ) | {"PYTEST_XDIST_AUTO_NUM_WORKERS": "0"}
 """Combinations share the machine: none of them is to start a thread, or a worker, for each processor."""
-REWRITES_OTHERWISE = "enable_assertion_pass_hook"
-"""An option with which pytest makes something else of assertions than child/bytecode.py does."""
 FAILURE_TEXT = 8192
 """Characters of output that a result keeps."""
 _known_problem = functools.lru_cache(maxsize=512)(metadata_problem)  # a filed wheel never changes
@@ -96,19 +101,6 @@ class CheckRunner(Protocol):
         """Return what the child's end means."""
 
 
-def check_runner_of(check: Check, *, network: bool, shared: bool = False) -> CheckRunner:
-    """Return the runner of a check.
-
-    ``network`` says whether the sandbox is open to it, ``shared`` whether combinations have one suite and not each its own.
-    """
-    match check.kind:
-        case "suite":
-            return _Suite(check.words, network=network, shared=shared)
-        case "command":
-            return _Command(check.words)
-    return _Import()
-
-
 def tried(
     check_runner: CheckRunner, combo: Combo, environment: Environment, limits: Limits, attempt: Callable[[], Ended]
 ) -> Result:
@@ -119,45 +111,53 @@ def tried(
     return check_runner.result(combo, environment, attempt(), limits)
 
 
-class _Program:
+class ProgramCheck:
     """What a check is unless it says otherwise: a program alone, with nothing to import warm, to fork or to compile."""
 
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        """Nothing is imported warm."""
         return ()
 
     def zygotes(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
     ) -> tuple[Zygote, ...]:
+        """Nothing is forked."""
         return ()
 
     def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
+        """Nothing is rewritten."""
         return ()
 
     def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
+        """Nothing is compiled beforehand."""
         return ()
 
 
-class _Import(_Program):
+class ImportCheck(ProgramCheck):
     """The import of all public modules of the release, in a cross of those of all releases, in their order."""
 
     warm, streams = True, False
 
     def modules(self, combo: Combo, environment: Environment) -> tuple[str, ...]:
+        """Return the public modules of the releases' wheels."""
         return tuple(module for wheel in _own_wheels(combo, environment) for module in wheel.modules)
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        """Return an interpreter that imports them as ``python -c`` does."""
         modules = self.modules(combo, environment)
         return (composed.python, "-c", cold_code(modules), CHECK_IMPORT, RESULT, NONCE, *modules)
 
     def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what a warm child says that it imported."""
         kind, *fields = ended.result.split(b"\0")
         names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
-        return _below(tops, map(os.fsdecode, names.split(b"\n")))
+        return files_below(tops, map(os.fsdecode, names.split(b"\n")))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        """Return what became of the imports."""
         verdict, trace, peak_rss = import_verdict(ended, limits, self.modules(combo, environment))
         output = "" if verdict.outcome is Outcome.PASSED else _failure_text(ended.output, trace)
-        return _measured(combo, ended, verdict, output, peak_rss=peak_rss)
+        return measured(combo, ended, verdict, output, peak_rss=peak_rss)
 
 
 HARNESS = (
@@ -173,7 +173,7 @@ def cold_code(modules: Sequence[str]) -> str:
     return "\n ".join([f"with {HARNESS}:", *statements])
 
 
-class _Command(_Program):
+class CommandCheck(ProgramCheck):
     """A program of the environment, or of the system, which is to end with exit status 0."""
 
     warm, streams = False, False
@@ -182,11 +182,13 @@ class _Command(_Program):
         self._words = words
 
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
+        """Return the words, the first found where the environment's own program is meant."""
         return (ENV, found_program(composed.prefix, self._words[0]), *self._words[1:])
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
+        """Return what the exit status means."""
         verdict = ended_badly(ended, limits, Phase.TEST) or _command_verdict(ended)
-        return _measured(combo, ended, verdict, ended.output[-FAILURE_TEXT:])
+        return measured(combo, ended, verdict, ended.output[-FAILURE_TEXT:])
 
 
 def _command_verdict(ended: Ended) -> Verdict:
@@ -219,49 +221,7 @@ def _is_python_script(path: Path) -> bool:
         return False
 
 
-class _Suite(_Program):
-    """A test suite that lies in the working directory, run by the environment's own pytest."""
-
-    warm, streams = False, True
-
-    def __init__(self, words: Sequence[str], *, network: bool, shared: bool) -> None:
-        self._words = words
-        self._network = network
-        self._shared = shared
-
-    def _words_for(self, environment: Environment) -> tuple[str, ...]:
-        """Return what pytest is asked for; who names packages gets them, and no others."""
-        return (*(() if PYARGS in self._words else environment.suite), *self._words)
-
-    def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
-        words = self._words_for(environment)
-        return (composed.python, "-u", CHECK_SUITE, RESULT, NONCE, ":".join(composed.traced), *words)
-
-    def zygotes(
-        self, combo: Combo, environment: Environment, composed: Composed, limits: Limits, variables: Mapping[str, str]
-    ) -> tuple[Zygote, ...]:
-        def program(hook: str) -> tuple[str, ...]:
-            return (composed.python, "-u", CHECK_SUITE, RESULT, "zygote", hook, *self._words_for(environment))
-
-        packages = [package for package, _ in combo.releases]
-        return zygotes_of(packages, environment, composed, limits, program, variables, begun=self._shared)
-
-    def rewriting(self, combo: Combo, environment: Environment, composed: Composed, limits: Limits) -> tuple[str, ...]:
-        if mentions(REWRITES_OTHERWISE, self._words, environment):
-            return ()
-        zygotes = self.zygotes(combo, environment, composed, limits, NONE)
-        return zygotes[-1].layers if zygotes else ()
-
-    def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
-        return _below(tops, suite_sources(ended.result))
-
-    def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:
-        verdict, tests, peak_rss = suite_verdict(ended, limits, network=self._network)
-        output = "" if verdict.outcome is Outcome.PASSED else ended.output[-FAILURE_TEXT:]
-        return _measured(combo, ended, verdict, output, peak_rss=peak_rss, tests=tests)
-
-
-def _measured(
+def measured(
     combo: Combo, ended: Ended, verdict: Verdict, output: str, *, peak_rss: int = 0, tests: tuple[Test, ...] = ()
 ) -> Result:
     """Return the result with what its child took; ``peak_rss`` is the child's own word, if it gave one."""
@@ -282,7 +242,8 @@ def _own_wheels(combo: Combo, environment: Environment) -> list[StoredWheel]:
     return [wheels[canonicalize_name(package)] for package, _ in combo.releases]
 
 
-def _below(tops: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+def files_below(tops: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of source files that lie below directories."""
     return tuple(name for name in names if name.startswith(tops) and name.endswith(".py"))
 
 

@@ -6,10 +6,30 @@ import dataclasses
 from collections.abc import Mapping
 
 from pytest_spip.model import Limits
-from pytest_spip.run.protocol import RequestMessage
-from pytest_spip.run.zygotes import Zygote
+from pytest_spip.run.protocol import RequestMessage, ZygoteMessage
 
-__all__ = ["CommandJob", "CompileJob", "ImportJob", "Job"]
+__all__ = ["CommandJob", "CompileJob", "ImportJob", "Job", "Zygote"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Zygote:
+    """What a fork server needs to know of a zygote: its layers, the uppermost first, its program, and its variables."""
+
+    key: str
+    layers: tuple[str, ...]
+    trees: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def to_plain(self) -> ZygoteMessage:
+        """Return the protocol's fields."""
+        return {
+            "key": self.key,
+            "layers": self.layers,
+            "trees": self.trees,
+            "command": self.command,
+            "environment": dict(self.environment),
+        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

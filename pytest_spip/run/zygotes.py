@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import email.parser
 import functools
 import os
@@ -13,9 +12,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytest_spip.model import Composed, Environment, Limits, StoredWheel, digest
-from pytest_spip.run.protocol import ZygoteMessage
+from pytest_spip.run.jobs import Zygote
 
-__all__ = ["Zygote", "mentions", "zygotes_of"]
+__all__ = ["mentions", "zygotes_of"]
 
 SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Where a session looks for options."""
@@ -36,27 +35,6 @@ CONFTESTS, COLLECTION = "pytest_load_initial_conftests", "pytest_collection"
 """Hooks of pytest's to which a zygote's session may come."""
 PYARGS = "pyargs"
 """An option with which a session looks into packages before it collects."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Zygote:
-    """What a fork server needs to know of a zygote: its layers, the uppermost first, its program, and its variables."""
-
-    key: str
-    layers: tuple[str, ...]
-    trees: tuple[str, ...]
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-
-    def to_plain(self) -> ZygoteMessage:
-        """Return the protocol's fields."""
-        return {
-            "key": self.key,
-            "layers": self.layers,
-            "trees": self.trees,
-            "command": self.command,
-            "environment": dict(self.environment),
-        }
 
 
 def zygotes_of(

@@ -42,7 +42,8 @@ from pytest_spip.provision.store import WheelStore
 from pytest_spip.provision.uv_output import Failure
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.run.alone import AloneRunner
-from pytest_spip.run.check_runners import ENV, check_runner_of, found_program
+from pytest_spip.run.check_runners import ENV, found_program
+from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.confine import BuildSandboxes
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.levels import recorded_sandbox

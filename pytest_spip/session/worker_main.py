@@ -1,5 +1,6 @@
 """Begins a worker that has no need of pytest. execnet carries this text to the worker's process and runs it there."""
 
+import gc
 import sys
 
 if __name__ == "__channelexec__":
@@ -8,6 +9,9 @@ if __name__ == "__channelexec__":
     if path is not None:
         sys.path[:] = path
 
+    gc.disable()  # what is imported stays to the end, and needs not be looked through
     from pytest_spip.session.worker_loop import Worker
 
+    gc.freeze()
+    gc.enable()
     Worker(channel, workerinput).work()  # type: ignore[name-defined]  # noqa: F821

@@ -11,7 +11,7 @@ import pytest
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
 from pytest_spip.model import Check
-from pytest_spip.run.check_runners import check_runner_of
+from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.process import Ended
 from tests.support.distributions import wheel
 from tests.support.machine import LABEL, Machine

@@ -14,7 +14,8 @@ import pytest
 
 from pytest_spip.model import Check, Composed, Environment, Limits, Outcome, Phase, Reason, Result, Sandbox
 from pytest_spip.run.alone import AloneRunner
-from pytest_spip.run.check_runners import SHARING, check_runner_of
+from pytest_spip.run.check_runners import SHARING
+from pytest_spip.run.checks import check_runner_of
 from tests.support.interpreters import pythons
 from tests.support.rooms import Bases, combo, environment, every_python, filed
 from tests.support.ways import WAYS, Way, must_work, shared_way

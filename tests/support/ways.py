@@ -16,7 +16,7 @@ from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
 from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, digest
 from pytest_spip.run.alone import AloneRunner
-from pytest_spip.run.check_runners import check_runner_of
+from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.levels import try_level

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_spip.model import Limits, Test, Verdict
 from pytest_spip.options import MARKS, OPTIONS
-from pytest_spip.run.check_runners import CHECK_SUITE
 from pytest_spip.run.process import Ended
 from pytest_spip.run.suite import suite_verdict
+from pytest_spip.run.suite_check import CHECK_SUITE
 
 LONG = "tests/test_it.py::test_it[" + "x" * 20_000
 REFUSED = "OSError: [Errno 101] Network is unreachable (a.py:1)\nreport"
