@@ -264,7 +264,7 @@ def test_interpreter_that_is_gone_is_an_error_of_ours(bases: Bases, tmp_path: Pa
     subprocess.run(["git", "-C", bench.room / "base.git", "config", "core.bare", "nonsense"], check=True)
     (result,) = bench.results()
     assert outcomes([result]) == [(Outcome.ERROR, ATTEMPTS)]
-    assert "git cannot copy" in result.verdict.detail
+    assert "git cannot add the worktree" in result.verdict.detail
 
 
 VANDALS = {
