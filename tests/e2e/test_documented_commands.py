@@ -45,6 +45,8 @@ NAMES = {
     "nightly": "base",
 }
 """Runs that the pages name, and what they are here."""
+DATABASE = "postgresql://spip@db.example/spip"
+"""A database that the pages name, for which a file stands here."""
 MISSING = {"--spip-slots=gpu:auto", "--spip-sandbox=strict"}
 """Options for what a machine may not have: a clear line and status 4 are all right there."""
 
@@ -89,7 +91,8 @@ def machine(make_machine: MakeMachine) -> Machine:
         file.write("\n[dependency-groups]\nci = []\n")
     machine.project("project", {"pytest.ini": INI, "tests/test_compat.py": COMPAT})
     shutil.copy(ROOT / "examples" / "cli" / "packages.txt", machine.project_path("project"))
-    for more in (("--spip-report=json:main.json", "--spip-run=base"), *(_part(number) for number in (1, 2, 3))):
+    shared = f"--spip-queue=sqlite:///{machine.root}/queue.sqlite", "--spip-run=shared"
+    for more in (("--spip-report=json:main.json", "--spip-run=base"), shared, *(_part(number) for number in (1, 2, 3))):
         assert run(machine, "pytest", "--spip-matrix=colorama", *more) == 0
     return machine
 
@@ -116,6 +119,7 @@ def typed(machine: Machine, words: tuple[str, ...]) -> list[str]:
     """Return a command's words with what is there in place of what the pages name."""
     words = tuple(f"--spip-python={sys.executable}" if word.startswith("--spip-python=") else word for word in words)
     text = "\0".join(words).replace("py312", LABEL).replace("/var/cache", str(machine.root))
+    text = text.replace(DATABASE, f"sqlite:///{machine.root}/queue.sqlite")
     names = {**NAMES, "part": "kept"} if words[0] == "pytest-spip" else NAMES
     for name, here in names.items():
         text = re.sub(rf"\b{name}\b", here, text)
