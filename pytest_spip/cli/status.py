@@ -71,6 +71,7 @@ def _lines(now: RunStatus) -> Iterator[str]:
     active = sum(not agent.has_left and not agent.is_lost for agent in now.agents)
     rate = sum(agent.rate for agent in now.agents if not agent.has_left and not agent.is_lost)
     yield f"{now.running} held, {now.ready} ready; {plural(active, 'agent')} at work, {rate:.1f}/s"
+    yield from (f"building {what}" for what in now.builds)
 
 
 def _cells(agent: AgentStatus) -> Iterator[str]:

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from pytest_spip.common.waits import ENDING
+
 __all__ = ["Deadlines"]
 
 
@@ -46,7 +48,7 @@ class Deadlines:
             self._is_closed = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(ENDING)
 
     def _watch(self) -> None:
         with self._changed:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.database import Database, clock
+from pytest_spip.hosts.records import Records
+from pytest_spip.hosts.reservations import Reservations
 
-__all__ = ["AgentStatus", "RunStatus", "live_agents", "run_status", "shared_runs"]
+__all__ = ["BUILD", "AgentStatus", "RunStatus", "live_agents", "run_status", "shared_runs"]
+
+BUILD = "build/"
+"""Begins the key of what an agent has reserved to build."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +48,10 @@ class AgentStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A run: ``age`` are seconds since it was published; ``ready`` wait for an agent, ``running`` are held by one."""
+    """A run: ``age`` are seconds since it was published; ``ready`` wait for an agent, ``running`` are held by one.
+
+    ``builds`` say what is being built, and on which host.
+    """
 
     run: str
     host: str
@@ -54,6 +62,7 @@ class RunStatus:
     failing: int
     age: float
     agents: tuple[AgentStatus, ...]
+    builds: tuple[str, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -95,7 +104,15 @@ def run_status(database: Database, run: str) -> RunStatus | None:
         sum(one.failing for one in agents),
         age,
         agents,
+        tuple(_builds(database, run)),
     )
+
+
+def _builds(database: Database, run: str) -> Iterator[str]:
+    """Yield what is being built, and where: what agents have reserved to build."""
+    for one in Reservations(Records(database, run, "")).active():
+        if one.key.startswith(BUILD):
+            yield f"{one.body.get('what', one.key)} on {one.body.get('host', one.agent)}"
 
 
 def _agents(database: Database, run: str) -> list[AgentStatus]:

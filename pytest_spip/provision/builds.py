@@ -44,6 +44,7 @@ from pytest_spip.provision.lanes import BuildNeeded
 from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
 from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
 from pytest_spip.provision.system_tools import system_tools
+from pytest_spip.provision.turns import Turn, at_once
 from pytest_spip.provision.unhashed import Hasher, sha256_of
 from pytest_spip.provision.unpacking import check_wheel
 from pytest_spip.provision.uv import Uv
@@ -61,12 +62,16 @@ PRIVATE_BELOW = 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildRules:
-    """How builds go: the index seen as of ``exclude_newer``, ``slots`` of them at once, bounded by ``limits``."""
+    """How builds go: the index seen as of ``exclude_newer``, ``slots`` of them at once, bounded by ``limits``.
+
+    ``turn`` takes a build's key and what is built, and is held meanwhile.
+    """
 
     exclude_newer: str
     slots: int
     wheels_only: bool = False
     limits: Limits = LIMITS
+    turn: Turn = at_once
 
 
 class Builder:
@@ -95,6 +100,7 @@ class Builder:
         self._backends = Backends(cache, uv, self.resolver, self._surroundings, ages=not exclude_newer)
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
         self._tools = system_tools()
+        self._turn = rules.turn
         self._slots = threading.BoundedSemaphore(rules.slots)
         self._cycles = BuildCycles()
         self._here = threading.local()
@@ -144,11 +150,14 @@ class Builder:
 
     def _built(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter) -> BuiltWheel:
         place = self._place(project, sdist, interpreter)
-        fresh = self._cache.file(
-            place,
-            lambda staging: self._make(project, archive, sdist, interpreter, staging),
-            stale=lambda place: self._is_stale(place, interpreter),
-        )
+        fresh = False
+        if not self._cache.use(place) or self._is_stale(place, interpreter):
+            with self._turn(place.name, f"{project} {sdist.version} {interpreter.label}"):
+                fresh = self._cache.file(
+                    place,
+                    lambda staging: self._make(project, archive, sdist, interpreter, staging),
+                    stale=lambda place: self._is_stale(place, interpreter),
+                )
         plain = self._cache.read(place, _outcome)
         if "verdict" in plain:
             raise Failure(verdict_from_plain(plain["verdict"]), plain["output"], fresh=fresh, lasting=plain["lasting"])

@@ -72,7 +72,7 @@ class EnvironmentMaker:
             self._uv,
             confine,
             inputs.releases,
-            BuildRules(inputs.date, max(os.cpu_count() or 1, 2), policy.never, limits),
+            BuildRules(inputs.date, max(os.cpu_count() or 1, 2), policy.never, limits, inputs.turn),
         )
         self._lock_resolver = LockResolver(
             cache,

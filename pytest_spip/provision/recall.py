@@ -26,6 +26,7 @@ from pytest_spip.model import (
 )
 from pytest_spip.provision.provision_cache import ProvisionCache, Remembered
 from pytest_spip.provision.store import WheelStore
+from pytest_spip.provision.turns import Turn, at_once
 from pytest_spip.provision.uv_program import places_of
 from pytest_spip.provision.wanted import Wanted
 
@@ -46,7 +47,7 @@ class ProvisionInputs:
     """What provisioning works with. ``releases`` lists those of any project, ``level`` is how strong builds' sandboxes are.
 
     ``check`` is part of fingerprints; locks are kept in the directory ``locks``. ``wanted`` and ``project`` are what environments
-    hold beside a release.
+    hold beside a release. ``turn`` is held while something is built.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class ProvisionInputs:
     wanted: Wanted = NOTHING_MORE
     project: Project | None = None
     policy: BuildPolicy = USUAL
+    turn: Turn = at_once
 
     @property
     def date(self) -> str:

@@ -229,7 +229,7 @@ class Run:
             self.writer.begin(combo.ordinal for combo in self.missing if combo.ordinal not in chosen)
         except DatabaseError as error:
             raise unwritable(self.places.directory.path, error) from error
-        recall = Recall(provision_inputs(self._planner, self.places, self.plan))
+        recall = Recall(provision_inputs(self._planner, self.places, self.plan, self.shared))
         provisioner = Provisioner(
             recall,
             functools.partial(environment_maker, self._planner, self.places, recall),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_spip.model import BuildPolicy, Check, Limits, Plan
 from pytest_spip.options import Settings
 from pytest_spip.provision.recall import ProvisionInputs, Recall
+from pytest_spip.provision.turns import at_once
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.repeated_options import index_options, limited_names, our_options, uv_suffices
 from pytest_spip.session.run_places import RunPlaces
@@ -16,6 +17,7 @@ from pytest_spip.session.worker_spec import WorkerSpec
 
 if TYPE_CHECKING:
     from pytest_spip.provision.maker import EnvironmentMaker
+    from pytest_spip.session.shared_run import SharedRun
 
 __all__ = ["environment_maker", "limits_of", "provision_inputs", "worker_spec"]
 
@@ -70,7 +72,7 @@ def worker_spec(
     )
 
 
-def provision_inputs(planner: Planner, places: RunPlaces, plan: Plan) -> ProvisionInputs:
+def provision_inputs(planner: Planner, places: RunPlaces, plan: Plan, shared: SharedRun | None) -> ProvisionInputs:
     """Return what provisioning needs."""
     return ProvisionInputs(
         plan,
@@ -84,6 +86,7 @@ def provision_inputs(planner: Planner, places: RunPlaces, plan: Plan) -> Provisi
         wanted=planner.wanted,
         project=planner.project,
         policy=_build_policy(planner.settings),
+        turn=shared.build_turns(planner.cache.root) if shared else at_once,
     )
 
 

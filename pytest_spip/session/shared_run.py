@@ -17,17 +17,22 @@ from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import QueueProblem, QueueUnreachable, UsageProblem
 from pytest_spip.hosts.database import Database
 from pytest_spip.hosts.queue import BATCH, Agent, Answer, Published, Queue, SharedPlan, Task
+from pytest_spip.hosts.records import Records
+from pytest_spip.hosts.reservations import Reservations
 from pytest_spip.hosts.status import live_agents, run_status
 from pytest_spip.hosts.urls import parse_url
 from pytest_spip.model import Result, RunFacts, digest
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import RunWriter, copy_database
 from pytest_spip.session.readiness import Listener
+from pytest_spip.session.shared_builds import BuildTurns
 from pytest_spip.session.shared_verdicts import agents_to_plain, body_of, shared_results
 
 __all__ = ["SharedRun", "open_shared_run"]
 
 OPTION = "--spip-queue"
+PLAN = "plan"
+"""What the host that published a plan has reserved while it takes part."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 AHEAD = 30.0
 """Seconds of work that a host claims for each of its workers."""
@@ -73,6 +78,7 @@ class SharedRun:
         boot = BOOT.read_text("ascii").strip() if BOOT.is_file() else host
         agent = Agent(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, boot)
         self._queue = Queue(database, run, agent, ttl=database.url.lease)
+        self._reservations = Reservations(Records(database, run, agent.id))
         self._chosen: frozenset[int] = frozenset()
         self._held: set[int] = set()
         self._own: dict[int, Result] = {}
@@ -155,6 +161,8 @@ class SharedRun:
             self._queue.enter()
         except QueueProblem as error:
             raise UsageProblem(OPTION, str(error)) from None
+        if published.is_ours:
+            self._reservations.reserve(PLAN, ttl=self._queue.ttl, body={"host": self._queue.agent.host})
         self.published = published
         self._database.patience = PATIENCE
         self._remaining = published.size
@@ -162,6 +170,13 @@ class SharedRun:
         for result, failing in judged:
             self.record(result, failing=failing)
         self._thread.start()
+
+    def build_turns(self, cache: Path) -> BuildTurns:
+        """Return what has hosts with one cache make each build once."""
+        agent = self._queue.agent
+        return BuildTurns(
+            self._reservations, cache, host=agent.host, lease=self._queue.ttl, is_ended=self._ended.is_set
+        )
 
     def record(self, result: Result, *, failing: bool) -> None:
         """Have a verdict shared."""
@@ -241,8 +256,10 @@ class SharedRun:
 
     def _say_that_we_live(self) -> None:
         self._beat = time.monotonic()
-        if not self._queue.heartbeat(self._state()):
+        state = self._state()
+        if not self._queue.heartbeat(state):
             self._recover()
+        self._reservations.beat(state, ttl=self._queue.ttl)
         self._queue.reap()
         self._look_around()
 
@@ -337,6 +354,7 @@ class SharedRun:
         """Leave a digest of this session's telemetry, and be gone."""
         try:
             if self._chosen:
+                self._reservations.release(PLAN)
                 self._queue.leave(digest)
         except QueueProblem as error:
             self.problem = self.problem or str(error)
