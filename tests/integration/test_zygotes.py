@@ -145,10 +145,13 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, bases: Bases, *, begun: bo
             for name, text in files.items():
                 (trees[known] / name).write_text(textwrap.dedent(text))
         demo = filed(bases.cache, "demo", "1.0", {"demo.py": "answer = 42\n"})
-        wheels = [*filed_pytest(bases.cache), demo, *more]
+        loaded = filed_pytest(bases.cache)
+        wheels = [*loaded, demo, *more]
         chosen = dataclasses.replace(environment(*wheels), tree=str(trees[known]))
         with way.composed(python, chosen) as composed:
-            result = way.runner.run(combo(python=bases.pythons[python]), chosen, composed, LIMITS, warm=warm)
+            tried = combo(python=bases.pythons[python])
+            result = way.runner.run(tried, chosen, composed, LIMITS, warm=warm)
+            way.compile_wheels(loaded, tried, composed, LIMITS)  # each suite would do it again
         assert result.runner == ("warm" if (warm if forked is None else forked) else "cold")
         return result
 

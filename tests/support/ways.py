@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, digest
+from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, StoredWheel, digest
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.closures import SCRIPT
@@ -89,6 +89,13 @@ class Way:
         if self.level >= 3:
             return Overlay(path, interpreter, self._layers, OWNER)
         return Worktree(path, interpreter, replica.restore)
+
+    def compile_wheels(self, wheels: Iterable[StoredWheel], combo: Combo, composed: Composed, limits: Limits) -> None:
+        """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
+        missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
+        bytecode = self.runner.bytecode(combo, composed, limits) if missing else {}
+        for layer in missing if bytecode else ():
+            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def compile(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
         """Have the layers bear bytecode."""
