@@ -15,15 +15,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pytest_spip.common.machine import Snapshot
+from pytest_spip.dispatch.peaks import DEFAULT_PEAK
 
-__all__ = ["DEFAULT_PEAK", "PATIENCE", "PROFILES", "REST", "Band", "Load", "Policy", "Profile", "State", "seen_peak"]
+__all__ = ["PATIENCE", "PROFILES", "REST", "Band", "Load", "Policy", "Profile", "State"]
 
-DEFAULT_PEAK = 256 << 20
-"""Bytes that a combination is taken to need until some were seen."""
 LEAST_PEAK = 16 << 20
 """Bytes below which no combination is believed: its processes' pages are not all that it holds."""
-FADING = 64
-"""Combinations after which a peak that was not met again has lost two thirds of its weight."""
 PATIENCE = 3
 """Looks in a row that must agree before the number moves for calm or for strain; memory that is not there moves it at once."""
 REST = 10
@@ -174,14 +171,6 @@ class Policy:
 
     def _within(self, number: int) -> int:
         return max(self.minimum, min(number, self.maximum))
-
-
-def seen_peak(peak: int, seen: int) -> int:
-    """Return what to take for a combination's peak memory, in bytes, after one more was seen: the highest of late.
-
-    What is not met again fades. ``seen`` may be 0, for a combination that was never run.
-    """
-    return max(seen, peak - (peak - seen) // FADING) if seen > 0 else peak
 
 
 def _streak(streak: int, *, calm: bool, strained: bool) -> int:

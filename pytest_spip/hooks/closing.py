@@ -7,18 +7,20 @@ import dataclasses
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_spip.hooks.exit_status import SUMMARISED, exit_status, shared_status, status_of_faults
 from pytest_spip.hooks.extensions import Extensions
-from pytest_spip.hooks.gate import annotation_lines, gated_status
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.model import NO_CHECK, Summary
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.session.loading import is_failing
 from pytest_spip.session.planned import Planned
-from pytest_spip.session.reference import Reference, update_baseline
+
+if TYPE_CHECKING:
+    from pytest_spip.session.reference import Reference
 
 __all__ = ["Closing"]
 
@@ -67,7 +69,10 @@ class Closing:
         others = session.testsfailed - failing
         if self._planned.shared and self._targets.directory:
             status = shared_status(status, others=others, failing=is_failing(self._targets.directory))
-        status = gated_status(status, self._settings.fail_on, summary.comparison, others=others)
+        if self._settings.fail_on != "any":
+            from pytest_spip.hooks.gate import gated_status  # few runs are compared
+
+            status = gated_status(status, self._settings.fail_on, summary.comparison, others=others)
         return exit_status(status, summary) if self._checks else status
 
     def _add_job_summary(self, summary: Summary) -> None:
@@ -82,6 +87,8 @@ class Closing:
     def _update_baseline(self, summary: Summary) -> None:
         if not self._settings.update_baseline or self._reference is None:
             return
+        from pytest_spip.session.reference import update_baseline  # as above
+
         path = self._config.invocation_params.dir / self._settings.baseline
         try:
             update_baseline(self._reference, summary, path)
@@ -112,9 +119,10 @@ class Closing:
     def _write(self, reporter: pytest.TerminalReporter, summary: Summary) -> None:
         if self._checks:
             self._targets.write("terminal", "", summary, self._planned.plan)
-        for line in (
-            annotation_lines(summary.comparison) if summary.comparison and os.environ.get("GITHUB_ACTIONS") else ()
-        ):
-            reporter.write_line(line)
+        if summary.comparison and os.environ.get("GITHUB_ACTIONS"):
+            from pytest_spip.hooks.gate import annotation_lines  # as above
+
+            for line in annotation_lines(summary.comparison):
+                reporter.write_line(line)
         for line in self._faults:
             reporter.write_line(f"spip: {line}", red=True)

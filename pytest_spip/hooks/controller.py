@@ -18,7 +18,6 @@ from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.planned_matrix import PlannedMatrix
-from pytest_spip.hooks.progress import StatsReporter, check_stats
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.run_matrix import RunMatrix
 from pytest_spip.hooks.signals import Interrupts
@@ -28,12 +27,13 @@ from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.session.cache_upkeep import tend_cache
 from pytest_spip.session.planned import Planned, make_planned
 from pytest_spip.session.planner import Planner
-from pytest_spip.session.reference import Reference, open_reference
 from pytest_spip.session.run import Run
 from pytest_spip.session.umask import SessionUmask
 
 if TYPE_CHECKING:
+    from pytest_spip.hooks.stats import StatsReporter
     from pytest_spip.hooks.xdist_plugin import Distribution
+    from pytest_spip.session.reference import Reference
 
 __all__ = ["Controller"]
 
@@ -70,7 +70,7 @@ class Controller:
         """Plan, and unless pytest only lists, create the run. Before workers start, and before the header is printed."""
         try:
             self._check()
-            reference = open_reference(self._settings, self._config.rootpath, self._config.invocation_params.dir)
+            reference = self._reference()
             planned = self._plan()
             closing = Closing(self._config, planned, reference, self._targets, self._extensions)
             self._config.pluginmanager.register(closing, "spip-closing")
@@ -88,8 +88,19 @@ class Controller:
             what = "'each' would run every combination on every worker"
             raise UsageProblem("--dist", what, "leave the option out")
         self._targets.check()
-        check_stats(self._config, self._settings)
+        if self._settings.stats[0]:
+            from pytest_spip.hooks.stats import check_stats  # few sessions tell statistics
+
+            check_stats(self._config, self._settings)
         Debugger.install(self._config)
+
+    def _reference(self) -> Reference | None:
+        """Return what the run is compared with, if the user names it. Raises ``UsageProblem``."""
+        if not (self._settings.baseline or self._settings.compare):
+            return None
+        from pytest_spip.session.reference import open_reference  # few runs are compared
+
+        return open_reference(self._settings, self._config.rootpath, self._config.invocation_params.dir)
 
     def _plan(self) -> Planned:
         planned = make_planned(
@@ -115,7 +126,7 @@ class Controller:
         self._held.callback(lambda: run.leave(now=self._interrupts.came))
         self._umask.close_to_others(config.rootpath / ".spip")
         distribution = self._distribution(run)
-        stats = StatsReporter.asked_for(config, run, distribution.workers if distribution else lambda: (1, 0))
+        stats = self._stats(run, distribution)
         if stats:
             self._held.callback(stats.stop)
         run.prepare()
@@ -134,6 +145,13 @@ class Controller:
         if distribution:
             config.pluginmanager.register(distribution, "spip-distribution")
         matrix.start()
+
+    def _stats(self, run: Run, distribution: Distribution | None) -> StatsReporter | None:
+        if not run.settings.stats[0]:
+            return None
+        from pytest_spip.hooks.stats import StatsReporter  # as above
+
+        return StatsReporter.asked_for(self._config, run, distribution.workers if distribution else lambda: (1, 0))
 
     def _distribution(self, run: Run) -> Distribution | None:
         if not self._distributed:

@@ -13,8 +13,6 @@ from pytest_spip.model import Plan, Summary
 from pytest_spip.options import Settings
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.report import terminal
-from pytest_spip.report.bisection import bisection_lines
-from pytest_spip.report.change_lines import comparison_lines
 from pytest_spip.report.support_lines import support_lines
 from pytest_spip.session.report_kinds import FILE_REPORTS, Recorded
 
@@ -100,9 +98,13 @@ def _write_terminal(reporter: pytest.TerminalReporter, summary: Summary, *, why:
         reporter.section("spip: support")
         _write_lines(reporter, iter(lines))
     if summary.bisect:
+        from pytest_spip.report.bisection import bisection_lines  # few runs bisect, or are compared
+
         reporter.section("spip: bisection")
         _write_lines(reporter, bisection_lines(summary.bisect))
     if summary.comparison:
+        from pytest_spip.report.change_lines import comparison_lines
+
         reporter.section("spip: changes")
         _write_lines(reporter, comparison_lines(summary.comparison))
     reporter.write_line("")

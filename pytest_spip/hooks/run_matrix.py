@@ -18,7 +18,7 @@ from pytest_spip.hooks.functions import Functions
 from pytest_spip.hooks.header import builds_line
 from pytest_spip.hooks.items import MatrixItem
 from pytest_spip.hooks.planned_matrix import PlannedMatrix
-from pytest_spip.hooks.progress import ProgressLine, StatsReporter
+from pytest_spip.hooks.progress import ProgressLine
 from pytest_spip.hooks.reports import location_file
 from pytest_spip.model import Combo, Reason, Result
 from pytest_spip.session.planned import Planned
@@ -28,6 +28,7 @@ from pytest_spip.session.worker_spec import MAIN
 
 if TYPE_CHECKING:
     from pytest_spip.hooks.shared_loop import SharedLoop
+    from pytest_spip.hooks.stats import StatsReporter
     from pytest_spip.hooks.xdist_plugin import Distribution
     from pytest_spip.session.bisecting import Bisections
     from pytest_spip.session.executor import Executor

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pytest_spip.model.bisections import BisectLine
-from pytest_spip.model.comparisons import Comparison
 from pytest_spip.model.plans import Combo, Interpreter
 from pytest_spip.model.run_facts import RunFacts
 from pytest_spip.model.triage import Affected, Boundary, Support
 from pytest_spip.model.verdicts import Disagreement, Outcome, Result
+
+if TYPE_CHECKING:
+    from pytest_spip.model.bisections import BisectLine
+    from pytest_spip.model.comparisons import Comparison
 
 __all__ = ["Group", "Summary"]
 

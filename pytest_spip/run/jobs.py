@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pytest_spip.model import Limits
-from pytest_spip.run.protocol import RequestMessage, ZygoteMessage
+
+if TYPE_CHECKING:
+    from pytest_spip.run.protocol import RequestMessage, ZygoteMessage
 
 __all__ = ["CommandJob", "CompileJob", "ImportJob", "Job", "Zygote"]
 

@@ -12,14 +12,16 @@ import struct
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_spip.errors import HarnessProblem, SandboxProblem
 from pytest_spip.model import Composed, Limits
 from pytest_spip.run.jobs import Job
 from pytest_spip.run.process import Ended
-from pytest_spip.run.protocol import ReplyMessage, SetupMessage, StayMessage
 from pytest_spip.run.text import harmless
+
+if TYPE_CHECKING:
+    from pytest_spip.run.protocol import ReplyMessage, SetupMessage, StayMessage
 
 __all__ = ["CHILD", "NONCE", "RESULT", "SANDBOX_UID", "ForkServer", "Setup", "has_fork_servers"]
 

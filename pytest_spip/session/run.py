@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pytest_spip.common.machine import Machine, ProcessorTimes
 from pytest_spip.compose.base import BaseRepository
 from pytest_spip.compose.ram import sweep
-from pytest_spip.dispatch.autoscale import DEFAULT_PEAK, seen_peak
+from pytest_spip.dispatch.peaks import DEFAULT_PEAK, seen_peak
 from pytest_spip.model import (
     CONTROLLER,
     NEEDS,
@@ -43,7 +43,6 @@ from pytest_spip.report.progress import Progress
 from pytest_spip.report.texts import one_line
 from pytest_spip.run.closures import ClosureFinder, closures_path
 from pytest_spip.run.server import has_fork_servers
-from pytest_spip.session.bisecting import Bisections
 from pytest_spip.session.devices import Devices, find_devices
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.readiness import Listener, Readiness
@@ -58,6 +57,7 @@ from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
 if TYPE_CHECKING:
+    from pytest_spip.session.bisecting import Bisections
     from pytest_spip.session.shared_run import SharedRun
 
 __all__ = ["Run"]
@@ -243,6 +243,8 @@ class Run:
             provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=needed)
             self._share_work(self.shared, chosen, listener, workers)
         elif self.settings.bisect:
+            from pytest_spip.session.bisecting import Bisections  # few runs do
+
             self.bisections = Bisections(self.plan.combos[ordinal] for ordinal in chosen)
             first = {combo.ordinal for combo in self.bisections.begin(needed)}.union(needed)
             provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=first)

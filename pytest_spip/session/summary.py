@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_spip.common.machine import Machine
 from pytest_spip.common.trees import rewriting
-from pytest_spip.model import CONTROLLER, BisectLine, Combo, Plan, Reason, Result, RunFacts, Summary, Support
+from pytest_spip.model import CONTROLLER, Combo, Plan, Reason, Result, RunFacts, Summary, Support
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.timeline import Timeline
@@ -18,6 +19,9 @@ from pytest_spip.report.ranges import Cells
 from pytest_spip.report.support import support
 from pytest_spip.report.triage import triaged
 from pytest_spip.session.declared_metadata import declared_metadata
+
+if TYPE_CHECKING:
+    from pytest_spip.model import BisectLine
 
 __all__ = ["sum_up", "write_html", "write_trace"]
 

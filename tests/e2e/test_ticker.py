@@ -22,7 +22,8 @@ CONFTEST = """
 import pathlib, pytest
 from pytest_spip.common.machine import Machine
 from pytest_spip.report.progress import Progress
-from pytest_spip.hooks.progress import ProgressLine, StatsReporter
+from pytest_spip.hooks.progress import ProgressLine
+from pytest_spip.hooks.stats import StatsReporter
 
 class Run:
     progress = Progress(planned=2, provisioned=2)

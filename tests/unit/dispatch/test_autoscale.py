@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 
 from pytest_spip.common.machine import Machine, Pressure, Snapshot
 from pytest_spip.dispatch.autoscale import (
-    DEFAULT_PEAK,
     PATIENCE,
     PROFILES,
     REST,
     Load,
     Policy,
     State,
-    seen_peak,
 )
 from pytest_spip.dispatch.concurrency import ConcurrencyController
+from pytest_spip.dispatch.peaks import DEFAULT_PEAK, seen_peak
 from pytest_spip.settings import make_settings
 from tests.support.machine import eventually
 from tests.support.supply import steady

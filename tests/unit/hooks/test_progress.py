@@ -8,7 +8,7 @@ import pytest
 
 from pytest_spip.common.machine import Machine
 from pytest_spip.errors import UsageProblem
-from pytest_spip.hooks.progress import StatsReporter
+from pytest_spip.hooks.stats import StatsReporter
 from pytest_spip.report.progress import Progress
 
 
