@@ -18,6 +18,7 @@ from pytest_spip.hooks.extensions import Extensions
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.planned_matrix import PlannedMatrix
+from pytest_spip.hooks.remote_workers import check_workers
 from pytest_spip.hooks.report_targets import ReportTargets
 from pytest_spip.hooks.run_matrix import RunMatrix
 from pytest_spip.hooks.signals import Interrupts
@@ -87,6 +88,8 @@ class Controller:
         if self._distributed and self._config.getoption("dist") == "each":
             what = "'each' would run every combination on every worker"
             raise UsageProblem("--dist", what, "leave the option out")
+        if self._distributed:
+            check_workers([*self._config.getoption("tx"), *(self._config.getoption("px", None) or ())])
         self._targets.check()
         if self._settings.stats[0]:
             from pytest_spip.hooks.stats import check_stats  # few sessions tell statistics
