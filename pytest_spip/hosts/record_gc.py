@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, delete, func, literal, or_, select, u
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts import schema
+from pytest_spip.hosts.database import clock
 from pytest_spip.hosts.record_kinds import Kind
 from pytest_spip.hosts.record_rows import number_records
 from pytest_spip.hosts.records import Records
@@ -30,13 +31,17 @@ def collect_records(records: Records, *, grace: float = GRACE, dry_run: bool = F
     """
     if not grace >= 0:
         raise UsageProblem("grace", f"{grace} s are no time", "give seconds from 0 on")
-    limit = records.database.now() - grace  # one moment for all steps: what is over for one is over for the next
+    # One moment for all steps: what is over for one is over for the next.
+    limit, over = records.database.run(lambda connection: _count(connection, records.run, grace))
     if dry_run:
-        return _by_kind(records.database.run(lambda connection: _count(connection, records.run, limit)))
+        return _by_kind(over)
     removed: Counter[str] = Counter()
     # Reservations go before the releases that end them, or they would be active again where we are interrupted.
-    for which in (_reservations(records.run, limit), _others(records.run, limit)):
-        is_full = True
+    for which, expected in (
+        (_reservations(records.run, limit), over.get(Kind.RESERVATION)),
+        (_others(records.run, limit), over.keys() - {Kind.RESERVATION}),
+    ):
+        is_full = bool(expected)
         while is_full:
             gone = records.database.run(lambda connection, which=which: _remove(connection, records.run, which))  # type: ignore[misc]
             removed.update(gone)
@@ -48,17 +53,19 @@ def _by_kind(found: Mapping[str, int]) -> dict[Kind, int]:
     return {kind: found[kind.value] for kind in Kind if found.get(kind.value)}
 
 
-def _count(connection: Connection, run: str, limit: float) -> dict[str, int]:
+def _count(connection: Connection, run: str, grace: float) -> tuple[float, dict[str, int]]:
+    """Return the moment before which the grace is over, and how many records of each kind were over then."""
+    limit = float(connection.execute(select(clock())).scalar_one()) - grace
     over = union_all(_reservations(run, limit), _others(run, limit)).subquery()
     counted = connection.execute(select(over.c.kind, func.count()).group_by(over.c.kind))
-    return {kind: number for kind, number in counted}  # noqa: C416  # a result is no sequence of pairs for dict()
+    return limit, {kind: number for kind, number in counted}  # noqa: C416  # a result is no sequence of pairs for dict()
 
 
 def _remove(connection: Connection, run: str, which: Select[Any]) -> Sequence[str]:
     """Remove a slice; return the kinds of what is gone."""
     number_records(connection, run, 0)  # from here on nobody else changes records
     columns, part = schema.record.c, which.limit(SLICE).subquery()
-    gone = delete(schema.record).where(columns.run == run, columns.seq.in_(select(part.c.seq)))
+    gone = delete(schema.record).where(columns.run == run, schema.seq_of_any.in_(select(part.c.seq)))
     return connection.execute(gone.returning(columns.kind)).scalars().all()
 
 

@@ -14,13 +14,11 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    case,
     cast,
     column,
     exists,
     false,
     func,
-    literal,
     or_,
     select,
     text,
@@ -35,6 +33,9 @@ from pytest_spip.hosts.texts import AnyText
 
 __all__ = ["number_records", "upsert_rows"]
 
+FEW = 256
+"""Records among which any way to find one is fast."""
+NAMES = ["run", "seq", "kind", "key", "agent", "body", "expires_at", "deleted"]
 COLUMNS = (("seq", BigInteger), ("kind", Text), ("key", Text), ("agent", Text), ("body", Text), ("ttl", Double))
 
 
@@ -62,63 +63,93 @@ def upsert_rows(connection: Connection, run: str, rows: Sequence[Row]) -> Pushed
     first = number_records(connection, run, len(rows))
     names = [name for name, _ in COLUMNS]
     numbered = [dict(zip(names, (seq, *row), strict=True)) for seq, row in enumerate(rows, first)]
-    dialect = connection.dialect.name
-    given = {"run": run, "rows": json.dumps(numbered, ensure_ascii=False)}
-    there = int(connection.execute(_count_there(dialect), given).scalar_one())
-    written = len(connection.execute(_upsert(dialect), given).all())
-    _keep_statistics(connection, first, first + len(rows))
+    if connection.dialect.name == "postgresql":
+        there, written = _write_to_server(connection, run, numbered)
+        _keep_statistics(connection, first, first + len(rows))
+    else:
+        there, written = _write_to_file(connection, run, numbered)
     # What is there and alive is either written anew or left as it was.
     skipped = len(rows) - written
     return Pushed(inserted=len(rows) - there, updated=there - skipped, skipped=skipped)
 
 
-def _keep_statistics(connection: Connection, first: int, after: int) -> None:
-    """Have PostgreSQL count rows whenever a run has twice the records: it does so by itself too, minutes later.
-
-    Until then it takes any index that begins with run and kind for as good as the one that leads to a single record.
-    """
-    if connection.dialect.name == "postgresql" and first.bit_length() != after.bit_length():
-        connection.execute(text("ANALYZE spip_record"))
+Numbered = Sequence[dict[str, Any]]
+"""Rows with their numbers, by the names of :data:`COLUMNS`."""
 
 
-def _batch(dialect: str) -> Any:
-    """Return a batch, which comes as one text of JSON, as a table: the statement is the same for all batches."""
-    rows = bindparam("rows", type_=Text)
-    if dialect == "postgresql":
-        names = [column(name, kind) for name, kind in COLUMNS]
-        return func.json_to_recordset(cast(rows, postgresql.JSON)).table_valued(*names).render_derived(with_types=True)
-    each = func.json_each(rows).table_valued("value")
-    cells: list[Any] = [cast(func.json_extract(each.c.value, f"$.{name}"), kind).label(name) for name, kind in COLUMNS]
-    return select(*cells).subquery()
+def _write_to_server(connection: Connection, run: str, rows: Numbered) -> tuple[int, int]:
+    """Write rows; return how many were there alive, and how many were written."""
+    given = {"run": run, "rows": json.dumps(rows, ensure_ascii=False)}
+    there, written = connection.execute(_server_statement(), given).one()
+    return there, written
 
 
 @functools.cache
-def _count_there(dialect: str) -> Any:
-    batch, records = _batch(dialect), schema.record.c
-    same = and_(records.run == bindparam("run"), records.kind == batch.c.kind, records.key == batch.c.key)
-    # Not a join: SQLite would walk along the records, and look for each in the batch.
-    return select(func.count()).select_from(batch).where(exists(select(1).where(same, ~records.deleted)))
-
-
-@functools.cache
-def _upsert(dialect: str) -> Any:
-    batch, records = _batch(dialect), schema.record.c
-    expires_at = case((batch.c.ttl.is_(None), None), else_=clock() + batch.c.ttl)
-    names = ["run", "seq", "kind", "key", "agent", "body", "expires_at", "deleted"]
+def _server_statement() -> Any:
+    """Return a statement that writes all of a batch, which is one text of JSON: it is the same for all batches."""
+    rows = cast(bindparam("rows", type_=Text), postgresql.JSON)
+    names = [column(name, kind) for name, kind in COLUMNS]
+    given = func.json_to_recordset(rows).table_valued(*names).render_derived(with_types=True)
+    batch = select(given).cte("batch").prefix_with("MATERIALIZED")  # read once
     cells = batch.c
-    values = (cells.seq, cells.kind, cells.key, cells.agent, cells.body, expires_at, false())
-    # SQLite takes ON CONFLICT for a join's ON where no WHERE comes before it.
-    rows = select(bindparam("run", type_=AnyText), *values).where(cells.seq > literal(0))
-    maker = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = maker(schema.record).from_select(names, rows)
-    new = statement.excluded
+    values = (cells.seq, cells.kind, cells.key, cells.agent, cells.body, clock() + cells.ttl, false())
+    insert = postgresql.insert(schema.record).from_select(NAMES, select(bindparam("run", type_=AnyText), *values))
+    written = _replacing(insert).returning(schema.record.c.seq).cte("written")
+    records = schema.record.c
+    same = and_(records.run == bindparam("run"), records.kind == cells.kind, records.key == cells.key)
+    # Parts of one statement do not see what another part writes.
+    there = select(func.count()).select_from(batch).where(exists(select(1).where(same, ~records.deleted)))
+    return select(there.scalar_subquery(), select(func.count()).select_from(written).scalar_subquery())
+
+
+def _write_to_file(connection: Connection, run: str, rows: Numbered) -> tuple[int, int]:
+    """Write rows; return how many were there alive, and how many were written."""
+    records = schema.record.c
+    keys = json.dumps([(row["kind"], row["key"]) for row in rows], ensure_ascii=False)
+    there = connection.execute(_there_statement(), {"run": run, "keys": keys}).scalar_one()
+    connection.execute(_file_statement(), [{"run": run, **row} for row in rows])
+    mine = select(func.count()).where(records.run == run, schema.seq_of_any >= rows[0]["seq"])
+    return int(there), int(connection.execute(mine).scalar_one())
+
+
+@functools.cache
+def _file_statement() -> Any:
+    given = {name: bindparam(name, type_=kind) for name, kind in COLUMNS}
+    ttl = given.pop("ttl")
+    values = {"run": bindparam("run", type_=AnyText), **given, "expires_at": clock() + ttl, "deleted": false()}
+    return _replacing(sqlite.insert(schema.record).values(**values))
+
+
+@functools.cache
+def _there_statement() -> Any:
+    """Return a query that counts keys: not by a join, for SQLite would walk along the records, and look for each in the keys."""
+    keys = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
+    kind, key = (cast(func.json_extract(keys.c.value, f"$[{place}]"), Text) for place in range(2))
+    records = schema.record.c
+    same = and_(records.run == bindparam("run"), records.kind == kind, records.key == key, ~records.deleted)
+    return select(func.count()).select_from(keys).where(exists(select(1).where(same)))
+
+
+def _replacing(insert: Any) -> Any:
+    """Have an insertion replace a record that differs, and leave one that does not."""
+    records, new = schema.record.c, insert.excluded
     changed = or_(
         records.deleted,
         records.body != new.body,
         records.agent != new.agent,
         records.expires_at.is_distinct_from(new.expires_at),
     )
-    replaced = {name: new[name] for name in names if name not in ("run", "kind", "key")}
-    return statement.on_conflict_do_update(
-        index_elements=["run", "kind", "key"], set_=replaced, where=changed
-    ).returning(records.seq)
+    replaced = {name: new[name] for name in NAMES if name not in ("run", "kind", "key")}
+    return insert.on_conflict_do_update(index_elements=["run", "kind", "key"], set_=replaced, where=changed)
+
+
+def _keep_statistics(connection: Connection, first: int, after: int) -> None:
+    """Have PostgreSQL count rows when there are far more than it knows of: by itself it does so minutes later.
+
+    Until then it takes any index that begins with run and kind for as good as the one that leads to a single record.
+    """
+    if first // FEW == after // FEW or first.bit_length() == after.bit_length():
+        return
+    known = connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = to_regclass('spip_record')"))
+    if known.scalar_one() < after / 2:
+        connection.execute(text("ANALYZE spip_record"))

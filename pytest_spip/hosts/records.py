@@ -13,7 +13,7 @@ from pytest_spip.hosts import schema
 from pytest_spip.hosts.bulk import in_slices
 from pytest_spip.hosts.database import Database, clock
 from pytest_spip.hosts.dependencies import check_dependencies
-from pytest_spip.hosts.record_kinds import Kind, Pushed, Record, Row, StoredRecord, check_run, row_of
+from pytest_spip.hosts.record_kinds import DEPENDS_ON, Kind, Pushed, Record, Row, StoredRecord, check_run, row_of
 from pytest_spip.hosts.record_rows import number_records, upsert_rows
 
 __all__ = ["BATCH", "PAGE", "Page", "Records"]
@@ -55,15 +55,20 @@ class Records:
         total = Pushed()
         for batch in in_slices(records, BATCH):
             rows = {(record.kind, record.key): row_of(record, self.agent) for record in batch}
-            pushed = self.database.run(lambda connection, rows=rows: self._push(connection, list(rows.values())))  # type: ignore[misc]
+            # What depends on nothing closes no circle.
+            depending = {one.key for one in batch if one.kind == Kind.DEPENDENCY and one.body[DEPENDS_ON]}
+            pushed = self._push(list(rows.values()), sorted(depending))
             total += dataclasses.replace(pushed, skipped=pushed.skipped + len(batch) - len(rows))
         return total
 
-    def _push(self, connection: Connection, rows: Sequence[Row]) -> Pushed:
-        pushed = upsert_rows(connection, self.run, rows)
-        if depending := [key for kind, key, *_ in rows if kind == Kind.DEPENDENCY]:
-            check_dependencies(connection, self.run, depending)
-        return pushed
+    def _push(self, rows: Sequence[Row], depending: Sequence[str]) -> Pushed:
+        def write(connection: Connection) -> Pushed:
+            pushed = upsert_rows(connection, self.run, rows)
+            if depending:
+                check_dependencies(connection, self.run, depending)
+            return pushed
+
+        return self.database.run(write)
 
     def pull(self, cursor: int = 0, limit: int = PAGE, kinds: Iterable[Kind] = ()) -> Page:
         """Return what changed behind a cursor, 0 for all, of some kinds or of each; records of other kinds are not read.
@@ -97,13 +102,12 @@ class Records:
             columns.expires_at,
             columns.deleted,
         )
-        behind = select(*cells).where(columns.run == self.run, columns.seq > cursor)
+        mine = select(*cells).where(columns.run == self.run)
         if not kinds:
-            return behind.order_by(columns.seq).limit(limit)
+            return mine.where(schema.seq_of_any > cursor).order_by(schema.seq_of_any).limit(limit)
         # One walk along the index for each kind: a walk along all numbers would read the others, too.
-        parts = [
-            behind.where(columns.kind == kind.value).order_by(columns.seq).limit(limit).subquery() for kind in kinds
-        ]
+        behind = mine.where(columns.seq > cursor).order_by(columns.seq).limit(limit)
+        parts = [behind.where(columns.kind == kind.value).subquery() for kind in kinds]
         if len(parts) == 1:
             return select(parts[0]).order_by(parts[0].c.seq)
         merged = union_all(*(select(part) for part in parts)).subquery()

@@ -40,6 +40,7 @@ __all__ = [
     "result",
     "run",
     "schema",
+    "seq_of_any",
     "task",
 ]
 
@@ -154,7 +155,9 @@ record = Table(
     postgresql_with=_busy,
 )
 """What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits. Its texts were looked at before."""
-Index("spip_record_since", record.c.run, record.c.seq)
+seq_of_any = record.c.seq + literal_column("0")
+"""A record's number for queries of all kinds. Those of one kind name ``seq``: then no engine can choose the index of all."""
+Index("spip_record_since", record.c.run, seq_of_any)
 Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
 Index("spip_record_expiring", record.c.run, record.c.expires_at)
 
