@@ -46,27 +46,21 @@ def _path(names: Sequence[str]) -> str:
 def _reachable(connection: Connection, run: str, keys: Iterable[str]) -> Mapping[str, Sequence[str]]:
     """Return what each key depends on, of those given and of all that they lead to."""
     statement = _walk(connection.dialect.name, run, list(keys))
-    return {key: json.loads(body)[DEPENDS_ON] for key, body in connection.execute(statement)}
+    return {key: json.loads(body)[DEPENDS_ON] for key, body in connection.execute(statement) if body is not None}
 
 
 def _walk(dialect: str, run: str, keys: Sequence[str]) -> Select[Any]:
+    """Return the query of all that keys lead to, themselves included, with their bodies; NULL for what depends on nothing."""
     columns = schema.record.c
-    valid = (
-        columns.run == run,
-        columns.kind == Kind.DEPENDENCY.value,
-        ~columns.deleted,
-        or_(columns.expires_at.is_(None), columns.expires_at > clock()),
-    )
-    seeds = select(columns.key).where(columns.run == run, columns.kind == Kind.DEPENDENCY.value, columns.key.in_(keys))
-    reached = seeds.cte("reached", recursive=True)
-    listed = _listed(dialect, columns.body)
-    step = (
-        select(cast(listed.c.value, Text))
-        .select_from(reached.join(schema.record, columns.key == reached.c.key).join(listed, true()))
-        .where(*valid)
-    )
-    reached = reached.union(step)
-    return select(columns.key, columns.body).join(reached, columns.key == reached.c.key).where(*valid)
+    same = (columns.run == run, columns.kind == Kind.DEPENDENCY.value)
+    reached = select(columns.key).where(*same, columns.key.in_(keys)).cte("reached", recursive=True)
+    valid = (~columns.deleted, or_(columns.expires_at.is_(None), columns.expires_at > clock()))
+    # By the primary key, as a subquery: a join may become a walk along all dependencies for each step.
+    body = select(columns.body).where(*same, columns.key == reached.c.key, *valid)
+    listed = _listed(dialect, body.correlate(reached).scalar_subquery())
+    reached = reached.union(select(cast(listed.c.value, Text)).select_from(reached.join(listed, true())))
+    found = select(columns.body).where(*same, columns.key == reached.c.key, *valid).correlate(reached).scalar_subquery()
+    return select(reached.c.key, found)
 
 
 def _listed(dialect: str, body: Any) -> Any:

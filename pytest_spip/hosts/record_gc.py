@@ -64,34 +64,31 @@ def _count(connection: Connection, run: str, grace: float) -> tuple[float, dict[
 def _remove(connection: Connection, run: str, which: Select[Any]) -> Sequence[str]:
     """Remove a slice; return the kinds of what is gone."""
     number_records(connection, run, 0)  # from here on nobody else changes records
-    columns, part = schema.record.c, which.limit(SLICE).subquery()
-    gone = delete(schema.record).where(columns.run == run, schema.seq_of_any.in_(select(part.c.seq)))
-    return connection.execute(gone.returning(columns.kind)).scalars().all()
+    columns = schema.record.c
+    # Named one by one: of a query, PostgreSQL may do all for each record of a run that it has no statistics of.
+    seqs = connection.execute(select(which.limit(SLICE).subquery().c.seq)).scalars().all()
+    gone = delete(schema.record).where(schema.all_of_run() == f"{run}/all", columns.seq.in_(seqs))
+    return connection.execute(gone.returning(columns.kind)).scalars().all() if seqs else []
 
 
 def _others(run: str, limit: float) -> Select[Any]:
     columns = schema.record.c
-    over = (columns.run == run, columns.expires_at < limit, columns.kind != Kind.RESERVATION.value)
-    return select(columns.seq, columns.kind).where(*over)
+    over = (schema.expiring_of_run() == f"{run}/over", columns.expires_at < limit)
+    return select(columns.seq, columns.kind).where(*over, columns.kind != Kind.RESERVATION.value)
 
 
 def _reservations(run: str, limit: float) -> Select[Any]:
     """Return the query of reservations that were deleted, lapsed in spite of heartbeats, or were released."""
-    held, release = schema.record.alias("held"), schema.record.alias("release")
-    mine = (held.c.run == run, held.c.kind == Kind.RESERVATION.value)
-    lapsed = or_(held.c.deleted, func.coalesce(beat_until(held), 0.0) < limit)
+    over, held = schema.record.alias("over"), schema.record.alias("held")
+    mine = (schema.expiring_of_run(over) == f"{run}/over", over.c.expires_at < limit)
+    lapsed = or_(over.c.deleted, func.coalesce(beat_until(over), 0.0) < limit)
     # From releases that are over to what they ended, by the primary key: there are fewer of them than reservations.
-    ended = (held.c.key == release.c.key, held.c.agent == release.c.agent, held.c.seq < release.c.seq)
-    seq = select(held.c.seq).where(*mine, *ended).correlate(release).scalar_subquery().label("seq")
-    over = (
-        release.c.run == run,
-        release.c.kind == Kind.RELEASE.value,
-        release.c.expires_at < limit,
-        ~release.c.deleted,
-    )
-    released = select(seq).where(*over).subquery()
+    same = (held.c.run == over.c.run, held.c.kind == Kind.RESERVATION.value, held.c.key == over.c.key)
+    ended = (held.c.agent == over.c.agent, held.c.seq < over.c.seq)
+    seq = select(held.c.seq).where(*same, *ended).correlate(over).scalar_subquery().label("seq")
+    released = select(seq).where(*mine, over.c.kind == Kind.RELEASE.value, ~over.c.deleted).subquery()
     found = union(
-        select(held.c.seq).where(*mine, held.c.expires_at < limit, lapsed),
+        select(over.c.seq).where(*mine, over.c.kind == Kind.RESERVATION.value, lapsed),
         select(released.c.seq).where(released.c.seq.is_not(None)),
     ).subquery()
     return select(found.c.seq, literal(Kind.RESERVATION.value).label("kind"))

@@ -19,9 +19,9 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,8 +33,6 @@ from pytest_spip.hosts.texts import AnyText
 
 __all__ = ["number_records", "upsert_rows"]
 
-FEW = 256
-"""Records among which any way to find one is fast."""
 NAMES = ["run", "seq", "kind", "key", "agent", "body", "expires_at", "deleted"]
 COLUMNS = (("seq", BigInteger), ("kind", Text), ("key", Text), ("agent", Text), ("body", Text), ("ttl", Double))
 
@@ -65,7 +63,6 @@ def upsert_rows(connection: Connection, run: str, rows: Sequence[Row]) -> Pushed
     numbered = [dict(zip(names, (seq, *row), strict=True)) for seq, row in enumerate(rows, first)]
     if connection.dialect.name == "postgresql":
         there, written = _write_to_server(connection, run, numbered)
-        _keep_statistics(connection, first, first + len(rows))
     else:
         there, written = _write_to_file(connection, run, numbered)
     # What is there and alive is either written anew or left as it was.
@@ -97,8 +94,9 @@ def _server_statement() -> Any:
     written = _replacing(insert).returning(schema.record.c.seq).cte("written")
     records = schema.record.c
     same = and_(records.run == bindparam("run"), records.kind == cells.kind, records.key == cells.key)
-    # Parts of one statement do not see what another part writes.
-    there = select(func.count()).select_from(batch).where(exists(select(1).where(same, ~records.deleted)))
+    # A subquery and no join, which may walk along all records. Parts of one statement do not see what another part writes.
+    found = select(literal(1)).where(same, ~records.deleted).correlate(batch).scalar_subquery()
+    there = select(func.count()).select_from(batch).where(found.is_not(None))
     return select(there.scalar_subquery(), select(func.count()).select_from(written).scalar_subquery())
 
 
@@ -108,7 +106,7 @@ def _write_to_file(connection: Connection, run: str, rows: Numbered) -> tuple[in
     keys = json.dumps([(row["kind"], row["key"]) for row in rows], ensure_ascii=False)
     there = connection.execute(_there_statement(), {"run": run, "keys": keys}).scalar_one()
     connection.execute(_file_statement(), [{"run": run, **row} for row in rows])
-    mine = select(func.count()).where(records.run == run, schema.seq_of_any >= rows[0]["seq"])
+    mine = select(func.count()).where(schema.all_of_run() == f"{run}/all", records.seq >= rows[0]["seq"])
     return int(there), int(connection.execute(mine).scalar_one())
 
 
@@ -141,15 +139,3 @@ def _replacing(insert: Any) -> Any:
     )
     replaced = {name: new[name] for name in NAMES if name not in ("run", "kind", "key")}
     return insert.on_conflict_do_update(index_elements=["run", "kind", "key"], set_=replaced, where=changed)
-
-
-def _keep_statistics(connection: Connection, first: int, after: int) -> None:
-    """Have PostgreSQL count rows when there are far more than it knows of: by itself it does so minutes later.
-
-    Until then it takes any index that begins with run and kind for as good as the one that leads to a single record.
-    """
-    if first // FEW == after // FEW or first.bit_length() == after.bit_length():
-        return
-    known = connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = to_regclass('spip_record')"))
-    if known.scalar_one() < after / 2:
-        connection.execute(text("ANALYZE spip_record"))

@@ -102,12 +102,11 @@ class Records:
             columns.expires_at,
             columns.deleted,
         )
-        mine = select(*cells).where(columns.run == self.run)
+        behind = select(*cells).where(columns.seq > cursor).order_by(columns.seq).limit(limit)
         if not kinds:
-            return mine.where(schema.seq_of_any > cursor).order_by(schema.seq_of_any).limit(limit)
+            return behind.where(schema.all_of_run() == f"{self.run}/all")
         # One walk along the index for each kind: a walk along all numbers would read the others, too.
-        behind = mine.where(columns.seq > cursor).order_by(columns.seq).limit(limit)
-        parts = [behind.where(columns.kind == kind.value).subquery() for kind in kinds]
+        parts = [behind.where(schema.of_kind() == f"{self.run}/{kind.value}").subquery() for kind in kinds]
         if len(parts) == 1:
             return select(parts[0]).order_by(parts[0].c.seq)
         merged = union_all(*(select(part) for part in parts)).subquery()

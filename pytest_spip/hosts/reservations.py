@@ -38,8 +38,8 @@ class Reservation:
 def beat_until(reservation: FromClause) -> ColumnElement[float]:
     """Return until when the heartbeat of a reservation's agent lasts; NULL without one.
 
-    These are subqueries and no joins: without statistics, as after many records came at once, PostgreSQL would compare each
-    row with each. A subquery is a look into the primary key.
+    These are subqueries and no joins: for a run without statistics PostgreSQL would compare each row with each. A subquery
+    is a look into the primary key.
     """
     beat = schema.record.alias("beat")
     mine = (beat.c.run == reservation.c.run, beat.c.kind == Kind.HEARTBEAT.value, beat.c.key == reservation.c.agent)
@@ -121,10 +121,12 @@ def _active(run: str, key: str | None, after: str, limit: int | None) -> Select[
     held = schema.record.alias("held")
     beat = func.coalesce(beat_until(held), 0.0)
     until = case((beat > held.c.expires_at, beat), else_=held.c.expires_at).label("until")
-    mine = (held.c.run == run, held.c.kind == Kind.RESERVATION.value, ~held.c.deleted, released_at(held).is_(None))
-    found = select(held.c.key, held.c.agent, until, held.c.body).where(*mine)
+    kind = Kind.RESERVATION.value
+    mine = [schema.of_kind(held) == f"{run}/{kind}"]
     if key is not None:
-        found = found.where(held.c.key == key)
+        mine = [held.c.run == run, held.c.kind == kind, held.c.key == key]
+    found = select(held.c.key, held.c.agent, until, held.c.body)
+    found = found.where(*mine, ~held.c.deleted, released_at(held).is_(None))
     inner = found.subquery()
     now = select(clock()).scalar_subquery()  # asked once, and not for each row
     query = select(inner).where(inner.c.until > now, inner.c.key > after)

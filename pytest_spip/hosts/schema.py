@@ -6,12 +6,15 @@ All times are seconds since 1970 by the database's clock. ``run`` is the run's n
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Double,
     Index,
@@ -36,11 +39,11 @@ __all__ = [
     "is_running",
     "lease",
     "metadata",
+    "of_kind",
     "record",
     "result",
     "run",
     "schema",
-    "seq_of_any",
     "task",
 ]
 
@@ -155,11 +158,34 @@ record = Table(
     postgresql_with=_busy,
 )
 """What agents tell each other; ``body`` is JSON, and ``seq`` grows in the order of commits. Its texts were looked at before."""
-seq_of_any = record.c.seq + literal_column("0")
-"""A record's number for queries of all kinds. Those of one kind name ``seq``: then no engine can choose the index of all."""
-Index("spip_record_since", record.c.run, seq_of_any)
-Index("spip_record_of_kind", record.c.run, record.c.kind, record.c.seq)
-Index("spip_record_expiring", record.c.run, record.c.expires_at)
+
+
+def all_of_run(records: Any = record) -> ColumnElement[str]:
+    """Return what is ``RUN/all`` in the records of a run: queries of all kinds, by ``seq``, find them by it.
+
+    These expressions keep indexes apart. Where each began with the column of the run, PostgreSQL would choose any of them for
+    a run of which it has no statistics, and walk along the whole run for each record that is looked up by its key.
+    """
+    return _joined(records.c.run, literal_column("'/all'"))
+
+
+def of_kind(records: Any = record) -> ColumnElement[str]:
+    """Return what is ``RUN/KIND`` in the records of a kind: queries of one kind, by ``seq``, find them by it."""
+    return _joined(records.c.run, literal_column("'/'"), records.c.kind)
+
+
+def expiring_of_run(records: Any = record) -> ColumnElement[str]:
+    """Return what is ``RUN/over`` in the records of a run: queries by ``expires_at`` find them by it."""
+    return _joined(records.c.run, literal_column("'/over'"))
+
+
+def _joined(*parts: ColumnElement[Any]) -> ColumnElement[str]:
+    return functools.reduce(lambda one, other: one.concat(other), parts)
+
+
+Index("spip_record_since", all_of_run(), record.c.seq)
+Index("spip_record_of_kind", of_kind(), record.c.seq)
+Index("spip_record_expiring", expiring_of_run(), record.c.expires_at)
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
 """What leads from each version to the next; the first one from version 1. New databases get the tables as they are above."""

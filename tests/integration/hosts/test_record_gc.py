@@ -22,12 +22,12 @@ def left(records: Records) -> set[tuple[str, str]]:
 
 def test_expired_goes_after_the_grace(records: Records) -> None:
     """What has expired stays for the grace and goes then; what has no time to expire at stays; counts are by kind."""
-    records.push(Record(kind, "lasts", {"on": []}, ttl=1000) for kind in Kind if kind is not Kind.RELEASE)
-    records.push(Record(kind, "ends", {"on": []}, ttl=30) for kind in Kind)
+    records.push(Record(kind, "lasts", {"on": []}, ttl=10_000) for kind in Kind if kind is not Kind.RELEASE)
+    records.push(Record(kind, "ends", {"on": []}, ttl=300) for kind in Kind)
     records.push([Record(Kind.TASK, "stays")])
-    pass_time(records.database, 60)
-    assert collect_records(records, grace=100) == {}
-    assert collect_records(records, grace=29) == dict.fromkeys(Kind, 1)
+    pass_time(records.database, 600)
+    assert collect_records(records, grace=1000) == {}
+    assert collect_records(records, grace=200) == dict.fromkeys(Kind, 1)
     kinds = [kind.value for kind in Kind if kind is not Kind.RELEASE]
     assert left(records) == {(kind, "lasts") for kind in kinds} | {("task", "stays")}
     assert collect_records(records, grace=0) == {}
@@ -36,12 +36,12 @@ def test_expired_goes_after_the_grace(records: Records) -> None:
 def test_released_goes_with_its_release(records: Records) -> None:
     """A released reservation, and the release, go when the grace is over, long before it would have expired."""
     reservations = Reservations(records)
-    reservations.reserve("done", ttl=10_000)
-    reservations.reserve("goes on", ttl=10_000)
+    reservations.reserve("done", ttl=100_000)
+    reservations.reserve("goes on", ttl=100_000)
     reservations.release("done")
-    pass_time(records.database, 60)
-    assert collect_records(records, grace=100) == {}
-    assert collect_records(records, grace=50) == {Kind.RESERVATION: 1, Kind.RELEASE: 1}
+    pass_time(records.database, 600)
+    assert collect_records(records, grace=1000) == {}
+    assert collect_records(records, grace=500) == {Kind.RESERVATION: 1, Kind.RELEASE: 1}
     assert left(records) == {("reservation", "goes on")}
 
 
@@ -53,9 +53,9 @@ def test_active_never_goes(records: Records) -> None:
     reservations.reserve("again", ttl=1000)
     reservations.release("again")
     pass_time(records.database, 500)
-    reservations.reserve("renewed", ttl=60)
-    reservations.reserve("again", ttl=60)
-    reservations.beat()
+    reservations.reserve("renewed", ttl=600)
+    reservations.reserve("again", ttl=600)
+    reservations.beat(ttl=600)
     active = {one.key for one in reservations.active()}
     assert active == {"extended", "renewed", "again"}
     assert collect_records(records, grace=0) == {Kind.RELEASE: 1}
@@ -67,10 +67,10 @@ def test_lapsed_heartbeat_goes_with_what_it_extended(records: Records) -> None:
     """What a heartbeat extended goes after the heartbeat's end and the grace, not after its own."""
     reservations = Reservations(records)
     reservations.reserve("thing", ttl=1)
-    reservations.beat(ttl=100)
-    pass_time(records.database, 150)
-    assert collect_records(records, grace=60) == {}
-    assert collect_records(records, grace=40) == {Kind.RESERVATION: 1, Kind.HEARTBEAT: 1}
+    reservations.beat(ttl=1000)
+    pass_time(records.database, 1500)
+    assert collect_records(records, grace=700) == {}
+    assert collect_records(records, grace=300) == {Kind.RESERVATION: 1, Kind.HEARTBEAT: 1}
     assert left(records) == set()
 
 
@@ -79,24 +79,24 @@ def test_deleted_goes_after_the_grace(records: Records) -> None:
     records.push(Record(kind, "gone", {"on": []}, ttl=10_000) for kind in Kind)
     for kind in Kind:
         records.delete(kind, ["gone"])
-    pass_time(records.database, 60)
-    assert collect_records(records, grace=100) == {}
-    assert collect_records(records, grace=50) == dict.fromkeys(Kind, 1)
+    pass_time(records.database, 600)
+    assert collect_records(records, grace=1000) == {}
+    assert collect_records(records, grace=500) == dict.fromkeys(Kind, 1)
     assert left(records) == set()
 
 
 def test_dry_run_tells_the_same(records: Records) -> None:
     """A dry run tells what would go, by one statement beside the clock's, and removes nothing."""
-    records.push(Record(Kind.RESERVATION, f"{n}", ttl=1 if n % 3 else 1000) for n in range(30))
+    records.push(Record(Kind.RESERVATION, f"{n}", ttl=1 if n % 3 else 100_000) for n in range(30))
     records.push(Record(Kind.RELEASE, f"{n}") for n in range(0, 30, 2))
-    records.push(Record(Kind.TASK, f"{n}", ttl=n + 0.5) for n in range(30))
-    pass_time(records.database, 60)
+    records.push(Record(Kind.TASK, f"{n}", ttl=100 * n + 50) for n in range(30))
+    pass_time(records.database, 6000)
     before = left(records)
     with counted(records.database) as found:
-        told = collect_records(records, grace=40, dry_run=True)
+        told = collect_records(records, grace=4000, dry_run=True)
     assert found["statements"] == 2
     assert left(records) == before
-    assert collect_records(records, grace=40) == told
+    assert collect_records(records, grace=4000) == told
     assert told == {Kind.RESERVATION: 25, Kind.RELEASE: 15, Kind.TASK: 20}
 
 
@@ -130,11 +130,11 @@ def test_grace_is_a_time(records: Records, grace: float) -> None:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("reserve"), st.sampled_from("abc"), st.sampled_from([5.0, 50.0])),
+        st.tuples(st.just("reserve"), st.sampled_from("abc"), st.sampled_from([500.0, 5000.0])),
         st.tuples(st.just("release"), st.sampled_from("abc"), st.just(0.0)),
-        st.tuples(st.just("beat"), st.just(""), st.sampled_from([5.0, 50.0])),
-        st.tuples(st.just("wait"), st.just(""), st.sampled_from([3.0, 20.0])),
-        st.tuples(st.just("collect"), st.just(""), st.sampled_from([0.0, 10.0])),
+        st.tuples(st.just("beat"), st.just(""), st.sampled_from([500.0, 5000.0])),
+        st.tuples(st.just("wait"), st.just(""), st.sampled_from([300.0, 2100.0])),
+        st.tuples(st.just("collect"), st.just(""), st.sampled_from([0.0, 1100.0])),
     ),
     max_size=14,
 )
@@ -147,7 +147,7 @@ def test_collecting_changes_nothing_that_counts(
 ) -> None:
     """Whatever two agents do, and whenever it is collected: what is held before is held after, and the dry run was right."""
     hands = [Reservations(Records(database, "model", name)) for name in ("alice", "bob")]
-    pass_time(database, 1e6)
+    pass_time(database, 1e7)
     collect_records(hands[0].records, grace=0)
     assert left(hands[0].records) == set()
     for what, key, seconds in steps:
