@@ -81,7 +81,9 @@ class SharedRun:
         self._reservations = Reservations(Records(database, run, agent.id))
         self._chosen: frozenset[int] = frozenset()
         self._held: set[int] = set()
-        self._own: dict[int, Result] = {}
+        self._own: set[int] = set()
+        self._bad = 0
+        self._refused: dict[int, Answer] = {}
         self._unsent: list[Answer] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -93,7 +95,7 @@ class SharedRun:
         self._remaining: int | None = None
         self._beat = 0.0
         self._reached = time.monotonic()
-        self._stale = self._shared_count = 0
+        self._shared_count = 0
         self.done = 0
         self.problem = ""
         self.published = self._queue.look()
@@ -182,7 +184,8 @@ class SharedRun:
         """Have a verdict shared."""
         answer = self._answer(result, failing=failing)
         with self._lock:
-            self._own[result.ordinal] = result
+            self._own.add(result.ordinal)
+            self._bad += result.verdict.outcome.is_bad
             self._unsent.append(answer)
             urgent = len(self._unsent) >= BATCH or len(self._held) - len(self._unsent) <= self._workers
         if urgent:
@@ -248,7 +251,7 @@ class SharedRun:
             if missing:
                 again = set(self._queue.reclaim(sorted(missing)))
                 missing -= self._queue.complete([answer for answer in batch if answer.ordinal in again])
-            self._stale += len(missing)
+            self._refused |= {answer.ordinal: answer for answer in batch if answer.ordinal in missing}
             self._shared_count += len(batch) - len(missing)
             with self._lock:
                 del self._unsent[: len(batch)]
@@ -281,9 +284,12 @@ class SharedRun:
         if not claimed and self._queue.reap():
             claimed = self._queue.claim(count, known)
         if claimed:
+            again = [self._refused.pop(one) for one in claimed if one in self._refused]
             with self._lock:
                 self._held.update(claimed)
-            self._listener.ready(claimed)
+                self._unsent += again  # they are judged, and whoever had them meanwhile is lost
+            judged = {answer.ordinal for answer in again}
+            self._listener.ready([ordinal for ordinal in claimed if ordinal not in judged])
         elif not known:
             self._give_up_lost()
             self._look_around()
@@ -311,7 +317,7 @@ class SharedRun:
                 "held": len(self._held),
                 "judged": len(self._own),
                 "waiting": len(self._unsent),
-                "bad": sum(result.verdict.outcome.is_bad for result in self._own.values()),
+                "bad": self._bad,
             }
 
     # ending

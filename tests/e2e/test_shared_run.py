@@ -74,6 +74,16 @@ class Hosts:
         self._started[name] = host, process
         return process
 
+    def project(self, name: str) -> Path:
+        """Return where a host's session runs."""
+        return self._started[name][0].project_path("project")
+
+    def go_on(self, name: str, *more: str) -> None:
+        """Have a host go on with its run."""
+        host, _ = self._started[name]
+        process = host.start("--spip-resume=shared", f"--spip-queue={self.url}", *more, python="")
+        self._started[name] = host, process
+
     def finish(self, name: str, *, timeout: float = 90) -> Done:
         """Wait for a host's session."""
         host, process = self._started[name]
@@ -123,7 +133,7 @@ def same(done: Done) -> dict[str, Mapping[str, Any]]:
 
 def recorded(project: Path) -> int:
     """Return how many verdicts a host's own ledger has of its own."""
-    with contextlib.closing(sqlite3.connect(project / ".spip/runs/shared/run.sqlite")) as database:
+    with contextlib.closing(sqlite3.connect(project / ".spip/runs/shared/run.sqlite", timeout=30)) as database:
         ((count,),) = database.execute("SELECT count(*) FROM ledger WHERE session = 1").fetchall()
         return int(count)
 
@@ -242,6 +252,29 @@ def test_lost_database(machine: Machine, known: Path) -> None:
             done = shared.finish("a")
             assert done.status == 0, done.stdout
             assert (shared.status().done, set(done.outcomes.values())) == (COUNT, {"passed"})
+
+
+def test_resumed_host(machine: Machine, known: Path) -> None:
+    """A session that ends without its database says so; when it goes on, what it judged is shared, and the rest is run."""
+    with server() as running, databases(running) as url:
+        shared = Hosts(machine, f"{url}?lease={LEASE}", "slow", known)
+        with contextlib.closing(shared):
+            first = shared.start("a", "-n2")
+            assert shared.reaches(lambda status: status.done >= 2)
+            running.kill()
+            assert eventually(lambda: recorded(shared.project("a")) >= COUNT // 2, 30)
+            os.kill(first.pid, signal.SIGINT)
+            done = shared.finish("a")
+            assert done.status == 2, done.stdout
+            assert "verdicts are not shared: repeat it with --spip-resume=shared" in done.stdout
+            running.start()
+            before = shared.status().done
+            shared.go_on("a", "-n2")
+            again = shared.finish("a")
+            assert again.status == 0, again.stdout
+            status = shared.status()
+            assert (status.done, set(again.outcomes.values())) == (COUNT, {"passed"})
+            assert max(agent.judged for agent in status.agents) > COUNT - before - COUNT // 2
 
 
 BAD = {
