@@ -349,10 +349,15 @@ class SharedRun:
         return self._remaining == 0
 
     def take_in(self, writer: RunWriter) -> None:
-        """Enter the verdicts of other hosts, which count where this one has judged the same in vain. Raises ``QueueProblem``."""
-        others = shared_results(self._queue, but=self._queue.agent.id)
+        """Enter the verdicts of other hosts, which count where this one has judged the same in vain."""
+        try:
+            others = list(shared_results(self._queue, but=self._queue.agent.id))
+            status = run_status(self._database, self._queue.run)
+        except QueueProblem as error:
+            self.problem = f"{error}; other hosts' verdicts are missing here"
+            return
         writer.take_in((one.result, one.failing) for one in others)
-        if status := run_status(self._database, self._queue.run):
+        if status:
             hosts = dict.fromkeys(one.host for one in status.agents)
             writer.note({"agents": agents_to_plain(status), "hosts": list(hosts)})
 

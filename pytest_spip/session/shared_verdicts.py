@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_spip.errors import QueueProblem
 from pytest_spip.model import Result, Summary
 from pytest_spip.record.rundb import RunReader
 
@@ -46,9 +47,12 @@ def shared_results(queue: Queue, *, but: str = "") -> Iterator[SharedResult]:
 
 
 def _shared_result(body: str, agent: str) -> SharedResult:
-    plain = json.loads(body)
-    result = Result.from_plain(plain["result"])
-    return SharedResult(dataclasses.replace(result, worker=f"{agent}/{result.worker}"), plain["failing"])
+    try:
+        plain = json.loads(body)
+        result = Result.from_plain(plain["result"])
+        return SharedResult(dataclasses.replace(result, worker=f"{agent}/{result.worker}"), bool(plain["failing"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise QueueProblem(f"a result of {agent} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def earlier_verdicts(database: Path, session: int) -> list[tuple[Result, bool]]:
