@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,12 +49,15 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         spec = WorkerSpec.from_plain(workerinput["spip"])
         _register(config, marks, WorkerMatrix(config, spec, workerinput["workerid"]))
     elif settings is not None:
+        from pytest_spip.session.sandbox_choice import SandboxChoice
+
+        choice = SandboxChoice(settings, os.environ)  # it waits for programs, and the imports need not wait for it
         from pytest_spip.hooks.controller import Controller  # workers have no use for what planning imports
 
         _let_workers_restart(config)
         if only_lists(config):
             config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
-        controller = Controller(config, named, settings, functools.partial(_register, config, marks))
+        controller = Controller(config, named, settings, choice, functools.partial(_register, config, marks))
         config.pluginmanager.register(controller, "spip-controller")
 
 

@@ -29,6 +29,7 @@ from pytest_spip.session.cache_upkeep import tend_cache
 from pytest_spip.session.planned import Planned, make_planned
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.run import Run
+from pytest_spip.session.sandbox_choice import SandboxChoice
 from pytest_spip.session.umask import SessionUmask
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ class Controller:
         config: pytest.Config,
         named: Sequence[str],
         settings: Settings,
+        choice: SandboxChoice,
         register: Callable[[Matrix], None],
     ) -> None:
         self._config = config
         self._named = named
         self._settings = settings
+        self._choice = choice
         self._register = register
         self._planner: Planner | None = None
         self._run: Run | None = None
@@ -110,6 +113,7 @@ class Controller:
             self._settings,
             self._config.rootpath,
             os.environ,
+            self._choice,
             offered=self._extensions.offered,
             choose=self._extensions.choose,
             opened=self._opened,

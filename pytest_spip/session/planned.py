@@ -14,6 +14,7 @@ from pytest_spip.options import Settings
 from pytest_spip.session.extras import shared_run
 from pytest_spip.session.planner import Planner
 from pytest_spip.session.resume import Interrupted
+from pytest_spip.session.sandbox_choice import SandboxChoice
 from pytest_spip.session.sharding import elsewhere_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def make_planned(
     settings: Settings,
     rootdir: Path,
     environ: Mapping[str, str],
+    choice: SandboxChoice,
     *,
     offered: Callable[[], Iterable[str]],
     choose: Choose,
@@ -93,7 +95,7 @@ def make_planned(
             undo.callback(earlier.release)
         shared = _shared(settings) if keep else None
         date = earlier.date if earlier else shared.date if shared else ""
-        planner = Planner(settings, rootdir, environ, date)
+        planner = Planner(settings, rootdir, environ, choice, date)
         undo.callback(planner.close)
         opened(planner)
         check_git(planner.cache)

@@ -25,6 +25,7 @@ from pytest_spip.model import (
     Plan,
     Reason,
     Release,
+    Sandbox,
     Verdict,
 )
 from pytest_spip.option_values import CONSTRAINT
@@ -36,9 +37,9 @@ from pytest_spip.plan.sources import user_indexes
 from pytest_spip.plan.versions import as_of, choose, parse_policy
 from pytest_spip.provision.uv_program import find_uv
 from pytest_spip.provision.wanted import Wanted
-from pytest_spip.run.levels import choose_sandbox
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined, without_unconfined
+from pytest_spip.session.sandbox_choice import SandboxChoice
 
 if TYPE_CHECKING:
     from pytest_spip.provision.project import Project
@@ -49,7 +50,9 @@ __all__ = ["Planner"]
 class Planner:
     """Makes the plan from what the user asked for, the indexes and this machine. Creates nothing but cache entries."""
 
-    def __init__(self, settings: Settings, rootdir: Path, environ: Mapping[str, str], date: str = "") -> None:
+    def __init__(
+        self, settings: Settings, rootdir: Path, environ: Mapping[str, str], choice: SandboxChoice, date: str = ""
+    ) -> None:
         self.indexes = user_indexes(environ, rootdir)
         user = self.indexes.settings
         if limits := [text.removeprefix(CONSTRAINT) for text in settings.with_ if text.startswith(CONSTRAINT)]:
@@ -69,7 +72,7 @@ class Planner:
         check_cross(self.requirements, self._policy, cross=settings.cross)
         self._environ = environ
         find_uv()
-        self.sandbox = choose_sandbox(settings.sandbox, network=settings.network, env=settings.env, environ=environ)
+        self._choice = choice
         if settings.runner == "warm" and not has_fork_servers():
             raise UsageProblem("--spip-runner", "there are no fork servers on this system", "use --spip-runner=auto")
         self.cache = open_cache(cache_root(settings.cache, rootdir))
@@ -78,6 +81,11 @@ class Planner:
         self.project: Project | None = None
         self._notes: list[str] = list(user.lines)
         self._lease = self.cache.lease()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox of the run. Raises ``UsageProblem`` where there is none such as the options wish."""
+        return self._choice.sandbox()
 
     def plan(self, offered: Iterable[str], choose_combos: Callable[[list[Combo], Sequence[Interpreter]], None]) -> Plan:
         """Return the frozen plan; ``offered`` are further interpreters, ``choose_combos`` may change the list in place.
