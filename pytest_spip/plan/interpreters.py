@@ -28,7 +28,7 @@ OLDEST = (3, 8)
 """Taken without being named; 3.7 runs when it is asked for, as far as it goes."""
 OLDEST_NAMED = (3, 7)
 PROBE = Path(__file__).with_name("probe.py")
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 ANSWER = 10.0
 """Seconds that an interpreter has to say what it is."""
 UNISOLATED = re.compile(rb".*\boption\b.*\bI\b")
