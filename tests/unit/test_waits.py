@@ -58,6 +58,7 @@ ALLOWED = {
         "wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"
     },
     "hosts/server.py": {"poll": "asks whether the server has ended, and does not wait"},
+    "session/sandbox_choice.py": {"result": "fork servers and what they run have deadlines"},
     "run/process.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY},
     "run/program.py": {"read": READY},
     "run/server.py": {"recv": "the socket has the timeout that _receive sets"},
