@@ -28,6 +28,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 SHORT = 1.0
 """Seconds within which an attempt fails whose connection was lost before it began."""
 LONGEST_MESSAGE = 500
+UNPREPARED = {"26000", "42P05"}
+"""PostgreSQL's states for a pooler between us that passes on transactions, and does not keep what was prepared."""
 
 _T = TypeVar("_T")
 
@@ -82,6 +84,9 @@ class Database:
                 return work(connection)
         except self._failures as error:
             problem = self._problem(error)
+            if getattr(getattr(error, "orig", error), "sqlstate", None) in UNPREPARED:
+                self._engine.dispose()
+                self._engine = open_engine(self.url, prepares=False)
         raise problem  # out here, for it would hold the driver's error as its context, which may hold the password
 
     @contextlib.contextmanager

@@ -9,8 +9,9 @@ __all__ = ["is_transient"]
 
 CLASSES = ("08", "40", "53", "57")
 """Classes of PostgreSQL's states: connections, conflicts, what has run out (disk, memory, connections), an operator at work."""
-STATES = {"25006", "25P03", "55006", "55P03", "58030"}
-"""Further states: a standby that has yet to take over, a transaction that stood still, locks, and a disk that failed."""
+STATES = {"25006", "25P03", "26000", "42P05", "55006", "55P03", "58030"}
+"""Further states: a standby that has yet to take over, a transaction that stood still, statements that a pooler has forgotten or
+knows already, locks, and a disk that failed."""
 LASTING = {"40002", "57P04"}
 """What those classes hold and no time heals: a constraint that does not hold, a database that was dropped."""
 SQLITE = {5, 6, 7, 10, 13, 15}

@@ -205,6 +205,23 @@ def test_connection_that_is_cut(own: PostgresServer, fault: Fault) -> None:
         assert proxy.cuts >= 3
 
 
+def test_pooler_that_forgets_statements(own: PostgresServer) -> None:
+    """Where a pooler does not keep prepared statements work goes on, from then on without any."""
+    prepared = text("SELECT count(*) FROM pg_prepared_statements")
+
+    def forget(connection: Connection) -> None:
+        connection.exec_driver_sql("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")  # the driver does not notice
+
+    with contextlib.closing(opened(own.url_with_password)) as database:
+        for _ in range(10):
+            assert database.run(one) == 1
+        assert database.run(lambda connection: connection.execute(prepared).scalar_one()) > 0
+        database.run(forget)
+        for _ in range(10):
+            assert database.run(one, patience=0) == 1
+        assert database.run(lambda connection: connection.execute(prepared).scalar_one()) == 0
+
+
 @pytest.mark.parametrize(("user", "name"), [("", "absent"), ("nobody_knows:hunter2@", "")])
 def test_refused_connection(own: PostgresServer, user: str, name: str) -> None:
     """A server that refuses somebody is asked once, and no password is shown."""

@@ -44,6 +44,8 @@ def of_sqlite(code: int) -> sqlite3.OperationalError:
         (errors.IdleInTransactionSessionTimeout(), True),
         (errors.ReadOnlySqlTransaction(), True),
         (errors.ConnectionFailure(), True),
+        (errors.InvalidSqlStatementName(), True),
+        (errors.DuplicatePreparedStatement(), True),
         (errors.UniqueViolation(), False),
         (errors.InsufficientPrivilege(), False),
         (errors.UndefinedTable(), False),
