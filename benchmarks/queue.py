@@ -101,6 +101,7 @@ def ours(laps: Sequence[tuple[int, int]], server: PostgresServer) -> Iterator[fl
             say(f"{engine}, {size} tasks, {count} sessions")
             with address_of(engine, server) as address:
                 publishing, lap = raced(address, size, count, server_cpu())
+            say(f"{lap.rate:,.0f} tasks/s")
             server_part = lap.cpu(lap.server_cpu) if engine == "postgresql" else ""
             cells = [f"{lap.rate:,.0f}", lap.cpu(lap.sessions_cpu), server_part]
             rows.append([f"{engine}, {size:,}", str(count), f"{publishing:.2f}", *cells])
