@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, Text, cast, column, func, literal, or_, select, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts import schema
@@ -66,6 +66,6 @@ def _walk(dialect: str, run: str, keys: Sequence[str]) -> Select[Any]:
 def _listed(dialect: str, body: Any) -> Any:
     """Return the keys of a body's list, as a table that is made anew for each row."""
     if dialect == "postgresql":
-        keys = func.jsonb_array_elements_text(cast(body, JSONB)[DEPENDS_ON])
+        keys = func.json_array_elements_text(cast(body, JSON)[DEPENDS_ON])
         return keys.table_valued(column("value", Text)).render_derived().lateral()
     return func.json_each(body, literal(f"$.{DEPENDS_ON}")).table_valued("value")

@@ -115,7 +115,10 @@ def row_of(record: Record, agent: str) -> Row:
         ttl = _lifetime(record)
         if record.kind == Kind.DEPENDENCY:
             _check_dependency(record.body.get(DEPENDS_ON))
-        return str(record.kind), record.key, agent, _text(record.body), ttl
+        text = _text(record.body)
+        if record.kind == Kind.DEPENDENCY and "\\u0000" in text:
+            raise _Refused("its body has a zero, which PostgreSQL cannot look past", "leave it out")  # noqa: TRY301
+        return str(record.kind), record.key, agent, text, ttl
     except _Refused as refused:
         raise UsageProblem(f"{record.kind} {record.key[:80]!r}", *refused.args) from None
 

@@ -127,3 +127,12 @@ def test_agents_may_differ(records: Records) -> None:
     """A dependency is the run's, whoever pushed it."""
     records.push([dataclasses.replace(on("a", "b"), agent="bob"), on("b", "c")])
     assert closure(records, "a") == ["c", "b"]
+
+
+def test_other_fields_are_not_read(records: Records) -> None:
+    """What else a body holds, such as deep lists, is in nobody's way."""
+    deep: list[object] = []
+    for _ in range(400):
+        deep = [deep]
+    records.push([Record(Kind.DEPENDENCY, "a", {"deep": deep, "on": ["b"]}), on("b", "c")])
+    assert closure(records, "a") == ["c", "b"]

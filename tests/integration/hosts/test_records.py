@@ -172,6 +172,7 @@ def test_payloads(records: Records, size: int) -> None:
         (Record(Kind.DEPENDENCY, "key", {"on": "text"}), "no list 'on'"),
         (Record(Kind.DEPENDENCY, "key", {"on": [1]}), "no list 'on'"),
         (Record(Kind.DEPENDENCY, "key", {"on": [""]}), "no name"),
+        (Record(Kind.DEPENDENCY, "key", {"on": [], "note": "\0"}), "has a zero"),
     ],
 )
 def test_bad_records_are_refused_in_one_line(records: Records, record: Record, message: str) -> None:
