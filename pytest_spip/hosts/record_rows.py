@@ -43,15 +43,21 @@ def number_records(connection: Connection, run: str, count: int) -> int:
     That makes the order of numbers that of commits: who has seen a number has seen all below. A sequence of the database's
     would not, for its numbers are given before transactions end, in any order.
     """
-    runs = schema.run
-    take = update(runs).where(runs.c.run == run).values(next_seq=runs.c.next_seq + count).returning(runs.c.next_seq)
-    after = connection.execute(take).scalar_one_or_none()
+    given = {"which": run, "count": count}
+    after = connection.execute(_number_statement(), given).scalar_one_or_none()
     if after is None:
         values = {"run": run, "plan_hash": "", "size": 0, "facts": "{}", "created": clock(), "next_seq": 1}
         maker = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(maker(runs).values(**values).on_conflict_do_nothing())
-        after = connection.execute(take).scalar_one()
+        connection.execute(maker(schema.run).values(**values).on_conflict_do_nothing())
+        after = connection.execute(_number_statement(), given).scalar_one()
     return int(after) - count
+
+
+@functools.cache
+def _number_statement() -> Any:
+    runs = schema.run
+    take = update(runs).where(runs.c.run == bindparam("which", type_=AnyText))
+    return take.values(next_seq=runs.c.next_seq + bindparam("count")).returning(runs.c.next_seq)
 
 
 def upsert_rows(connection: Connection, run: str, rows: Sequence[Row]) -> Pushed:

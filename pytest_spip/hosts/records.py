@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, literal, select, true, union_all, update
+from sqlalchemy import Connection, Integer, bindparam, literal, select, true, union_all, update
 
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts import schema
@@ -16,7 +17,7 @@ from pytest_spip.hosts.dependencies import check_dependencies
 from pytest_spip.hosts.record_kinds import DEPENDS_ON, Kind, Pushed, Record, Row, StoredRecord, check_run, row_of
 from pytest_spip.hosts.record_rows import number_records, upsert_rows
 
-__all__ = ["BATCH", "PAGE", "Page", "Records"]
+__all__ = ["BATCH", "PAGE", "Page", "Records", "behind"]
 
 BATCH = 500
 """Records of one transaction."""
@@ -77,8 +78,8 @@ class Records:
         """
         if limit < 1:
             raise UsageProblem("limit", f"{limit} records are no page", "ask for one at least")
-        statement = self._pull(cursor, limit, sorted(set(kinds)))
-        rows = self.database.run(lambda connection: connection.execute(statement).all())
+        statement, values = behind(self.run, cursor, limit, sorted(set(kinds)))
+        rows = self.database.run(lambda connection: connection.execute(statement, values).all())
         records = [StoredRecord(seq, Kind(kind), *rest) for seq, kind, *rest in rows]
         return Page(records, records[-1].seq if records else cursor, len(records) < limit)
 
@@ -90,27 +91,6 @@ class Records:
             cursor, is_last = page.cursor, page.is_last
             if page.records:
                 yield page
-
-    def _pull(self, cursor: int, limit: int, kinds: Sequence[Kind]) -> Any:
-        columns = schema.record.c
-        cells = (
-            columns.seq,
-            columns.kind,
-            columns.key,
-            columns.agent,
-            columns.body,
-            columns.expires_at,
-            columns.deleted,
-        )
-        behind = select(*cells).where(columns.seq > cursor).order_by(columns.seq).limit(limit)
-        if not kinds:
-            return behind.where(schema.all_of_run() == f"{self.run}/all")
-        # One walk along the index for each kind: a walk along all numbers would read the others, too.
-        parts = [behind.where(schema.of_kind() == f"{self.run}/{kind.value}").subquery() for kind in kinds]
-        if len(parts) == 1:
-            return select(parts[0]).order_by(parts[0].c.seq)
-        merged = union_all(*(select(part) for part in parts)).subquery()
-        return select(merged).order_by(merged.c.seq).limit(limit)
 
     def delete(self, kind: Kind, keys: Iterable[str]) -> int:
         """Delete records; return how many there were. Who pulls is told, until the collection removes what is left of them."""
@@ -128,3 +108,27 @@ class Records:
             gone = {"seq": seq, "body": "{}", "deleted": true(), "expires_at": clock()}
             connection.execute(update(schema.record).where(*alive, columns.key == literal(key)).values(**gone))
         return len(found)
+
+
+def behind(run: str, cursor: int, limit: int, kinds: Sequence[Kind]) -> tuple[Any, dict[str, Any]]:
+    """Return the query of what changed behind a cursor, of some kinds or of each, and its parameters."""
+    places = [f"{run}/{kind}" for kind in kinds] or [f"{run}/all"]
+    values = {f"place{number}": place for number, place in enumerate(places)}
+    return _behind(len(kinds)), {"cursor": cursor, "limit": limit, **values}
+
+
+@functools.cache
+def _behind(kinds: int) -> Any:
+    """Return the query for so many kinds, 0 for all; to make one takes longer than to run it."""
+    columns = schema.record.c
+    cells = (columns.seq, columns.kind, columns.key, columns.agent, columns.body, columns.expires_at, columns.deleted)
+    count = bindparam("limit", type_=Integer)
+    query = select(*cells).where(columns.seq > bindparam("cursor")).order_by(columns.seq).limit(count)
+    if not kinds:
+        return query.where(schema.all_of_run() == bindparam("place0"))
+    # One walk along the index for each kind: a walk along all numbers would read the others, too.
+    parts = [query.where(schema.of_kind() == bindparam(f"place{number}")) for number in range(kinds)]
+    if kinds == 1:
+        return parts[0]
+    merged = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    return select(merged).order_by(merged.c.seq).limit(count)

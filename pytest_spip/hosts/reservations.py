@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, bindparam, case, func, select
 from sqlalchemy.sql.expression import FromClause
 
 from pytest_spip.hosts import schema
@@ -16,7 +17,7 @@ from pytest_spip.hosts.record_kinds import LIFETIMES, Kind, Record, row_of
 from pytest_spip.hosts.record_rows import number_records, upsert_rows
 from pytest_spip.hosts.records import Records
 
-__all__ = ["Reservation", "Reservations", "beat_until"]
+__all__ = ["Reservation", "Reservations", "active_ones", "beat_until"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,21 +114,29 @@ class Reservations:
     def _active(
         self, connection: Connection, key: str | None, after: str = "", limit: int | None = None
     ) -> list[Reservation]:
-        return [Reservation(*row) for row in connection.execute(_active(self.records.run, key, after, limit))]
+        statement, values = active_ones(self.records.run, key, after, limit)
+        return [Reservation(*row) for row in connection.execute(statement, values)]
 
 
-def _active(run: str, key: str | None, after: str, limit: int | None) -> Select[Any]:
-    """Return the query of what is held: key, agent, when it ends, and body."""
+def active_ones(run: str, key: str | None, after: str, limit: int | None) -> tuple[Any, dict[str, Any]]:
+    """Return the query of what is held, key, agent, when it ends and body, of one key or of all; and its parameters."""
+    if key is not None:
+        return _active(one=True, limited=False), {"run": run, "key": key}
+    values = {"place": f"{run}/{Kind.RESERVATION}", "after": after}
+    return _active(one=False, limited=limit is not None), values if limit is None else {**values, "limit": limit}
+
+
+@functools.cache
+def _active(*, one: bool, limited: bool) -> Select[Any]:
     held = schema.record.alias("held")
     beat = func.coalesce(beat_until(held), 0.0)
     until = case((beat > held.c.expires_at, beat), else_=held.c.expires_at).label("until")
-    kind = Kind.RESERVATION.value
-    mine = [schema.of_kind(held) == f"{run}/{kind}"]
-    if key is not None:
-        mine = [held.c.run == run, held.c.kind == kind, held.c.key == key]
+    mine = [schema.of_kind(held) == bindparam("place"), held.c.key > bindparam("after")]
+    if one:
+        kind = held.c.kind == Kind.RESERVATION.value
+        mine = [held.c.run == bindparam("run"), kind, held.c.key == bindparam("key")]
     found = select(held.c.key, held.c.agent, until, held.c.body)
-    found = found.where(*mine, ~held.c.deleted, released_at(held).is_(None))
-    inner = found.subquery()
+    inner = found.where(*mine, ~held.c.deleted, released_at(held).is_(None)).subquery()
     now = select(clock()).scalar_subquery()  # asked once, and not for each row
-    query = select(inner).where(inner.c.until > now, inner.c.key > after)
-    return query.order_by(inner.c.key).limit(limit)
+    query = select(inner).where(inner.c.until > now).order_by(inner.c.key)
+    return query.limit(bindparam("limit", type_=Integer)) if limited else query

@@ -38,9 +38,15 @@ def database(postgres: PostgresServer) -> Iterator[Database]:
         yield made
 
 
+def held(key: str | None) -> Any:
+    """Return the query of what is held."""
+    statement, values = reservations.active_ones("new", key, "", None)
+    return statement.params(values)
+
+
 QUERIES = {
-    "active": reservations._active("new", None, "", None),
-    "holder": reservations._active("new", "7", "", None),
+    "active": held(None),
+    "holder": held("7"),
     "over": record_gc._reservations("new", 2e9),
     "others": record_gc._others("new", 2e9),
     "closure": dependencies._walk("postgresql", "new", ["1"]),

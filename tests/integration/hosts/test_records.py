@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts.database import Database
 from pytest_spip.hosts.record_kinds import BODY, LIFETIMES, NAME, Kind, Pushed, Record
-from pytest_spip.hosts.records import BATCH, Page, Records
+from pytest_spip.hosts.records import BATCH, Page, Records, behind
 from tests.support.shared_database import counted, pass_time, rows_read
 
 _NUMBERS = itertools.count()
@@ -111,7 +111,8 @@ def test_some_kinds(records: Records) -> None:
 def test_other_kinds_are_not_read(records: Records, kinds: list[Kind]) -> None:
     """The engine walks along the index of the kinds that are asked for, and passes over no other record."""
     records.push(Record(kind, f"{n}", {"on": []}) for n in range(600) for kind in Kind)
-    plan = rows_read(records.database, records._pull(4000, 100, kinds))
+    statement, values = behind("run", 4000, 100, kinds)
+    plan = rows_read(records.database, statement.params(values))
     if records.database.is_postgresql:
         assert "spip_record_of_kind" in plan
         assert "Rows Removed by Filter" not in plan
