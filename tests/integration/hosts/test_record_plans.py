@@ -47,8 +47,7 @@ def held(key: str | None) -> Any:
 QUERIES = {
     "active": held(None),
     "holder": held("7"),
-    "over": record_gc._reservations("new", 2e9),
-    "others": record_gc._others("new", 2e9),
+    "over": record_gc.over_by_kind().params(record_gc.parameters("new", 2e9)),
     "closure": dependencies._walk("postgresql", "new", ["1"]),
 }
 
