@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from benchmarks.json_records import JsonRecords
 from benchmarks.tables import say, table
 from pytest_spip.hosts.bulk import in_slices
@@ -178,27 +180,39 @@ def many(count: int, agents: int) -> Iterator[Record]:
 
 
 def large(makers: dict[str, Maker], count: int, agents: int) -> Iterator[Sequence[str]]:
-    """Yield rows: seconds of each operation on many records, by store."""
+    """Yield rows: seconds of each operation on many records, and of processors for it, by store."""
     names: dict[str, list[str]] = {}
     for name, maker in makers.items():
         say(f"{count} records: {name}")
-        for operation, seconds in _steps(maker(), count, agents):
-            names.setdefault(operation, []).append(f"{seconds:.3f}")
-    yield ["", *(f"{name} s" for name in makers)]
+        for operation, (seconds, used) in _steps(maker(), count, agents):
+            names.setdefault(operation, []).extend((f"{seconds:.3f}", f"{used:.3f}"))
+    yield ["", *(cell for name in makers for cell in (f"{name} s", "CPU s"))]
     for operation, cells in names.items():
         yield [operation, *cells]
 
 
-def _steps(store: Store, count: int, agents: int) -> Iterator[tuple[str, float]]:
-    yield f"push {count}", _seconds(lambda: store.push(many(count, agents)))
-    yield "pull all", _seconds(store.count)
-    yield "gather the tasks", _seconds(lambda: store.gather(Kind.TASK))
-    yield f"{agents} heartbeats", _seconds(lambda: store.push(beats(agents)))
-    yield "active reservations", _seconds(store.active)
+def _steps(store: Store, count: int, agents: int) -> Iterator[tuple[str, tuple[float, float]]]:
+    yield f"push {count}", _spent(lambda: store.push(many(count, agents)))
+    yield "pull all", _spent(store.count)
+    yield "gather the tasks", _spent(lambda: store.gather(Kind.TASK))
+    yield f"{agents} heartbeats", _spent(lambda: store.push(beats(agents)))
+    yield "active reservations", _spent(store.active)
     store.push(Record(Kind.INTENT, f"over-{number}", {}, 0) for number in range(1000))
-    yield "gc, dry run", _seconds(lambda: store.gc(dry_run=True))
-    yield "gc of releases, what they end, 1000 expired", _seconds(lambda: store.gc(dry_run=False))
-    yield "gc of nothing", _seconds(lambda: store.gc(dry_run=False))
+    yield "gc, dry run", _spent(lambda: store.gc(dry_run=True))
+    yield "gc of releases, what they end, 1000 expired", _spent(lambda: store.gc(dry_run=False))
+    yield "gc of nothing", _spent(lambda: store.gc(dry_run=False))
+
+
+def _spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds, and those that processors worked, for us and for the server: the machine may have others to serve."""
+    before = _used()
+    seconds = _seconds(work)
+    return seconds, _used() - before
+
+
+def _used() -> float:
+    servers = sum(sum(process.cpu_times()[:2]) for process in psutil.Process().children(recursive=True))
+    return time.process_time() + servers
 
 
 def memory(address: str) -> Iterator[Sequence[str]]:
@@ -257,25 +271,34 @@ def stores(place: Path) -> Iterator[tuple[dict[str, Maker], dict[str, str]]]:
         yield makers, addresses
 
 
+def _print_limits(makers: dict[str, Maker], repeats: int) -> None:
+    rows = list(limits(makers, repeats))
+    print(f"\nbest of {repeats}; the aim is {AIM} x limit", *table(rows), sep="\n")
+    for number, name in enumerate(makers):
+        slow = [row[0] for row in rows[1:] if float(row[3 + 2 * number]) < AIM]
+        print(f"{name} below {AIM} x: {', '.join(slow) or 'none'}", flush=True)
+
+
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=150_000)
     parser.add_argument("--agents", type=int, default=7_000)
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--only", choices=("memory", "limits", "many"), help="one of the tables")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="spip-coordination-"))
     place.chmod(0o711)  # the server's account passes through
     try:
         with stores(place) as (makers, addresses):
-            for name, address in addresses.items():
-                print(f"\nmemory, {name}", *table(memory(address)), sep="\n", flush=True)
-            rows = list(limits(makers, given.repeats))
-            print(f"\nbest of {given.repeats}; the aim is {AIM} x limit", *table(rows), sep="\n", flush=True)
-            for number, name in enumerate(makers):
-                slow = [row[0] for row in rows[1:] if float(row[3 + 2 * number]) < AIM]
-                print(f"{name} below {AIM} x: {', '.join(slow) or 'none'}")
-            print(f"\n{given.agents} agents", *table(large(makers, given.records, given.agents)), sep="\n", flush=True)
+            if given.only in (None, "memory"):
+                for name, address in addresses.items():
+                    print(f"\nmemory, {name}", *table(memory(address)), sep="\n", flush=True)
+            if given.only in (None, "limits"):
+                _print_limits(makers, given.repeats)
+            if given.only in (None, "many"):
+                title = f"\n{given.agents} agents"
+                print(title, *table(large(makers, given.records, given.agents)), sep="\n", flush=True)
     finally:
         shutil.rmtree(place)
 
