@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from typing import TYPE_CHECKING, Any
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,11 +14,15 @@ from pytest_spip.names import MODULE_PREFIX
 from pytest_spip.options import MARKS, OPTIONS, joined_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
     from pytest_spip.options import Option
     from pytest_spip.session.spip_env import SpipEnvironment
 
+OWN = "pytest_spip."
+"""What the names of our modules begin with."""
 ASKING = ("spip_matrix", "spip_resume", "spip_active")
 """Options of which each asks for a matrix."""
 
@@ -139,22 +144,33 @@ def spip_env(request: pytest.FixtureRequest) -> Iterator[SpipEnvironment]:
         yield environment
 
 
-@contextlib.contextmanager
-def _as_they_are(config: pytest.Config) -> Iterator[None]:
-    """Have our modules imported as they are: pytest would rewrite the assertions of all of them, as of any plugin's.
+class _OwnFinder:
+    """Finds our modules as Python does: pytest would rewrite the assertions of all of them, as of any plugin's.
 
     Where it may not keep the bytecode, which is in containers often so, that takes longer than all else that is done here.
-    What is imported stays to the end: neither does the collector look through it meanwhile, nor when pytest calls it at last.
     """
-    hook: Any = config.pluginmanager.rewrite_hook
-    finders = sys.meta_path[:]
-    sys.meta_path[:] = [finder for finder in finders if finder is not hook]
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, path, target) if name.startswith(OWN) else None
+
+
+@contextlib.contextmanager
+def _as_they_are(config: pytest.Config) -> Iterator[None]:
+    """Have our modules imported as they are, from now on to the end of the session.
+
+    What is imported here stays to the end: neither does the collector look through it meanwhile, nor when pytest calls it at last.
+    """
+    if _OwnFinder not in sys.meta_path:
+        sys.meta_path.insert(0, _OwnFinder)
+        config.add_cleanup(lambda: sys.meta_path.remove(_OwnFinder))
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder not in finders), *finders]
+        if not gc.get_freeze_count():
+            config.add_cleanup(gc.unfreeze)  # the process may live on, and begin more sessions
         gc.freeze()
         if collects:
             gc.enable()

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import MakeMachine
 from tests.support.counts import Counts, counting, read_counts
 from tests.support.distributions import wheel
+from tests.support.machine import HERE, Machine
 
 HEAVY = {"requests", "urllib3", "charset_normalizer", "git", "installer", "jinja2", "rich", "sqlalchemy", "psycopg"}
 """What only some sessions have a use for."""
@@ -26,6 +27,16 @@ def warm(make_machine: MakeMachine, tmp_path_factory: pytest.TempPathFactory) ->
         assert (done.status, set(done.outcomes.values())) == (0, {"passed"}), done.stdout + done.stderr
         found[workers] = read_counts(place)
     return found
+
+
+FROZEN = "import gc, pytest, sys; status = pytest.main(sys.argv[1:]); print(gc.get_freeze_count(), 'frozen'); sys.exit(status)"
+
+
+def test_nothing_stays_frozen(machine: Machine) -> None:
+    """A process that lives on after a session has its garbage collected as before."""
+    wheel(machine.files, "alpha", "1", {"alpha.py": ""})
+    done = machine.run("--spip-matrix=alpha", "--collect-only", program=(HERE, "-c", FROZEN))
+    assert (done.status, done.stdout.splitlines()[-1]) == (0, "0 frozen"), done.stdout
 
 
 def tops(counts: Counts) -> set[str]:
