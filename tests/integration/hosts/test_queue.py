@@ -6,8 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Connection, delete
 
 from pytest_spip.errors import QueueUnreachable
+from pytest_spip.hosts import schema
 from pytest_spip.hosts.queue import ATTEMPTS, BATCH, Counts, Queue
 from pytest_spip.hosts.schema import TaskState
 from tests.support.queues import Hosts, answer, answers, losing_answers, plan
@@ -161,6 +163,23 @@ def test_lost_answer_of_a_completion(hosts: Hosts) -> None:
     assert first.heartbeat({}) is False
     assert first.complete(answers([1])) == {1}, "under another lease as well"
     assert first.counts() == Counts(3, 2, 0)
+
+
+def test_completion_reads_its_own_tasks_alone(hosts: Hosts) -> None:
+    """What others hold is not read for a completion, though the database has seen no task run yet when it plans that."""
+    first, _ = hosts.pair(2000)
+    if not first.database.is_postgresql:
+        pytest.skip("SQLite has no plans by statistics here")
+    first.claim(1000)
+
+    def explained(connection: Connection) -> str:
+        statement = delete(schema.task).where(first._mine(connection, range(50))).compile(connection)
+        found = connection.exec_driver_sql(f"EXPLAIN {statement}", dict(statement.params))
+        return "".join(found.scalars())
+
+    plan_of_it = first.database.run(explained)
+    assert "spip_task_pkey" in plan_of_it
+    assert "spip_task_running" not in plan_of_it
 
 
 def test_late_results_are_refused(hosts: Hosts) -> None:
