@@ -60,6 +60,14 @@ class WorkerMatrix(Matrix):
         """Run a combination here."""
         return self._executor.result(combo, need, timeout=timeout)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Leave the loop to xdist; but where hosts share the run, nothing is kept back in it."""
+        if self._spec.shared:
+            from pytest_spip.hooks.shared_worker import run_at_once  # few sessions share a run
+
+            run_at_once(session.config)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         """Measure what a report costs; let go of it, for it is the controller's now."""

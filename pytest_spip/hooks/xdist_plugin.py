@@ -102,7 +102,8 @@ class Distribution:
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where its run is."""
         cpus = tuple(sorted(self._pins.take(node.gateway.id)))
-        node.workerinput["spip"] = dataclasses.replace(self._run.worker_spec(), cpus=cpus).to_plain()
+        spec = dataclasses.replace(self._run.worker_spec(), cpus=cpus, shared=self._run.shared is not None)
+        node.workerinput["spip"] = spec.to_plain()
         self._nodes.append(node)
 
     @pytest.hookimpl(tryfirst=True)

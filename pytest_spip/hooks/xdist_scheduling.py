@@ -63,7 +63,7 @@ class SpipScheduling:
         self.log = log
         self._run = run
         self._collects = collects
-        self._scheduler = Scheduler(keeps=int(collects))
+        self._scheduler = Scheduler(keeps=int(collects and run.shared is None))
         self._nodes: dict[str, Node] = {}
         self._ids: list[str] = []
         self._nodeids: Mapping[int, str] = {}
@@ -293,8 +293,9 @@ class SpipScheduling:
                 return self._group(nodeid)
 
     def _on_ready(self, ordinals: Sequence[int]) -> None:
-        if all(node.shutting_down for node in self.nodes):
-            return  # the session is ending before its time
+        nodes = self.nodes
+        if nodes and all(node.shutting_down for node in nodes):
+            return  # the session is ending before its time; without any, the worker that replaces the last one is to come
         self._handle(Ready(list(self._runnable(ordinals))))
 
     def _runnable(self, ordinals: Iterable[int]) -> Iterator[int]:

@@ -27,7 +27,7 @@ class WorkerSpec:
     share, by slot. ``own`` is a directory with a short path
     for what combinations have to themselves, where no view of their own shows it at one. ``expected`` is a file that lists the
     ordinals which pass in the run to compare with, or nothing; ``reusable``
-    the index of verdicts that earlier runs have, or nothing.
+    the index of verdicts that earlier runs have, or nothing. ``shared`` is whether other hosts have a part of the run.
     """
 
     database: str
@@ -55,6 +55,7 @@ class WorkerSpec:
     limited: tuple[str, ...] = ()
     expected: str = ""
     reusable: str = ""
+    shared: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """Return what execnet can carry; :meth:`from_plain` is the way back."""

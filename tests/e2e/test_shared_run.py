@@ -19,7 +19,7 @@ from pytest_spip.hosts.status import RunStatus, run_status
 from pytest_spip.hosts.urls import parse_url
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
-from tests.support.machine import Done, Machine, eventually
+from tests.support.machine import NONE, Done, Machine, eventually
 from tests.support.postgres import databases, server
 
 CLI = (sys.executable, "-m", "pytest_spip.cli")
@@ -65,11 +65,14 @@ class Hosts:
         self._others.append(other)
         return other
 
-    def start(self, name: str, *more: str, run: str = "shared") -> subprocess.Popen[str]:
-        """Start a host's session."""
+    def start(
+        self, name: str, *more: str, run: str = "shared", files: Mapping[str, str] = NONE
+    ) -> subprocess.Popen[str]:
+        """Start a host's session, whose project may have files."""
         root = self._machine.root / f"{self._machine.root.name}-{len(os.listdir(self._machine.root))}-{name}"
         host = Machine(root, self._machine.files, self._machine.index)
         host.learn(self._known)
+        host.project(files=files)
         process = host.start(f"--spip-matrix={self._matrix}", f"--spip-queue={self.url}", f"--spip-run={run}", *more)
         self._started[name] = host, process
         return process
@@ -189,6 +192,18 @@ def test_other_plan(hosts: Callable[..., Hosts]) -> None:
     assert plan.status == 4
     assert "--spip-queue: run shared has another plan" in plan.stderr
     assert [line for line in plan.stderr.splitlines() if line.strip()] == [plan.stderr.strip()]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_functions_beside(hosts: Callable[..., Hosts]) -> None:
+    """Hosts whose workers are pytest sessions, for they have test functions too, do not wait for each other's last items."""
+    shared = hosts("slow>=1.8")
+    functions = {"test_beside.py": "def test_beside(): pass\ndef test_more(): pass\n"}
+    for name in ("first", "second"):
+        shared.start(name, "-n1", "test_beside.py", files=functions)
+    both = [shared.finish(name) for name in ("first", "second")]
+    assert [done.status for done in both] == [0, 0], both
+    assert shared.status().done == COUNT - 8
 
 
 def test_killed_host(hosts: Callable[..., Hosts]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from tests.support.index import LocalIndex
 from tests.support.schema import problems
 
-__all__ = ["HERE", "LABEL", "VERSION", "Cell", "Done", "Machine", "eventually"]
+__all__ = ["HERE", "LABEL", "NONE", "VERSION", "Cell", "Done", "Machine", "eventually"]
 
 HERE = sys.executable
 VERSION = "{}.{}".format(*sys.version_info[:2])
