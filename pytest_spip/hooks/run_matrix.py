@@ -116,7 +116,7 @@ class RunMatrix(PlannedMatrix):
         """Have items run as they are claimed."""
         from pytest_spip.hooks.shared_loop import SharedLoop  # few sessions share a run
 
-        loop = SharedLoop()
+        loop = SharedLoop(self._run.may_judge)
         self.config.pluginmanager.register(loop, "spip-shared-loop")
         return loop
 

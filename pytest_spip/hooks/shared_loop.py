@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -22,8 +22,10 @@ LOOK = 0.5
 class SharedLoop:
     """pytest's loop over items, but for combinations, of which each comes when this host has claimed it."""
 
-    def __init__(self) -> None:
-        self._ready: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    def __init__(self, may_judge: Callable[[int], bool]) -> None:
+        self._may_judge = may_judge
+        self._news: queue.SimpleQueue[int | frozenset[int]] = queue.SimpleQueue()
+        """What is ready, and what is judged elsewhere."""
         self._withdrawn: set[int] = set()
         self._fault = ""
 
@@ -33,16 +35,17 @@ class SharedLoop:
         return Listener(self._on_ready, self._withdrawn.update, self._on_elsewhere, self._on_fault)
 
     def _on_ready(self, ordinals: Sequence[int]) -> None:
-        self._withdrawn.difference_update(ordinals)
-        for ordinal in ordinals:
-            self._ready.put(ordinal)
+        ours = [ordinal for ordinal in ordinals if self._may_judge(ordinal)]  # the others are for test functions
+        self._withdrawn.difference_update(ours)
+        for ordinal in ours:
+            self._news.put(ordinal)
 
-    def _on_elsewhere(self, _: Sequence[int]) -> None:
-        self._ready.put(None)
+    def _on_elsewhere(self, ordinals: Sequence[int]) -> None:
+        self._news.put(frozenset(ordinals))
 
     def _on_fault(self, fault: str) -> None:
         self._fault = fault
-        self._ready.put(None)
+        self._news.put(frozenset())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -57,7 +60,7 @@ class SharedLoop:
             self._run(session, item, after)
         last = next(reversed(ours.values()), None)
         try:
-            for ordinal in self._claimed(session, len(ours)):
+            for ordinal in self._claimed(session, set(ours)):
                 item = ours[ordinal]
                 self._run(
                     session, item, last if item is first else first
@@ -68,21 +71,20 @@ class SharedLoop:
             raise session.Interrupted(self._fault)
         return True
 
-    def _claimed(self, session: pytest.Session, count: int) -> Iterator[int]:
-        """Yield the ordinals of combinations that this host is to judge, each once."""
-        done: set[int] = set()
+    def _claimed(self, session: pytest.Session, left: set[int]) -> Iterator[int]:
+        """Yield the ordinals of combinations that this host is to judge, each once; ``left`` are those that nobody has judged."""
         until = time.monotonic() + PATIENCE
-        while len(done) < count and time.monotonic() < until:
+        while left and not self._fault and time.monotonic() < until:
             self._stop_early(session)
             try:
-                ordinal = self._ready.get(timeout=LOOK)
+                news = self._news.get(timeout=LOOK)
             except queue.Empty:
                 continue
-            if ordinal is None:
-                return
-            if ordinal not in done and ordinal not in self._withdrawn:
-                done.add(ordinal)
-                yield ordinal
+            if isinstance(news, frozenset):
+                left -= news
+            elif news in left and news not in self._withdrawn:
+                left.discard(news)
+                yield news
                 until = time.monotonic() + PATIENCE
 
     def _run(self, session: pytest.Session, item: pytest.Item, after: pytest.Item | None) -> None:
