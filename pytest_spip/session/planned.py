@@ -54,8 +54,8 @@ class Planned:
 
     @property
     def is_complete(self) -> bool:
-        """Whether an earlier session has left nothing to run."""
-        return self.earlier is not None and not self.earlier.missing
+        """Whether an earlier session has left nothing to run, nor verdicts that other hosts may not have yet."""
+        return self.earlier is not None and not self.earlier.missing and self.shared is None
 
     @property
     def decided(self) -> frozenset[int]:
@@ -94,6 +94,8 @@ def make_planned(
         if earlier:
             undo.callback(earlier.release)
         shared = _shared(settings) if keep else None
+        if shared:
+            undo.callback(shared.close)
         date = earlier.date if earlier else shared.date if shared else ""
         planner = Planner(settings, rootdir, environ, choice, date)
         undo.callback(planner.close)

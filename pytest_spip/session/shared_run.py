@@ -147,7 +147,7 @@ class SharedRun:
         run: they are shared if nobody has judged the same since. The listener's ``ready`` gets what this host has claimed, and
         ``lose`` an ordinal over which too many hosts were lost, for which it records an error. Raises ``UsageProblem``.
         """
-        self._chosen = frozenset(costs)
+        self._chosen, self._name = frozenset(costs), database.parent.name
         self._lose = lose
         self._workers = max(workers, 1)
         mean = sum(costs.values()) / max(len(costs), 1)
@@ -161,10 +161,10 @@ class SharedRun:
                 what = f"run {self._queue.run} has other combinations selected"
                 raise UsageProblem(OPTION, what, "give all hosts the same -k, marks and node ids")
             self._queue.enter()
+            if published.is_ours:
+                self._reservations.reserve(PLAN, ttl=self._queue.ttl, body={"host": self._queue.agent.host})
         except QueueProblem as error:
             raise UsageProblem(OPTION, str(error)) from None
-        if published.is_ours:
-            self._reservations.reserve(PLAN, ttl=self._queue.ttl, body={"host": self._queue.agent.host})
         self.published = published
         self._database.patience = PATIENCE
         self._remaining = published.size
@@ -214,7 +214,7 @@ class SharedRun:
                 self._step()
             except QueueUnreachable as error:
                 self.problem = str(error)
-                if not self._held and time.monotonic() - self._reached > GIVE_UP:
+                if not self._outstanding() and time.monotonic() - self._reached > GIVE_UP:
                     self._listener.fault(f"{OPTION}: {error}; what is judged can be shared with --spip-resume")
                     return
             except QueueProblem as error:
@@ -236,12 +236,15 @@ class SharedRun:
 
     def _wanted(self) -> int:
         """Return how many combinations to claim: none while there is work enough, and at the end a fair part only."""
-        with self._lock:
-            outstanding = len(self._held) - len(self._unsent)
-        ahead = self._ahead
+        outstanding, ahead = self._outstanding(), self._ahead
         if self._remaining is not None:
             ahead = min(ahead, max(self._remaining // (2 * self._hosts), 2 * self._workers))
         return ahead - outstanding if outstanding <= ahead // 2 else 0
+
+    def _outstanding(self) -> int:
+        """Return how many combinations this host holds and has not judged."""
+        with self._lock:
+            return len(self._held.difference(answer.ordinal for answer in self._unsent))
 
     def _share(self) -> None:
         """Record the verdicts that wait; those whose lease was lost once more if nobody else has taken them since."""
@@ -343,7 +346,7 @@ class SharedRun:
             self._look_around()
         except QueueProblem as error:
             waiting = len(self._unsent)
-            self.problem = f"{error}; {waiting} verdicts are not shared: repeat it with --spip-resume={self._queue.run}"
+            self.problem = f"{error}; {waiting} verdicts are not shared: repeat it with --spip-resume={self._name}"
             return False
         self.problem = ""
         return self._remaining == 0

@@ -1,0 +1,66 @@
+"""A session's part in a run that hosts share, with a database in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_spip.errors import QueueUnreachable, UsageProblem
+from pytest_spip.hosts.database import Database
+from pytest_spip.hosts.reservations import Reservations
+from pytest_spip.hosts.urls import parse_url
+from pytest_spip.model import Outcome, Phase, Result, Verdict
+from pytest_spip.session import shared_run
+from pytest_spip.session.readiness import Listener
+from pytest_spip.session.shared_run import SharedRun
+
+DEADLINE = 30.0
+FACTS: Any = SimpleNamespace(plan_hash="plan", check="import", experiment="limits", dated=False, started="")
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[SharedRun]:
+    """Return one host's part in a run that nobody has published."""
+    run = SharedRun(Database(parse_url("url", "sqlite:///shared.sqlite", tmp_path), patience=0.1), "run")
+    with contextlib.closing(run):
+        yield run
+        run.stop()
+
+
+def start(shared: SharedRun, tmp_path: Path, listener: Listener) -> None:
+    """Take part with one combination."""
+    sqlite3.connect(tmp_path / "planned.sqlite").close()
+    shared.start(FACTS, {0: 1.0}, tmp_path / "planned.sqlite", workers=1, listener=listener, lose=lambda _: None)
+
+
+def unreachable(*_: object, **__: object) -> None:
+    """Stand for a database that is gone."""
+    raise QueueUnreachable("the server is away")
+
+
+def test_database_that_stays_away(shared: SharedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session ends for want of work also when verdicts wait that it cannot share."""
+    ready: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    faults: queue.SimpleQueue[str] = queue.SimpleQueue()
+    start(shared, tmp_path, Listener(ready=lambda ordinals: ready.put(list(ordinals)), fault=faults.put))
+    assert ready.get(timeout=DEADLINE) == [0]
+    monkeypatch.setattr(Database, "run", unreachable)
+    monkeypatch.setattr(shared_run, "GIVE_UP", 0.0)
+    shared.record(Result(0, Verdict(Outcome.PASSED, Phase.IMPORT)), failing=False)
+    assert "the server is away" in faults.get(timeout=DEADLINE)
+
+
+def test_database_that_vanishes_at_the_start(
+    shared: SharedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a fault of what was named, at each step."""
+    monkeypatch.setattr(Reservations, "reserve", unreachable)
+    with pytest.raises(UsageProblem, match="--spip-queue: the server is away"):
+        start(shared, tmp_path, Listener())
