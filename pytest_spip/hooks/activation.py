@@ -114,6 +114,8 @@ def _resumed(config: pytest.Config, named: Sequence[str]) -> Settings:
     given = {name: value for name, value in given.items() if value is not None}
     given["resume"] = _value(config, RESUME)
     settings = resumed_settings(config.rootpath, given, config.invocation_params.dir)
+    if settings.queue:
+        _hide_password(settings.queue, config)
     if is_complete(config.rootpath, settings):
         config.option.dist, config.option.tx = "no", []  # there is nothing for workers to do
     return settings

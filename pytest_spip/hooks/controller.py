@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from pytest_spip.record.rundb import DatabaseError
 from pytest_spip.session.cache_upkeep import tend_cache
 from pytest_spip.session.planned import Planned, make_planned
 from pytest_spip.session.planner import Planner
+from pytest_spip.session.resume import public_command
 from pytest_spip.session.run import Run
 from pytest_spip.session.sandbox_choice import SandboxChoice
 from pytest_spip.session.umask import SessionUmask
@@ -128,7 +128,7 @@ class Controller:
     def _begin(self, planned: Planned, closing: Closing, reference: Reference | None) -> None:
         """Create the run, and let its matrix take over."""
         config = self._config
-        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+        command = public_command(self._settings, map(str, config.invocation_params.args))
         run = self._run = Run(planned, config.rootpath, command, os.environ)
         self._held.callback(lambda: run.leave(now=self._interrupts.came))
         self._umask.close_to_others(config.rootpath / ".spip")

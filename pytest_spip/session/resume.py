@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import shlex
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -46,6 +47,7 @@ __all__ = [
     "gone_interpreters",
     "index_names",
     "is_complete",
+    "public_command",
     "public_queue",
     "recorded_settings",
     "resumed_settings",
@@ -76,6 +78,13 @@ def public_queue(settings: Settings) -> str:
     return parse_url("--spip-queue", settings.queue, Path.cwd()).public
 
 
+def public_command(settings: Settings, arguments: Iterable[str]) -> str:
+    """Return pytest's command line as it is recorded: without what is secret of the database's address."""
+    public = public_queue(settings)
+    words = (word.replace(settings.queue, public) if public else word for word in arguments)
+    return shlex.join(["pytest", *words])
+
+
 def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Settings:
     """Return the settings of the run to go on with; ``given`` are the options of the command line, by name.
 
@@ -99,7 +108,7 @@ def resumed_settings(rootdir: Path, given: Mapping[str, Any], base: Path) -> Set
 
 def is_complete(rootdir: Path, settings: Settings) -> bool:
     """Return True if nothing is left of a run."""
-    with _reading(RunDirectory.find(rootdir, settings.run)) as reader:
+    with _reading(RunDirectory.find(rootdir, settings.resume)) as reader:
         return reader.is_complete()
 
 
@@ -141,7 +150,7 @@ class Interrupted:
     """
 
     def __init__(self, rootdir: Path, settings: Settings, *, keep: bool) -> None:
-        self.directory = RunDirectory.find(rootdir, settings.run)
+        self.directory = RunDirectory.find(rootdir, settings.resume)  # hosts that share a run have one each
         self._hold: OwnerLock | None = self.directory.hold() if keep else None
         with _reading(self.directory) as reader:
             self.facts = reader.facts()

@@ -46,7 +46,7 @@ from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.devices import Devices, find_devices
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.readiness import Listener, Readiness
-from pytest_spip.session.resume import Interrupted, public_queue
+from pytest_spip.session.resume import Interrupted
 from pytest_spip.session.reuse import ReuseDirectory, experiment_of, identities_of, index_earlier
 from pytest_spip.session.run_facts import now, run_facts, runner_line
 from pytest_spip.session.run_inputs import environment_maker, limits_of, provision_inputs, worker_spec
@@ -127,7 +127,7 @@ class Run:
             self.plan_hash,
             uuid=self._uuid,
             started=now(),
-            command=command.replace(self.settings.queue, public_queue(self.settings)) if self.shared else command,
+            command=command,
             ram=self.places.root.summary,
             check=self.settings.check_text,
             experiment=self._experiment,

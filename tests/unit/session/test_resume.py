@@ -10,8 +10,8 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.session.resume import resumed_settings, settings_to_plain
-from tests.support.rooms import combo, plan, run_facts
+from pytest_spip.session.resume import Interrupted, is_complete, public_command, resumed_settings, settings_to_plain
+from tests.support.rooms import combo, plan, result, run_facts
 
 
 @pytest.fixture
@@ -51,3 +51,29 @@ def test_options_that_decide_on_verdicts_stay(root: Path) -> None:
     """Who asks for something else than the run was made with is told so."""
     with pytest.raises(UsageProblem, match="--spip-build: run one has never"):
         resumed_settings(root, {"resume": "one", "build": "auto"}, root)
+
+
+@pytest.mark.parametrize("password", ["secret", "se'cret", "se$cret", "se%40cret"])
+def test_password_in_a_recorded_command(password: str) -> None:
+    """It is left out, whatever of it a shell would have quoted."""
+    address = f"postgresql://me:{password}@host/runs"
+    command = public_command(Settings(("demo",), queue=address), ["-n2", f"--spip-queue={address}", "a b"])
+    assert command == "pytest -n2 --spip-queue=postgresql://me@host/runs 'a b'"
+
+
+def test_command_without_a_queue() -> None:
+    """It is recorded as it was given."""
+    assert public_command(Settings(("demo",)), ["-k", "a b"]) == "pytest -k 'a b'"
+
+
+def test_one_of_several_directories_of_a_run(root: Path) -> None:
+    """Hosts with one root directory have a directory each for the run that they share: the one that is named goes on."""
+    directory = RunDirectory.create(root, "one.other")
+    writer = RunWriter(directory.database)
+    settings = settings_to_plain(Settings(("demo",), build="never"), run="one", cache=root / "cache")
+    writer.create(plan(combo()), run_facts(settings=settings))
+    writer.verdict(result())
+    writer.close()
+    first, other = (resumed_settings(root, {"resume": name}, root) for name in ("one", "one.other"))
+    assert (is_complete(root, first), is_complete(root, other)) == (False, True)
+    assert Interrupted(root, other, keep=False).directory == directory
