@@ -54,6 +54,9 @@ SERVED = (
 ALLOWED = {
     "common/waits.py": {"wait4": "asks without waiting, in a loop with a deadline"},
     "hooks/run_matrix.py": {"wait_for": "our own, with a deadline: Run.wait_for"},
+    "hooks/shared_worker.py": {
+        "get": "idle until the controller speaks; when it is gone execnet says so, as to xdist's loop"
+    },
     "session/worker_loop.py": {
         "wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"
     },
