@@ -169,9 +169,9 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def many(count: int, agents: int) -> Iterator[Record]:
-    """Yield records of all kinds, of payloads of all sizes, of many agents."""
-    sizes = [size for size, part in MIX for _ in range(part)]
+def many(count: int, agents: int, size: int = 0) -> Iterator[Record]:
+    """Yield records of all kinds, of many agents, with payloads of one size, or of all."""
+    sizes = [size] * 100 if size else [size for size, part in MIX for _ in range(part)]
     kinds = [kind for kind in Kind if kind is not Kind.HEARTBEAT]
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -179,20 +179,20 @@ def many(count: int, agents: int) -> Iterator[Record]:
         yield Record(kind, f"{number:06}", body, 600 if kind is Kind.RESERVATION else None, f"agent-{number % agents}")
 
 
-def large(makers: dict[str, Maker], count: int, agents: int) -> Iterator[Sequence[str]]:
+def large(makers: dict[str, Maker], count: int, agents: int, size: int) -> Iterator[Sequence[str]]:
     """Yield rows: seconds of each operation on many records, and of processors for it, by store."""
     names: dict[str, list[str]] = {}
     for name, maker in makers.items():
         say(f"{count} records: {name}")
-        for operation, (seconds, used) in _steps(maker(), count, agents):
+        for operation, (seconds, used) in _steps(maker(), agents, list(many(count, agents, size))):
             names.setdefault(operation, []).extend((f"{seconds:.3f}", f"{used:.3f}"))
     yield ["", *(cell for name in makers for cell in (f"{name} s", "CPU s"))]
     for operation, cells in names.items():
         yield [operation, *cells]
 
 
-def _steps(store: Store, count: int, agents: int) -> Iterator[tuple[str, tuple[float, float]]]:
-    yield f"push {count}", _spent(lambda: store.push(many(count, agents)))
+def _steps(store: Store, agents: int, pushed: Sequence[Record]) -> Iterator[tuple[str, tuple[float, float]]]:
+    yield f"push {len(pushed)}", _spent(lambda: store.push(pushed))
     yield "pull all", _spent(store.count)
     yield "gather the tasks", _spent(lambda: store.gather(Kind.TASK))
     yield f"{agents} heartbeats", _spent(lambda: store.push(beats(agents)))
@@ -284,6 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=150_000)
     parser.add_argument("--agents", type=int, default=7_000)
+    parser.add_argument("--bytes", type=int, default=0, help="payload of many records (from 50 B to 50 KB, mixed)")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--only", choices=("memory", "limits", "many"), help="one of the tables")
     given = parser.parse_args()
@@ -298,7 +299,7 @@ def main() -> None:
                 _print_limits(makers, given.repeats)
             if given.only in (None, "many"):
                 title = f"\n{given.agents} agents"
-                print(title, *table(large(makers, given.records, given.agents)), sep="\n", flush=True)
+                print(title, *table(large(makers, given.records, given.agents, given.bytes)), sep="\n", flush=True)
     finally:
         shutil.rmtree(place)
 
