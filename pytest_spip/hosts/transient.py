@@ -17,8 +17,8 @@ LASTING = {"40002", "57P04"}
 SQLITE = {5, 6, 7, 10, 13, 15}
 """SQLite's codes: busy, locked, out of memory, a disk that failed or is full, a log that changed in between."""
 REFUSED = (
-    "password",
-    "authentication",
+    "authentication failed",
+    "no password supplied",
     "does not exist",
     "pg_hba.conf",
     "not permitted",

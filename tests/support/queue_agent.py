@@ -39,9 +39,9 @@ class NotingAgent:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.random = random.Random(part.seed)
-        self.queue = Queue(
-            opened(part.url, patience=part.patience), part.run, Agent(part.name, "host", "one"), ttl=part.ttl
-        )
+        database = opened(part.url, patience=60)  # the server may be on its way back
+        database.patience = part.patience
+        self.queue = Queue(database, part.run, Agent(part.name, "host", "one"), ttl=part.ttl)
         self.held: list[int] = []
         self.lease = self.queue.lease
         self.beat = 0.0

@@ -56,6 +56,8 @@ def of_sqlite(code: int) -> sqlite3.OperationalError:
         (psycopg.OperationalError("connection failed: Connection refused"), True),
         (psycopg.OperationalError("failed to resolve host 'x': Name or service not known"), True),
         (psycopg.OperationalError('FATAL: password authentication failed for user "x"'), False),
+        (psycopg.OperationalError("fe_sendauth: no password supplied"), False),
+        (psycopg.OperationalError("expected authentication request from server, but received v"), True),
         (psycopg.OperationalError('FATAL: database "x" does not exist'), False),
         (psycopg.OperationalError("FATAL: no pg_hba.conf entry for host"), False),
         (psycopg.OperationalError("server does not support SSL, but SSL was required"), False),
