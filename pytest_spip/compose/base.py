@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_spip.common.cache import Cache
-from pytest_spip.common.processes import run_program
 from pytest_spip.compose.git import Git, copy_repository
-from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import Interpreter, digest
 
 __all__ = ["BaseRepository", "Replica"]
@@ -32,52 +28,25 @@ class BaseRepository:
 
     def ensure(self, interpreters: Sequence[Interpreter]) -> None:
         """See that every interpreter has its branch. Raises ``HarnessProblem`` where one makes no environment."""
-        self._cache.file(self._cache.base, _init)
+        missing = [interpreter for interpreter in interpreters if not self._is_seen(interpreter)]
+        if missing or not self._cache.use(self._cache.base):
+            self._add(missing)
+
+    def _add(self, interpreters: Sequence[Interpreter]) -> None:
+        from pytest_spip.compose import base_environments  # few sessions meet an interpreter for the first time
+
+        self._cache.file(self._cache.base, base_environments.make_repository)
         for interpreter in interpreters:
-            if not self._is_seen(interpreter):
-                with self._cache.guard("base.git"):
-                    self._commit(interpreter)
+            with self._cache.guard("base.git"), self._cache.workshop() as staging:
+                base_environments.commit_environment(self._cache.base, interpreter, branch(interpreter), staging)
 
     def _is_seen(self, interpreter: Interpreter) -> bool:
         """Return True if a branch's own file is there; git may keep it otherwise, which only git knows."""
         return (self._cache.base / "refs" / "heads" / branch(interpreter)).is_file()
 
-    def _commit(self, interpreter: Interpreter) -> None:
-        repository = Git(self._cache.base, f"add base environments to {self._cache.base}")
-        reference = f"refs/heads/{branch(interpreter)}"
-        if repository.run("for-each-ref", reference):
-            return
-        with self._cache.workshop() as staging:
-            tree = _bare_environment(interpreter, staging / "base")
-            places = {"GIT_INDEX_FILE": str(staging / "index"), "GIT_WORK_TREE": str(tree)}
-            repository.run("add", "--all", "--force", ".", **places)
-            written = repository.run("write-tree", **places)
-            commit = repository.run("commit-tree", written, "-m", f"Base environment of {interpreter.id}")
-            repository.run("update-ref", reference, commit)
-
     def replicate(self, target: Path) -> None:
         """Copy the repository into RAM. Raises ``HarnessProblem``."""
         copy_repository(self._cache.base, target)
-
-
-def _init(path: Path) -> None:
-    Git(path.parent, f"make {path}").run("init", "--quiet", "--bare", str(path))
-
-
-def _bare_environment(interpreter: Interpreter, target: Path) -> Path:
-    """Make a virtual environment without pip: PEP 405, written by the interpreter's own ``venv``."""
-    command = [interpreter.path, "-I", "-m", "venv", "--without-pip", "--symlinks", str(target)]
-    try:
-        done = run_program(command, timeout=120, environment={"PATH": os.defpath}, cwd=target.parent)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise HarnessProblem(f"{interpreter.path} makes no environment: {error}") from error
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
-        raise HarnessProblem(f"{interpreter.path} makes no environment: {said or f'status {done.returncode}'}")
-    (target / ".gitignore").unlink(missing_ok=True)  # venv of 3.13 ignores all it made
-    for script in (target / "bin").glob("[aA]ctivate*"):
-        script.unlink()  # they carry the path of the directory that they were made in
-    return target
 
 
 class Replica:

@@ -1,4 +1,4 @@
-"""git, the program, for repositories of ours: its user's environment and configuration have no say in them."""
+"""git, the program, where it is run often: its user's environment and configuration have no say in repositories of ours."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pytest_spip.common.trees import replace_text
 from pytest_spip.errors import HarnessProblem, ToolMissing
 from pytest_spip.model import digest
 
-__all__ = ["Git", "check_git", "copy_repository"]
+__all__ = ["DEADLINE", "PLAIN", "Git", "check_git", "copy_repository"]
 
 ANSWER, DEADLINE = 10.0, 300.0
 """Seconds that git has to say its version, and to do anything else."""
 # The user's git configuration may run hooks, convert line endings or sign commits; none of that belongs here.
-_PLAIN = {
+PLAIN = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -77,7 +77,7 @@ class Git:
         """Return what a command prints; ``variables`` are added to its environment. Raises ``HarnessProblem``."""
         # Inside a git hook GIT_* name the user's repository, and git would obey them instead of our paths.
         plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        environment = {**plain, **_PLAIN, **variables}
+        environment = {**plain, **PLAIN, **variables}
         try:
             done = run_program(["git", *arguments], timeout=DEADLINE, environment=environment, cwd=self._place)
         except subprocess.TimeoutExpired as error:

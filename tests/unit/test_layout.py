@@ -70,6 +70,8 @@ PARTS: dict[str, tuple[str, ...]] = next(
 )
 """The modules that make a fork server, and those that each is given."""
 OUTSIDE: dict[str, str | tuple[str, ...]] = {
+    "git": "compose.base_environments",
+    "gitdb": "compose.base_environments",
     "requests": ("common.transport", "common.tls"),
     "urllib3": ("common.transport", "common.tls"),
     "filelock": "common.owners",
