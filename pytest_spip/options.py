@@ -64,10 +64,17 @@ MARKS = {
 
 
 def _option(
-    default: object, kind: str, metavar: str, text: str, convert: Convert | None = None, *, alone: str = ""
+    default: object,
+    kind: str,
+    metavar: str,
+    text: str,
+    convert: Convert | None = None,
+    *,
+    alone: str = "",
+    is_shown: bool = True,
 ) -> Any:
-    """Return a field of the settings that carries its option."""
-    return dataclasses.field(default=default, metadata={"option": (kind, metavar, text, convert, alone)})
+    """Return a field of the settings that carries its option; one that is not shown is no part of the representation."""
+    return dataclasses.field(default=default, repr=is_shown, metadata={"option": (kind, metavar, text, convert, alone)})
 
 
 @dataclasses.dataclass(
@@ -242,6 +249,7 @@ class Settings:
         "text",
         "URL",
         "share the run with other hosts that give the same command: postgresql://USER@HOST/DATABASE or sqlite:///FILE",
+        is_shown=False,  # it may hold a password, and tracebacks with --showlocals show settings
     )
     run: str = _option("", "text", "UUID", "name of the run (default: a new UUID)", values.name)
     resume: str = _option(

@@ -206,3 +206,8 @@ def test_any_text_is_taken_or_refused(option: str, text: str) -> None:
 def test_joined_arguments(arguments: str, joined: str) -> None:
     """A file's name stays with our option, for argparse would put the file's lines there; nothing else is changed."""
     assert joined_arguments(arguments.split()) == joined.split()
+
+
+def test_representation_of_settings() -> None:
+    """It has no password, for tracebacks may show it."""
+    assert "secret" not in repr(Settings(("demo",), queue="postgresql://me:secret@host/runs"))
