@@ -147,7 +147,6 @@ class SharedRun:
         run: they are shared if nobody has judged the same since. The listener's ``ready`` gets what this host has claimed, and
         ``lose`` an ordinal over which too many hosts were lost, for which it records an error. Raises ``UsageProblem``.
         """
-        self._chosen, self._name = frozenset(costs), database.parent.name
         self._lose = lose
         self._workers = max(workers, 1)
         mean = sum(costs.values()) / max(len(costs), 1)
@@ -166,6 +165,7 @@ class SharedRun:
         except QueueProblem as error:
             raise UsageProblem(OPTION, str(error)) from None
         self.published = published
+        self._chosen, self._name = frozenset(costs), database.parent.name  # who is refused has no part in the run's end
         self._database.patience = PATIENCE
         self._remaining = published.size
         self._listener = listener

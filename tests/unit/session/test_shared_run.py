@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import queue
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from pytest_spip.model import Outcome, Phase, Result, Verdict
 from pytest_spip.session import shared_run
 from pytest_spip.session.readiness import Listener
 from pytest_spip.session.shared_run import SharedRun
+from tests.support.machine import eventually
 
 DEADLINE = 30.0
 FACTS: Any = SimpleNamespace(plan_hash="plan", check="import", experiment="limits", dated=False, started="")
@@ -34,10 +35,14 @@ def shared(tmp_path: Path) -> Iterator[SharedRun]:
         run.stop()
 
 
-def start(shared: SharedRun, tmp_path: Path, listener: Listener) -> None:
-    """Take part with one combination."""
+ONE: Mapping[int, float] = MappingProxyType({0: 1.0})
+PASSED = Result(0, Verdict(Outcome.PASSED, Phase.IMPORT))
+
+
+def start(shared: SharedRun, tmp_path: Path, listener: Listener, costs: Mapping[int, float] = ONE) -> None:
+    """Take part with some combinations."""
     sqlite3.connect(tmp_path / "planned.sqlite").close()
-    shared.start(FACTS, {0: 1.0}, tmp_path / "planned.sqlite", workers=1, listener=listener, lose=lambda _: None)
+    shared.start(FACTS, costs, tmp_path / "planned.sqlite", workers=1, listener=listener, lose=lambda _: None)
 
 
 def unreachable(*_: object, **__: object) -> None:
@@ -53,7 +58,7 @@ def test_database_that_stays_away(shared: SharedRun, tmp_path: Path, monkeypatch
     assert ready.get(timeout=DEADLINE) == [0]
     monkeypatch.setattr(Database, "run", unreachable)
     monkeypatch.setattr(shared_run, "GIVE_UP", 0.0)
-    shared.record(Result(0, Verdict(Outcome.PASSED, Phase.IMPORT)), failing=False)
+    shared.record(PASSED, failing=False)
     assert "the server is away" in faults.get(timeout=DEADLINE)
 
 
@@ -64,3 +69,15 @@ def test_database_that_vanishes_at_the_start(
     monkeypatch.setattr(Reservations, "reserve", unreachable)
     with pytest.raises(UsageProblem, match="--spip-queue: the server is away"):
         start(shared, tmp_path, Listener())
+
+
+def test_refused_host(shared: SharedRun, tmp_path: Path) -> None:
+    """One that has other combinations selected takes nothing from the run, though that is complete."""
+    url = parse_url("url", "sqlite:///shared.sqlite", tmp_path)
+    start(shared, tmp_path, Listener(ready=lambda _: shared.record(PASSED, failing=False)))
+    other = SharedRun(Database(url), "run")
+    with contextlib.closing(other), pytest.raises(UsageProblem, match="run run has other combinations selected"):
+        start(other, tmp_path, Listener(), {0: 1.0, 1: 1.0})
+    assert eventually(shared._ended.is_set, DEADLINE)
+    assert shared.finish()
+    assert not other.finish()
