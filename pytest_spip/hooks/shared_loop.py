@@ -73,8 +73,9 @@ class SharedLoop:
 
     def _claimed(self, session: pytest.Session, left: set[int]) -> Iterator[int]:
         """Yield the ordinals of combinations that this host is to judge, each once; ``left`` are those that nobody has judged."""
+        waits = not left  # where all is judged, and not shared: who holds it must be lost first
         until = time.monotonic() + PATIENCE
-        while left and not self._fault and time.monotonic() < until:
+        while (left or waits) and not self._fault and time.monotonic() < until:
             self._stop_early(session)
             try:
                 news = self._news.get(timeout=LOOK)
@@ -82,6 +83,7 @@ class SharedLoop:
                 continue
             if isinstance(news, frozenset):
                 left -= news
+                waits = False
             elif news in left and news not in self._withdrawn:
                 left.discard(news)
                 yield news

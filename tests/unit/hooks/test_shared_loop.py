@@ -82,6 +82,17 @@ def test_provisioned_for_functions() -> None:
     assert ran(loop, Session(0)) == [0]
 
 
+def test_nothing_to_run() -> None:
+    """Where all was judged before, the loop lasts until it is known to be shared."""
+    loop = SharedLoop(may_judge=lambda _: True)
+    stopping: Any = Session()
+    stopping.shouldstop = "stopped while it waited"
+    with pytest.raises(KeyboardInterrupt, match="stopped while it waited"):
+        loop.pytest_runtestloop(stopping)
+    loop.listener.elsewhere([])
+    assert ran(loop, Session()) == []
+
+
 def test_fault() -> None:
     """When no more can get ready the session is interrupted, with the reason."""
     loop = SharedLoop(may_judge=lambda _: True)
