@@ -20,7 +20,8 @@ from pytest_spip.hooks.items import MatrixItem
 from pytest_spip.hooks.planned_matrix import PlannedMatrix
 from pytest_spip.hooks.progress import ProgressLine
 from pytest_spip.hooks.reports import location_file
-from pytest_spip.model import Combo, Reason, Result
+from pytest_spip.model import Combo, Outcome, Phase, Reason, Result, Verdict
+from pytest_spip.run.text import harmless
 from pytest_spip.session.planned import Planned
 from pytest_spip.session.run import Run
 from pytest_spip.session.slots import DeviceRequest
@@ -167,11 +168,22 @@ class RunMatrix(PlannedMatrix):
             return Result.from_plain(plain)
         # xdist speaks of an item over which a worker died in a report whose ``when`` is no phase of pytest's.
         combo = self._run.combo_of(report.nodeid)
+        if combo and self._run.shared and report.when == "setup" and report.failed:
+            self._record_broken(combo, report)
         if not combo or report.when in ("setup", "call", "teardown"):
             return None
         report.when = "setup"  # an error of ours, not a failure of the package
         report.location = (location_file(self.config), 0, combo.id)
         return self._run.lost(combo, str(report.longrepr))
+
+    def _record_broken(self, combo: Combo, report: pytest.TestReport) -> None:
+        """Record an error where a hook of somebody kept a combination from running: other hosts would wait for its verdict."""
+        lines = report.longreprtext.strip().splitlines()
+        self._failing += 1
+        detail = harmless(f"its setup failed: {lines[-1] if lines else 'nobody says why'}")
+        self._run.record(
+            Result(combo.ordinal, Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, detail)), failing=True
+        )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(

@@ -19,7 +19,7 @@ from pytest_spip.hosts.status import RunStatus, run_status
 from pytest_spip.hosts.urls import parse_url
 from tests.conftest import MakeMachine
 from tests.support.distributions import simple_sdist, wheel
-from tests.support.machine import NONE, Done, Machine, eventually
+from tests.support.machine import LABEL, NONE, Done, Machine, eventually
 from tests.support.postgres import databases, server
 
 CLI = (sys.executable, "-m", "pytest_spip.cli")
@@ -30,6 +30,11 @@ SLOW = "import time; time.sleep(0.2)"
 """A module that gives the tests time to interfere."""
 COUNT = 24
 """Releases that it has."""
+BROKEN = """
+def pytest_runtest_setup(item):
+    assert "slow[1.9-" not in item.nodeid, "not today"
+"""
+"""A conftest that keeps one release from running."""
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 """The contract's own tests are for each engine; whole sessions are dear."""
 
@@ -196,14 +201,16 @@ def test_other_plan(hosts: Callable[..., Hosts]) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_functions_beside(hosts: Callable[..., Hosts]) -> None:
-    """Hosts whose workers are pytest sessions, for they have test functions too, do not wait for each other's last items."""
+    """Hosts whose workers are pytest sessions wait neither for each other's last items, nor for one that a hook breaks."""
     shared = hosts("slow>=1.8")
-    functions = {"test_beside.py": "def test_beside(): pass\ndef test_more(): pass\n"}
+    functions = {"test_beside.py": "def test_beside(): pass\ndef test_more(): pass\n", "conftest.py": BROKEN}
     for name in ("first", "second"):
         shared.start(name, "-n1", "test_beside.py", files=functions)
     both = [shared.finish(name) for name in ("first", "second")]
-    assert [done.status for done in both] == [0, 0], both
+    assert [done.status for done in both] == [1, 1], both
     assert shared.status().done == COUNT - 8
+    for done in both:
+        assert [name for name, outcome in done.outcomes.items() if outcome != "passed"] == [f"slow[1.9-{LABEL}]"]
 
 
 def test_killed_host(hosts: Callable[..., Hosts]) -> None:
@@ -339,3 +346,20 @@ def test_password(machine: Machine, postgres: Any, known: Path) -> None:
         files = [path for path in done.project.rglob("*") if path.is_file()]
         assert files
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
+
+
+def test_resumed_when_complete(machine: Machine, known: Path) -> None:
+    """A host that judged all, and could not share it, does so when it goes on, though nothing is left to run."""
+    with server() as running, databases(running) as url:
+        shared = Hosts(machine, f"{url}?lease={LEASE}", f"slow>=1.{COUNT - 2}", known)
+        with contextlib.closing(shared):
+            shared.start("a")
+            assert shared.reaches(lambda status: status.running == 2)
+            running.kill()
+            done = shared.finish("a")
+            assert "verdicts are not shared: repeat it with --spip-resume=shared" in done.stdout
+            running.start()
+            before = shared.status().done
+            shared.go_on("a")
+            again = shared.finish("a")
+            assert (before, again.status, shared.status().done) == (0, 0, 2), again.stdout
