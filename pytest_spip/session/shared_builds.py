@@ -56,7 +56,8 @@ class BuildTurns:
         with contextlib.suppress(QueueProblem):
             while not self._is_ended() and time.monotonic() < until:
                 if self._reservations.reserve(name, ttl=self._lease, body=body):
-                    self._reservations.records.push([Record(Kind.INTENT, name, body, LONGEST)])
+                    with contextlib.suppress(QueueProblem):  # it is for people; what is held must be released
+                        self._reservations.records.push([Record(Kind.INTENT, name, body, LONGEST)])
                     return True
                 time.sleep(LOOK)
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_spip.errors import QueueUnreachable
 from pytest_spip.hosts.database import Database
 from pytest_spip.hosts.records import Records
 from pytest_spip.hosts.reservations import Reservations
@@ -67,6 +68,22 @@ def test_hosts_with_caches_of_their_own_do_not_wait(turns: MakeTurns) -> None:
     """What one builds is of no use to the other."""
     with turns("a", cache="one")("key", "demo"), turns("b", cache="two")("key", "demo"):
         pass
+
+
+def test_database_that_goes_away_behind_a_reservation(
+    turns: MakeTurns, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held is released, though nobody could be told what is built: heartbeats would keep it for the session."""
+
+    def push(*_: object) -> None:
+        raise QueueUnreachable("the server is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(Records, "push", push)
+        turn = turns("a")("key", "demo")
+        turn.__enter__()
+    turn.__exit__(None, None, None)
+    assert Reservations(Records(database, "run", "")).active() == []
 
 
 def test_nobody_waits_at_the_end(turns: MakeTurns) -> None:
