@@ -81,7 +81,13 @@ def _cells(agent: AgentStatus) -> Iterator[str]:
     yield str(agent.holds)
     yield f"{agent.rate:.1f}/s"
     yield "" if agent.has_left else f"{agent.left:.0f} s"
-    yield "has left" if agent.has_left else "lost: others take over what it holds" if agent.is_lost else ""
+    yield "has left" if agent.has_left else "lost: others take over what it holds" if agent.is_lost else _longest(agent)
+
+
+def _longest(agent: AgentStatus) -> str:
+    """Return what an agent has held for longest, as it said at its last heartbeat."""
+    longest = agent.state.get("longest")
+    return f"{longest[0]} for {longest[1]:.0f} s" if longest else ""
 
 
 def _plain(now: RunStatus) -> dict[str, object]:

@@ -17,7 +17,8 @@ class RunFacts:
     those that a resumed run takes over, ``project`` the one whose suite is run, both as JSON has them. ``finished``,
     ``sessions`` and ``damaged_telemetry``, names of files, change later. ``experiment`` is a digest of
     what decides on verdicts beside fingerprints, ``identities`` what tells each interpreter from a later one at its path.
-    ``shard`` is the part of a plan that the run has, such as ``1/3``; ``agents`` are the hosts' sessions that shared the run.
+    ``shard`` is the part of a plan that the run has, such as ``1/3``; ``agents`` are the hosts' sessions that shared the run,
+    ``agent`` is this one.
     """
 
     uuid: str
@@ -42,6 +43,7 @@ class RunFacts:
     experiment: str = ""
     identities: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shard: str = ""
+    agent: str = ""
     agents: tuple[Mapping[str, Any], ...] = ()
 
     def to_plain(self) -> dict[str, object]:

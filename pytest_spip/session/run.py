@@ -52,7 +52,8 @@ from pytest_spip.session.run_facts import now, run_facts, runner_line
 from pytest_spip.session.run_inputs import environment_maker, limits_of, provision_inputs, worker_spec
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.sharding import cost_of
-from pytest_spip.session.shared_verdicts import digest_of, earlier_verdicts
+from pytest_spip.session.shared_verdicts import SharedTask, digest_of, earlier_verdicts
+from pytest_spip.session.shared_work import SharedWork
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
@@ -97,7 +98,7 @@ class Run:
         self._ended = 0.0
         self._counting = threading.Lock()
         self.bisections: Bisections | None = None
-        self._claims: set[int] = set()
+        self._shared_work: SharedWork | None = None
         self._closures: dict[str, str] = {}
         self._finder: ClosureFinder | None = None
         self._expected = ""
@@ -106,7 +107,11 @@ class Run:
             self._facts = self._make_facts(command)
             if self.shared:
                 self.shared.check(self._facts)
+            if self.shared and planned.earlier:
+                self.shared.end_earlier(planned.earlier.facts.agent)
             self._damaged = self._open_books(planned.earlier, planned.elsewhere)
+            if self.shared:
+                self.writer.note({"agent": self.shared.agent})
 
     def _open_books(self, earlier: Interrupted | None, elsewhere: frozenset[int]) -> list[str]:
         """Open the ledger; return the names of damaged telemetry files that an earlier session has left."""
@@ -241,7 +246,8 @@ class Run:
         self._work = _Work(began, times, telemetry, provisioner)
         if self.shared:
             provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=needed)
-            self._share_work(self.shared, chosen, listener, workers)
+            work = self._shared_work = SharedWork(self.plan.combos, self._ready, provisioner)
+            self._share(self.shared, chosen, work.listener(listener), workers)
         elif self.settings.bisect:
             from pytest_spip.session.bisecting import Bisections  # few runs do
 
@@ -251,32 +257,24 @@ class Run:
         else:
             provisioner.start(self.plan.combos[ordinal] for ordinal in missing)
 
-    def _share_work(self, shared: SharedRun, chosen: frozenset[int], listener: Listener, workers: int) -> None:
+    def _share(self, shared: SharedRun, chosen: frozenset[int], listener: Listener, workers: int) -> None:
         """Take part in what hosts share: what this one claims is provisioned from now on."""
         self.progress.others = lambda: shared.elsewhere
         judged = earlier_verdicts(self.places.directory.database, self.writer.session)
-        costs = {one: self.cost(self.plan.combos[one]) for one in chosen.union(result.ordinal for result, _ in judged)}
+        combos = [self.plan.combos[one] for one in sorted(chosen.union(result.ordinal for result, _ in judged))]
         shared.start(
             self._facts,
-            costs,
+            [SharedTask(one.ordinal, one.id, self.cost(one)) for one in combos],
             self.places.directory.database,
             workers=workers,
             lose=self._lose,
-            listener=dataclasses.replace(listener, ready=functools.partial(self._claimed, listener.ready)),
+            listener=listener,
             judged=judged,
         )
 
-    def _claimed(self, on_ready: Callable[[Sequence[int]], None], ordinals: Sequence[int]) -> None:
-        """Have what this host has claimed provisioned, and run."""
-        self._claims.update(ordinals)
-        ready = [ordinal for ordinal in ordinals if ordinal in self._ready]
-        if self._work:
-            self._work.provisioner.add(self.plan.combos[one] for one in ordinals if one not in ready)
-        on_ready(ready)
-
     def may_judge(self, ordinal: int) -> bool:
         """Return True if a combination is this host's to judge."""
-        return self.shared is None or ordinal in self._claims
+        return self._shared_work is None or self._shared_work.may_judge(ordinal)
 
     def _open_telemetry(self) -> Telemetry:
         path = self.places.directory.workers / f"{CONTROLLER}.sqlite"

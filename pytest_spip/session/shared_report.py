@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from pytest_spip.hosts.status import RunStatus, run_status, shared_runs
 from pytest_spip.hosts.urls import parse_url
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.session.shared_verdicts import agents_to_plain, shared_results
+from pytest_spip.session.shared_verdicts import agents_to_plain, shared_results, unpack
 
 __all__ = ["connected", "named_status", "shared_run_directory"]
 
@@ -60,7 +59,7 @@ def shared_run_directory(address: str, run: str) -> Iterator[RunDirectory]:
         queue = Queue(database, status.run, READER)
         directory = RunDirectory(Path(place) / status.run)
         directory.locks.mkdir(parents=True)
-        directory.database.write_bytes(zlib.decompress(queue.plan()))
+        unpack(queue.plan(), directory.database)
         writer = RunWriter(directory.database)
         try:
             writer.go_on({"agents": agents_to_plain(status), "hosts": [one.host for one in status.agents]})

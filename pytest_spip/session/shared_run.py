@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import tempfile
 import threading
 import time
 import uuid
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import QueueProblem, QueueUnreachable, UsageProblem
 from pytest_spip.hosts.database import Database
-from pytest_spip.hosts.queue import BATCH, Agent, Answer, Published, Queue, SharedPlan, Task
+from pytest_spip.hosts.queue import BATCH, Agent, Answer, Queue, SharedPlan, Task
 from pytest_spip.hosts.records import Records
 from pytest_spip.hosts.reservations import Reservations
 from pytest_spip.hosts.status import live_agents, run_status
 from pytest_spip.hosts.urls import parse_url
 from pytest_spip.model import Result, RunFacts, digest
 from pytest_spip.options import Settings
-from pytest_spip.record.rundb import RunWriter, copy_database
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.session.readiness import Listener
 from pytest_spip.session.shared_builds import BuildTurns
-from pytest_spip.session.shared_verdicts import agents_to_plain, body_of, shared_results
+from pytest_spip.session.shared_conditions import OPTION, check_conditions, check_selection, conditions_of
+from pytest_spip.session.shared_verdicts import SharedTask, agents_to_plain, body_of, packed, shared_results
 
 __all__ = ["SharedRun", "open_shared_run"]
 
-OPTION = "--spip-queue"
 PLAN = "plan"
 """What the host that published a plan has reserved while it takes part."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -80,7 +79,8 @@ class SharedRun:
         self._queue = Queue(database, run, agent, ttl=database.url.lease)
         self._reservations = Reservations(Records(database, run, agent.id))
         self._chosen: frozenset[int] = frozenset()
-        self._held: set[int] = set()
+        self._held: dict[int, float] = {}
+        self._ids: dict[int, str] = {}
         self._own: set[int] = set()
         self._bad = 0
         self._refused: dict[int, Answer] = {}
@@ -116,24 +116,26 @@ class SharedRun:
         """The instant that the index is seen as of by all hosts; empty where nothing is published, or it cannot be had."""
         return str(self.published.facts["date"]) if self.published else ""
 
+    @property
+    def agent(self) -> str:
+        """The id of this session among those that share the run."""
+        return self._queue.agent.id
+
+    def end_earlier(self, agent: str) -> None:
+        """Give back what an earlier session of this host's run held, which has ended: nobody need wait for its lease."""
+        if agent:
+            with contextlib.suppress(QueueProblem):  # it expires
+                Queue(self._database, self._queue.run, Agent(agent, self._queue.agent.host)).leave({})
+
     def check(self, facts: RunFacts) -> None:
         """Refuse to take part in another plan, or under other conditions. Raises ``UsageProblem``."""
         if self.published:
-            self._check(self.published, _shared_facts(facts))
-
-    def _check(self, published: Published, own: Mapping[str, Any]) -> None:
-        theirs, run = published.facts, self._queue.run
-        if theirs["plan"] != own["plan"] or theirs["check"] != own["check"]:
-            what = f"run {run} has another plan, which {theirs['host']} has published"
-            raise UsageProblem(OPTION, what, "give all hosts the same options and Pythons, or another --spip-run")
-        if theirs["experiment"] != own["experiment"]:
-            what = f"run {run} has other limits, or another sandbox or system: those of {theirs['host']}"
-            raise UsageProblem(OPTION, what, "give all hosts the same options and like systems, or another --spip-run")
+            check_conditions(self.published.facts, conditions_of(facts), self._queue.run)
 
     def start(
         self,
         facts: RunFacts,
-        costs: Mapping[int, float],
+        combos: Sequence[SharedTask],
         database: Path,
         *,
         workers: int,
@@ -141,7 +143,7 @@ class SharedRun:
         lose: Callable[[int], None],
         judged: Iterable[tuple[Result, bool]] = (),
     ) -> None:
-        """Publish the plan or take part in it, and begin to claim. ``costs`` are the seconds of each of the run's combinations.
+        """Publish the plan or take part in it, and begin to claim of the run's combinations.
 
         ``database`` is the run as it was planned. ``judged`` are verdicts of an earlier session, with whether they fail the
         run: they are shared if nobody has judged the same since. The listener's ``ready`` gets what this host has claimed, and
@@ -149,23 +151,26 @@ class SharedRun:
         """
         self._lose = lose
         self._workers = max(workers, 1)
-        mean = sum(costs.values()) / max(len(costs), 1)
+        mean = sum(one.cost for one in combos) / max(len(combos), 1)
         self._ahead = int(min(max(AHEAD * self._workers / max(mean, 1e-3), 2 * self._workers), MOST))
-        tasks = [Task(one, costs[one]) for one in sorted(costs, key=lambda one: (-round(costs[one], 1), one))]
-        own = {**_shared_facts(facts), "chosen": digest(sorted(costs))}
+        longest_first = sorted(combos, key=lambda one: (-round(one.cost, 1), one.ordinal))
+        tasks = [Task(one.ordinal, one.cost) for one in longest_first]
+        own = {**conditions_of(facts), "chosen": digest([one.ordinal for one in combos])}
         try:
-            published = self._queue.publish(SharedPlan(facts.plan_hash, own, tasks, _packed(database)))
-            self._check(published, own)
-            if published.facts["chosen"] != own["chosen"]:
-                what = f"run {self._queue.run} has other combinations selected"
-                raise UsageProblem(OPTION, what, "give all hosts the same -k, marks and node ids")
+            published = self._queue.publish(SharedPlan(facts.plan_hash, own, tasks, packed(database)))
+            check_conditions(published.facts, own, self._queue.run)
+            check_selection(published.facts, own, self._queue.run)
             self._queue.enter()
             if published.is_ours:
                 self._reservations.reserve(PLAN, ttl=self._queue.ttl, body={"host": self._queue.agent.host})
         except QueueProblem as error:
             raise UsageProblem(OPTION, str(error)) from None
         self.published = published
-        self._chosen, self._name = frozenset(costs), database.parent.name  # who is refused has no part in the run's end
+        self._ids = {one.ordinal: one.id for one in combos}
+        self._chosen, self._name = (
+            frozenset(self._ids),
+            database.parent.name,
+        )  # who is refused has no part in the run's end
         self._database.patience = PATIENCE
         self._remaining = published.size
         self._listener = listener
@@ -244,7 +249,7 @@ class SharedRun:
     def _outstanding(self) -> int:
         """Return how many combinations this host holds and has not judged."""
         with self._lock:
-            return len(self._held.difference(answer.ordinal for answer in self._unsent))
+            return len(self._held.keys() - {answer.ordinal for answer in self._unsent})
 
     def _share(self) -> None:
         """Record the verdicts that wait; those whose lease was lost once more if nobody else has taken them since."""
@@ -258,7 +263,12 @@ class SharedRun:
             self._shared_count += len(batch) - len(missing)
             with self._lock:
                 del self._unsent[: len(batch)]
-                self._held.difference_update(ordinals)
+                self._let_go(ordinals)
+
+    def _let_go(self, ordinals: Iterable[int]) -> None:
+        """Hold some combinations no more; the caller has the lock."""
+        for ordinal in ordinals:
+            self._held.pop(ordinal, None)
 
     def _say_that_we_live(self) -> None:
         self._beat = time.monotonic()
@@ -276,7 +286,7 @@ class SharedRun:
         kept = set(self._queue.reclaim(held))
         lost = [ordinal for ordinal in held if ordinal not in kept]
         with self._lock:
-            self._held.difference_update(lost)
+            self._let_go(lost)
         if lost:
             self._listener.withdrawn(lost)
 
@@ -289,7 +299,7 @@ class SharedRun:
         if claimed:
             again = [self._refused.pop(one) for one in claimed if one in self._refused]
             with self._lock:
-                self._held.update(claimed)
+                self._held |= dict.fromkeys(claimed, time.monotonic())
                 self._unsent += again  # they are judged, and whoever had them meanwhile is lost
             judged = {answer.ordinal for answer in again}
             self._listener.ready([ordinal for ordinal in claimed if ordinal not in judged])
@@ -304,7 +314,7 @@ class SharedRun:
         """Record an error for combinations over which too many hosts were lost: nobody is to run them any more."""
         for ordinal in self._queue.reclaim(self._queue.lost()):
             with self._lock:
-                self._held.add(ordinal)
+                self._held[ordinal] = time.monotonic()
             self._lose(ordinal)
             self._listener.elsewhere([ordinal])
 
@@ -315,7 +325,9 @@ class SharedRun:
 
     def _state(self) -> dict[str, Any]:
         with self._lock:
+            longest = next(iter(self._held.items()), None)  # they were claimed in this order
             return {
+                "longest": [self._ids[longest[0]], round(time.monotonic() - longest[1], 1)] if longest else None,
                 "workers": self._workers,
                 "held": len(self._held),
                 "judged": len(self._own),
@@ -378,22 +390,3 @@ class SharedRun:
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
-
-
-def _shared_facts(facts: RunFacts) -> dict[str, Any]:
-    """Return what all hosts must have in common, and who says so."""
-    return {
-        "plan": facts.plan_hash,
-        "check": facts.check,
-        "experiment": facts.experiment,
-        "date": facts.started if facts.dated else "",
-        "host": socket.gethostname(),
-    }
-
-
-def _packed(database: Path) -> bytes:
-    """Return a run's database, compressed."""
-    with tempfile.TemporaryDirectory(prefix="spip-") as place:
-        copy = Path(place) / "run.sqlite"
-        copy_database(database, copy)
-        return zlib.compress(copy.read_bytes())

@@ -5,22 +5,42 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_spip.errors import QueueProblem
 from pytest_spip.model import Result, Summary
-from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.rundb import RunReader, copy_database
 
 if TYPE_CHECKING:
     from pytest_spip.hosts.queue import Queue
     from pytest_spip.hosts.status import RunStatus
 
-__all__ = ["SharedResult", "agents_to_plain", "body_of", "digest_of", "earlier_verdicts", "shared_results"]
+__all__ = [
+    "SharedResult",
+    "SharedTask",
+    "agents_to_plain",
+    "body_of",
+    "digest_of",
+    "earlier_verdicts",
+    "packed",
+    "shared_results",
+    "unpack",
+]
 
 AGENT = ("id", "host", "judged", "failing", "is_lost", "digest")
 """What reports have of an agent."""
+
+
+class SharedTask(NamedTuple):
+    """A combination of a shared run; ``cost`` are the seconds that it takes."""
+
+    ordinal: int
+    id: str
+    cost: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,3 +97,16 @@ def digest_of(summary: Summary) -> dict[str, Any]:
         "phases": {name: round(seconds, 3) for name, seconds in summary.phases.items()},
         "work": dict(summary.work),
     }
+
+
+def packed(database: Path) -> bytes:
+    """Return a run's database, compressed; :func:`unpack` is the way back."""
+    with tempfile.TemporaryDirectory(prefix="spip-") as place:
+        copy = Path(place) / "run.sqlite"
+        copy_database(database, copy)
+        return zlib.compress(copy.read_bytes())
+
+
+def unpack(run: bytes, database: Path) -> None:
+    """Write the database that was packed."""
+    database.write_bytes(zlib.decompress(run))

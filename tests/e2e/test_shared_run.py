@@ -166,6 +166,9 @@ def test_two_hosts(hosts: Callable[..., Hosts], machine: Machine) -> None:
     reported = machine.run("report", shared.url, project="whole", bare=True, program=CLI)
     assert reported.status == 1, reported.stderr
     assert "12 combinations: 8 passed, 4 failed" in reported.stdout
+    shown = machine.run("status", shared.url, project="whole", bare=True, program=CLI)
+    assert "run shared: 12 of 12 combinations done, 4 failed" in shown.stdout, shown.stderr
+    assert shown.stdout.count("has left") == 2
 
 
 @ON_POSTGRESQL

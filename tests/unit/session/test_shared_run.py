@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import queue
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from pytest_spip.model import Outcome, Phase, Result, Verdict
 from pytest_spip.session import shared_run
 from pytest_spip.session.readiness import Listener
 from pytest_spip.session.shared_run import SharedRun
+from pytest_spip.session.shared_verdicts import SharedTask
 from tests.support.machine import eventually
 
 DEADLINE = 30.0
@@ -35,14 +36,14 @@ def shared(tmp_path: Path) -> Iterator[SharedRun]:
         run.stop()
 
 
-ONE: Mapping[int, float] = MappingProxyType({0: 1.0})
+ONE = (SharedTask(0, "demo[1.0-py312]", 1.0),)
 PASSED = Result(0, Verdict(Outcome.PASSED, Phase.IMPORT))
 
 
-def start(shared: SharedRun, tmp_path: Path, listener: Listener, costs: Mapping[int, float] = ONE) -> None:
+def start(shared: SharedRun, tmp_path: Path, listener: Listener, combos: Sequence[SharedTask] = ONE) -> None:
     """Take part with some combinations."""
     sqlite3.connect(tmp_path / "planned.sqlite").close()
-    shared.start(FACTS, costs, tmp_path / "planned.sqlite", workers=1, listener=listener, lose=lambda _: None)
+    shared.start(FACTS, combos, tmp_path / "planned.sqlite", workers=1, listener=listener, lose=lambda _: None)
 
 
 def unreachable(*_: object, **__: object) -> None:
@@ -77,7 +78,7 @@ def test_refused_host(shared: SharedRun, tmp_path: Path) -> None:
     start(shared, tmp_path, Listener(ready=lambda _: shared.record(PASSED, failing=False)))
     other = SharedRun(Database(url), "run")
     with contextlib.closing(other), pytest.raises(UsageProblem, match="run run has other combinations selected"):
-        start(other, tmp_path, Listener(), {0: 1.0, 1: 1.0})
+        start(other, tmp_path, Listener(), [*ONE, SharedTask(1, "demo[1.1-py312]", 1.0)])
     assert eventually(shared._ended.is_set, DEADLINE)
     assert shared.finish()
     assert not other.finish()
