@@ -41,7 +41,7 @@ class Violations:
 
     ``lost`` have no result, or not the one that was acknowledged. ``twice`` are recorded, or acknowledged to agents, more than
     once. ``stale`` were accepted from an agent although they had been handed out anew since. ``again`` were handed out after
-    their result had been acknowledged. ``denied`` are recorded although the agent was told that its result does not count.
+    their result had been acknowledged. ``denied`` are recorded although the agent's answer said that its result does not count.
     ``unknown`` are recorded of an agent that never had them.
     """
 

@@ -59,7 +59,7 @@ class Queue:
         self._low = 0
         self._size = 0
         self._is_unsure = False  # the lease may hold what the agent does not know of: an answer was lost
-        self._is_replaced = False  # a lost lease was replaced, and the agent was not told yet
+        self._is_replaced = False  # a lost lease was replaced, and the agent does not know yet
 
     # publishing
 

@@ -93,7 +93,7 @@ class Records:
                 yield page
 
     def delete(self, kind: Kind, keys: Iterable[str]) -> int:
-        """Delete records; return how many there were. Who pulls is told, until the collection removes what is left of them."""
+        """Delete records; return how many there were. Who pulls sees it, until the collection removes what is left of them."""
         return sum(
             self.database.run(lambda connection, part=part: self._delete(connection, kind, part))  # type: ignore[misc]
             for part in in_slices(dict.fromkeys(keys), BATCH)
