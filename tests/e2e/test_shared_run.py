@@ -74,7 +74,7 @@ class Hosts:
         self, name: str, *more: str, run: str = "shared", files: Mapping[str, str] = NONE
     ) -> subprocess.Popen[str]:
         """Start a host's session, whose project may have files."""
-        root = self._machine.root / f"{self._machine.root.name}-{len(os.listdir(self._machine.root))}-{name}"
+        root = self._machine.root / f"h{len(os.listdir(self._machine.root))}"  # short: sockets lie below it
         host = Machine(root, self._machine.files, self._machine.index)
         host.learn(self._known)
         host.project(files=files)
