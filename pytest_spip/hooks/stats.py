@@ -73,11 +73,11 @@ class StatsReporter:
         self._close()
 
     @classmethod
-    def asked_for(cls, config: pytest.Config, run: Run, workers: Callable[[], tuple[int, int]]) -> StatsReporter | None:
-        """Return what the run's ``--spip-stats`` asks for, if it does."""
+    def asked_for(cls, config: pytest.Config, run: Run, workers: Callable[[], tuple[int, int]]) -> StatsReporter:
+        """Return what the run's ``--spip-stats`` asks for."""
         seconds, path = run.settings.stats
         place = config.invocation_params.dir / path if path else None
-        return cls(config, seconds, place, lambda: run.progress, workers, Machine()) if seconds else None
+        return cls(config, seconds, place, lambda: run.progress, workers, Machine())
 
     @property
     def _reporter(self) -> pytest.TerminalReporter | None:

@@ -315,10 +315,8 @@ class SpipScheduling:
     def _on_elsewhere(self, ordinals: Sequence[int]) -> None:
         for unit in [unit for one in ordinals for unit in self._units.get(one, ()) if unit in self._judging]:
             self._handle(Finished("", unit))
-        with self._lock:  # xdist looks whether all is done when it has heard of something
-            for node in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
-                with contextlib.suppress(OSError):
-                    self._ask(node)
+        with self._lock:
+            self._ask_all()  # xdist looks whether all is done when it has heard of something
 
     def _handle(self, event: Event) -> list[Command]:
         with self._lock:
@@ -347,13 +345,17 @@ class SpipScheduling:
 
     # signs of life
 
+    def _ask_all(self) -> None:
+        """Ask every worker whether it is there; the caller has the lock."""
+        for worker in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
+            with contextlib.suppress(OSError):
+                self._ask(worker)
+
     def _watch(self) -> None:
         """Ask every worker regularly whether it is there, and kill those that give no answer: xdist then replaces them."""
         while not self._ended.wait(PERIOD):
             with self._lock:
-                for worker in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
-                    with contextlib.suppress(OSError):
-                        self._ask(worker)
+                self._ask_all()
                 silent = [self._nodes[name] for name in self._heartbeat.silent(time.monotonic()) if name in self._nodes]
             if self._has_heard_all():
                 for node in silent:

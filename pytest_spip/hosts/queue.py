@@ -32,11 +32,10 @@ from pytest_spip.hosts.database import Database
 from pytest_spip.hosts.engines import STATEMENT
 from pytest_spip.hosts.queue_model import Agent, Answer, Counts, Published, SharedPlan, Task
 from pytest_spip.hosts.schema import TaskState
+from pytest_spip.hosts.urls import LEASE
 
-__all__ = ["ATTEMPTS", "BATCH", "LEASE", "Agent", "Answer", "Counts", "Published", "Queue", "SharedPlan", "Task"]
+__all__ = ["ATTEMPTS", "BATCH", "Agent", "Answer", "Counts", "Published", "Queue", "SharedPlan", "Task"]
 
-LEASE = 60.0
-"""Seconds that a lease lasts from its last heartbeat on."""
 BATCH = 500
 """Results that are recorded in one transaction."""
 ATTEMPTS = 3
@@ -221,9 +220,8 @@ class Queue:
         """Put ready tasks under our lease, and return rank and ordinal of each; those that others are taking are passed over."""
         tasks = schema.task.c
         if self.database.is_postgresql:
-            place: ColumnElement[Any] = literal_column(
-                "spip_task.ctid"
-            )  # where the row lies, while it is locked: no index is asked again
+            # Where the row lies, while it is locked: no index is asked again.
+            place: ColumnElement[Any] = literal_column("spip_task.ctid")
             picked = ready.with_only_columns(place).with_for_update(skip_locked=True).cte("picked")
             these = place == any_(
                 func.array(select(literal_column("picked.ctid")).select_from(picked).scalar_subquery())

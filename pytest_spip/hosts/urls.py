@@ -13,7 +13,7 @@ __all__ = ["DatabaseUrl", "parse_url"]
 
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"}
 LEASE = 60.0
-"""Seconds for which a silent host keeps what it has claimed."""
+"""Seconds for which a silent host keeps what it has claimed, from its last heartbeat on."""
 FIX = "write postgresql://USER@HOST/DATABASE or sqlite:///FILE"
 ESCAPES = f"{FIX}; in a password, @ / ? # are written as %40 %2F %3F %23"
 

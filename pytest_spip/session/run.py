@@ -52,14 +52,13 @@ from pytest_spip.session.run_facts import now, run_facts, runner_line
 from pytest_spip.session.run_inputs import environment_maker, limits_of, provision_inputs, worker_spec
 from pytest_spip.session.run_places import RunPlaces
 from pytest_spip.session.sharding import cost_of
-from pytest_spip.session.shared_verdicts import SharedTask, digest_of, earlier_verdicts
-from pytest_spip.session.shared_work import SharedWork
 from pytest_spip.session.summary import sum_up
 from pytest_spip.session.worker_spec import WorkerSpec
 
 if TYPE_CHECKING:
     from pytest_spip.session.bisecting import Bisections
     from pytest_spip.session.shared_run import SharedRun
+    from pytest_spip.session.shared_work import SharedWork
 
 __all__ = ["Run"]
 
@@ -246,6 +245,8 @@ class Run:
         self._work = _Work(began, times, telemetry, provisioner)
         if self.shared:
             provisioner.start((self.plan.combos[ordinal] for ordinal in missing), first=needed)
+            from pytest_spip.session.shared_work import SharedWork  # as below
+
             work = self._shared_work = SharedWork(self.plan.combos, self._ready, provisioner)
             self._share(self.shared, chosen, work.listener(listener), workers)
         elif self.settings.bisect:
@@ -259,6 +260,8 @@ class Run:
 
     def _share(self, shared: SharedRun, chosen: frozenset[int], listener: Listener, workers: int) -> None:
         """Take part in what hosts share: what this one claims is provisioned from now on."""
+        from pytest_spip.session.shared_verdicts import SharedTask, earlier_verdicts  # few runs are shared
+
         self.progress.others = lambda: shared.elsewhere
         judged = earlier_verdicts(self.places.directory.database, self.writer.session)
         combos = [self.plan.combos[one] for one in sorted(chosen.union(result.ordinal for result, _ in judged))]
@@ -312,7 +315,8 @@ class Run:
         on_fault(fault)
 
     def record(self, result: Result, *, failing: bool | None = None) -> None:
-        """Enter a verdict into the ledger; ``failing`` is whether it fails the session."""
+        """Enter a verdict into the ledger; ``failing`` is whether it fails the session, as bad ones do unless excused."""
+        failing = result.verdict.outcome.is_bad if failing is None else failing
         self.writer.verdict(result, failing=failing)
         self._ended = time.monotonic()
         self.peak = seen_peak(self.peak, result.peak_rss)
@@ -323,7 +327,7 @@ class Run:
             self.progress.newest.append(f"{self.plan.combos[result.ordinal].id} {one_line(result)}")
         self.found(result.ordinal, result.verdict)
         if self.shared:
-            self.shared.record(result, failing=result.verdict.outcome.is_bad if failing is None else failing)
+            self.shared.record(result, failing=failing)
 
     def found(self, ordinal: int, verdict: Verdict) -> None:
         """Let a bisection go on with what is known now."""
@@ -374,7 +378,7 @@ class Run:
             )
         summary = sum_up(self.places.directory.database, self.plan, on_disk=self.places.root.kind == "disk")
         if self.shared:
-            self.shared.leave(digest_of(summary))
+            self.shared.leave(summary)
             self.unrecorded = self.unrecorded or self.shared.problem
         with contextlib.suppress(DatabaseError):  # it was reported above
             self.writer.close()

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_spip.errors import UsageProblem
+from pytest_spip.errors import QueueProblem, UsageProblem
 from pytest_spip.model import RunFacts
 
-__all__ = ["OPTION", "check_conditions", "check_selection", "conditions_of"]
+__all__ = ["OPTION", "check_conditions", "check_selection", "conditions_of", "refused_as"]
 
 OPTION = "--spip-queue"
+
+
+@contextlib.contextmanager
+def refused_as(option: str) -> Iterator[None]:
+    """Say what the database refuses as a problem of the option that named it. Raises ``UsageProblem``."""
+    try:
+        yield
+    except QueueProblem as error:
+        raise UsageProblem(option, str(error)) from None
 
 
 def conditions_of(facts: RunFacts) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pytest_spip.common.arguments import hide_arguments
-from pytest_spip.errors import QueueProblem, UsageProblem
+from pytest_spip.errors import UsageProblem
 from pytest_spip.hosts.database import Database
 from pytest_spip.hosts.queue import Agent, Queue
 from pytest_spip.hosts.status import RunStatus, run_status, shared_runs
 from pytest_spip.hosts.urls import parse_url
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
-from pytest_spip.session.shared_verdicts import agents_to_plain, shared_results, unpack
+from pytest_spip.session.shared_conditions import refused_as
+from pytest_spip.session.shared_verdicts import facts_of, shared_results, unpack
 
 __all__ = ["connected", "named_status", "shared_run_directory"]
 
@@ -30,14 +31,8 @@ def connected(address: str) -> Iterator[Database]:
     """Hold a connection to the database that a person names. Raises ``UsageProblem``, also for what goes wrong meanwhile."""
     url = parse_url("URL", address, Path.cwd())
     hide_arguments(url.secrets)
-    try:
-        database = Database(url, patience=PATIENCE)
-        try:
-            yield database
-        finally:
-            database.close()
-    except QueueProblem as error:
-        raise UsageProblem("URL", str(error)) from None
+    with refused_as("URL"), contextlib.closing(Database(url, patience=PATIENCE)) as database:
+        yield database
 
 
 def named_status(database: Database, run: str) -> RunStatus:
@@ -62,7 +57,7 @@ def shared_run_directory(address: str, run: str) -> Iterator[RunDirectory]:
         unpack(queue.plan(), directory.database)
         writer = RunWriter(directory.database)
         try:
-            writer.go_on({"agents": agents_to_plain(status), "hosts": [one.host for one in status.agents]})
+            writer.go_on(facts_of(status))
             writer.take_in((one.result, one.failing) for one in shared_results(queue))
             writer.end(max((one.digest.get("seconds", 0.0) for one in status.agents), default=0.0), 0.0, 0.0)
         finally:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,19 @@ from pytest_spip.hosts.records import Records
 from pytest_spip.hosts.reservations import Reservations
 from pytest_spip.hosts.status import live_agents, run_status
 from pytest_spip.hosts.urls import parse_url
-from pytest_spip.model import Result, RunFacts, digest
+from pytest_spip.model import Result, RunFacts, Summary, digest
 from pytest_spip.options import Settings
 from pytest_spip.record.rundb import RunWriter
 from pytest_spip.session.readiness import Listener
 from pytest_spip.session.shared_builds import BuildTurns
-from pytest_spip.session.shared_conditions import OPTION, check_conditions, check_selection, conditions_of
-from pytest_spip.session.shared_verdicts import SharedTask, agents_to_plain, body_of, packed, shared_results
+from pytest_spip.session.shared_conditions import (
+    OPTION,
+    check_conditions,
+    check_selection,
+    conditions_of,
+    refused_as,
+)
+from pytest_spip.session.shared_verdicts import SharedTask, body_of, digest_of, facts_of, packed, shared_results
 
 __all__ = ["SharedRun", "open_shared_run"]
 
@@ -47,22 +53,18 @@ GIVE_UP = 900.0
 """Seconds without the database, and without work, after which a session ends; its verdicts can be shared later."""
 
 
-def open_shared_run(settings: Settings, base: Path) -> SharedRun | None:
-    """Return this session's part in the run that the settings name; None without ``--spip-queue``.
+def open_shared_run(settings: Settings, base: Path) -> SharedRun:
+    """Return this session's part in the run that the settings name; ``base`` is where the database's file is seen from.
 
     Raises ``UsageProblem`` for options that do not go together, and where the database cannot be used.
     """
-    if not settings.queue:
-        return None
     if not settings.run:
         raise UsageProblem(OPTION, "hosts find each other by the run's name", "add --spip-run=NAME, the same on each")
     for other, given in (("--spip-shard", settings.shard), ("--spip-bisect", settings.bisect)):
         if given:
             raise UsageProblem(OPTION, f"it does not go with {other}", "leave one of them out")
-    try:
+    with refused_as(OPTION):
         return SharedRun(Database(parse_url(OPTION, settings.queue, base), patience=BRIEF), settings.run)
-    except QueueProblem as error:
-        raise UsageProblem(OPTION, str(error)) from None
 
 
 class SharedRun:
@@ -78,7 +80,6 @@ class SharedRun:
         agent = Agent(f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}", host, boot)
         self._queue = Queue(database, run, agent, ttl=database.url.lease)
         self._reservations = Reservations(Records(database, run, agent.id))
-        self._chosen: frozenset[int] = frozenset()
         self._held: dict[int, float] = {}
         self._ids: dict[int, str] = {}
         self._own: set[int] = set()
@@ -156,21 +157,16 @@ class SharedRun:
         longest_first = sorted(combos, key=lambda one: (-round(one.cost, 1), one.ordinal))
         tasks = [Task(one.ordinal, one.cost) for one in longest_first]
         own = {**conditions_of(facts), "chosen": digest([one.ordinal for one in combos])}
-        try:
+        with refused_as(OPTION):
             published = self._queue.publish(SharedPlan(facts.plan_hash, own, tasks, packed(database)))
             check_conditions(published.facts, own, self._queue.run)
             check_selection(published.facts, own, self._queue.run)
             self._queue.enter()
             if published.is_ours:
                 self._reservations.reserve(PLAN, ttl=self._queue.ttl, body={"host": self._queue.agent.host})
-        except QueueProblem as error:
-            raise UsageProblem(OPTION, str(error)) from None
         self.published = published
-        self._ids = {one.ordinal: one.id for one in combos}
-        self._chosen, self._name = (
-            frozenset(self._ids),
-            database.parent.name,
-        )  # who is refused has no part in the run's end
+        self._ids = {one.ordinal: one.id for one in combos}  # who is refused has none, and no part in the run's end
+        self._name = database.parent.name
         self._database.patience = PATIENCE
         self._remaining = published.size
         self._listener = listener
@@ -307,7 +303,7 @@ class SharedRun:
             self._give_up_lost()
             self._look_around()
             if self._remaining == 0:
-                self._listener.elsewhere(sorted(self._chosen.difference(self._own)))
+                self._listener.elsewhere(sorted(self._ids.keys() - self._own))
                 self._ended.set()
 
     def _give_up_lost(self) -> None:
@@ -348,7 +344,7 @@ class SharedRun:
     def finish(self) -> bool:
         """Share what waits and give back what is held; return True if every combination of the run has its verdict."""
         self.stop()
-        if self.published is None or not self._chosen:
+        if self.published is None or not self._ids:
             return False
         self._database.ended.clear()
         self._database.patience = BRIEF
@@ -373,15 +369,14 @@ class SharedRun:
             return
         writer.take_in((one.result, one.failing) for one in others)
         if status:
-            hosts = dict.fromkeys(one.host for one in status.agents)
-            writer.note({"agents": agents_to_plain(status), "hosts": list(hosts)})
+            writer.note(facts_of(status))
 
-    def leave(self, digest: Mapping[str, Any]) -> None:
+    def leave(self, summary: Summary) -> None:
         """Leave a digest of this session's telemetry, and be gone."""
         try:
-            if self._chosen:
+            if self._ids:
                 self._reservations.release(PLAN)
-                self._queue.leave(digest)
+                self._queue.leave(digest_of(summary))
         except QueueProblem as error:
             self.problem = self.problem or str(error)
         finally:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "SharedResult",
     "SharedTask",
-    "agents_to_plain",
     "body_of",
     "digest_of",
     "earlier_verdicts",
+    "facts_of",
     "packed",
     "shared_results",
     "unpack",
@@ -83,9 +83,10 @@ def earlier_verdicts(database: Path, session: int) -> list[tuple[Result, bool]]:
         return reader.judged_here()
 
 
-def agents_to_plain(status: RunStatus) -> list[dict[str, Any]]:
-    """Return who took part in a run, as JSON has it."""
-    return [{name: getattr(one, name) for name in AGENT} for one in status.agents]
+def facts_of(status: RunStatus) -> dict[str, Any]:
+    """Return who took part in a run, and where, as facts of the run."""
+    agents = [{name: getattr(one, name) for name in AGENT} for one in status.agents]
+    return {"agents": agents, "hosts": list(dict.fromkeys(one.host for one in status.agents))}
 
 
 def digest_of(summary: Summary) -> dict[str, Any]:

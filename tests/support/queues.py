@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select, text, update
 from pytest_spip.errors import QueueUnreachable
 from pytest_spip.hosts import schema
 from pytest_spip.hosts.database import Database
-from pytest_spip.hosts.queue import LEASE, Agent, Answer, Queue, SharedPlan, Task
-from pytest_spip.hosts.urls import parse_url
+from pytest_spip.hosts.queue import Agent, Answer, Queue, SharedPlan, Task
+from pytest_spip.hosts.urls import LEASE, parse_url
 
 __all__ = ["Hosts", "answer", "answers", "losing_answers", "opened", "plan"]
 
