@@ -9,7 +9,6 @@ import glob
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Interpreter, Sandbox
 from pytest_spip.plan.interpreters import discover, select
 from pytest_spip.provision.uv_program import find_uv
-from pytest_spip.run.levels import FIXES, probe_prefix, try_level
+from pytest_spip.run.levels import FIXES, probe_parent, probe_prefix, try_level
 from pytest_spip.run.server import has_fork_servers
 from pytest_spip.session.confinement import find_unconfined
 from pytest_spip.session.umask import SessionUmask
@@ -184,6 +183,6 @@ def _leave() -> None:
     """End at once, and leave nothing: threads that got no answer would keep this process, and what they started."""
     sys.stdout.flush()
     kill_descendants()
-    for probe in glob.glob(f"{tempfile.gettempdir()}/{probe_prefix()}*"):
+    for probe in glob.glob(f"{probe_parent()}/{probe_prefix()}*"):
         remove_tree(Path(probe))
     os._exit(1)

@@ -21,6 +21,7 @@ __all__ = [
     "FORCE",
     "OUTSIDE",
     "choose_sandbox",
+    "probe_parent",
     "probe_prefix",
     "recorded_sandbox",
     "try_interpreter",
@@ -39,6 +40,8 @@ FIXES: Mapping[int, str] = {
 """What to change where a level does not work."""
 OUTSIDE = "move what it loads below its prefix or /usr, or do without a sandbox (--spip-sandbox=off)"
 """What to change where an interpreter does not start inside of the sandbox."""
+SHORT = 60
+"""Bytes of a path that leave room for a directory for attacks and a socket's name in it."""
 ATTEMPTS = 2
 """How often an interpreter must fail to start before that is believed."""
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -90,6 +93,16 @@ def probe_prefix() -> str:
     return f"spip-probe-{os.getpid()}-"
 
 
+def probe_parent() -> str:
+    """Return where the directories for attacks lie: paths of sockets have 108 bytes (unix(7)), and TMPDIR may have more.
+
+    Were there no short place, the attack through a socket's path could not be made, and no level would be believed.
+    """
+    usual = tempfile.gettempdir()
+    short = [path for path in (usual, "/tmp", "/var/tmp", "/dev/shm") if len(os.fsencode(path)) <= SHORT]  # noqa: S108
+    return next((path for path in short if os.access(path, os.W_OK | os.X_OK)), usual)
+
+
 def try_level(level: int, *, network: bool = False) -> str:
     """Attack from inside a sandbox of a level; say what went wrong with it, and nothing when it holds."""
     if level <= 1:
@@ -97,7 +110,7 @@ def try_level(level: int, *, network: bool = False) -> str:
     if not has_fork_servers():
         return f"{sys.platform} has no such thing"
     try:
-        with tempfile.TemporaryDirectory(prefix=probe_prefix()) as directory:
+        with tempfile.TemporaryDirectory(prefix=probe_prefix(), dir=probe_parent()) as directory:
             through = _attack(Path(directory), level, network=network)
     except (HarnessProblem, OSError, ValueError) as error:
         return str(error)
@@ -114,7 +127,7 @@ def try_interpreter(python: str, level: int, *, network: bool = False) -> str:
     why = ""
     for _ in range(ATTEMPTS):
         try:
-            with tempfile.TemporaryDirectory(prefix=probe_prefix()) as directory:
+            with tempfile.TemporaryDirectory(prefix=probe_prefix(), dir=probe_parent()) as directory:
                 why = _start(Path(directory), python, level, network=network)
         except SandboxProblem as error:
             why = str(error)
