@@ -134,6 +134,7 @@ class Report:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cpu_utilisation: float = 0.0
     iowait: float = 0.0
+    controller: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def how(self) -> str:
@@ -238,6 +239,7 @@ def read(directory: Path, wall: float) -> Report:
         facts=plain["run"],
         cpu_utilisation=summary.get("cpu_utilisation") or 0.0,
         iowait=summary.get("iowait") or 0.0,
+        controller=summary.get("controller") or {},
     )
 
 

@@ -14,8 +14,8 @@ import psutil
 
 __all__ = ["Tree", "ended", "entries", "interpreters", "look", "mentioning", "mounts"]
 
-WORKER = "sys.stdin.readline"
-"""Part of the command line with which execnet starts a worker."""
+WORKER, FORKED = "sys.stdin.readline", "spip-gw"
+"""Part of the command line with which execnet starts a worker, and what the name of one begins with that was forked."""
 
 ENVIRONMENT = "pyvenv.cfg"
 """The file that makes a directory a virtual environment (PEP 405)."""
@@ -41,7 +41,7 @@ def look(pid: int) -> Tree | None:
     try:
         controller = psutil.Process(pid)
         everyone = controller.children(recursive=True)
-        workers = [each for each in controller.children() if _is_worker(each)]
+        workers = [each for each in everyone if _is_worker(each)]
     except psutil.NoSuchProcess:
         return None
     below = {each.pid: each for worker in workers for each in _children(worker, recursive=True)}
@@ -105,7 +105,7 @@ def _children(process: psutil.Process, *, recursive: bool = False) -> Iterator[p
 
 def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return any(WORKER in word for word in process.cmdline())
+        return process.name().startswith(FORKED) or any(WORKER in word for word in process.cmdline())
     return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,10 +19,15 @@ from pytest_spip.hooks.ini_values import ini_value
 from pytest_spip.hooks.items import Matrix
 from pytest_spip.hooks.listing import only_lists
 from pytest_spip.hooks.timeouts import Timeouts
+from pytest_spip.hooks.worker_mode import reason_for_pytest
 from pytest_spip.model import NO_CHECK
 from pytest_spip.options import OPTIONS, Option, Settings
+from pytest_spip.session.umask import SessionUmask
 from pytest_spip.session.worker_spec import WorkerSpec
 from pytest_spip.settings import make_settings
+
+if TYPE_CHECKING:
+    from pytest_spip.hooks.forked_workers import ForkedWorkers
 
 __all__ = ["activate"]
 
@@ -49,16 +54,29 @@ def activate(config: pytest.Config, named: Sequence[str]) -> None:
         spec = WorkerSpec.from_plain(workerinput["spip"])
         _register(config, marks, WorkerMatrix(config, spec, workerinput["workerid"]))
     elif settings is not None:
+        _let_workers_restart(config)
+        if only_lists(config):
+            config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
+        umask = SessionUmask()
+        config.add_cleanup(umask.restore)
+        workers = _forked_workers(config)  # before there are threads; they load the rest while this process does
         from pytest_spip.session.sandbox_choice import SandboxChoice
 
         choice = SandboxChoice(settings, os.environ)  # it waits for programs, and the imports need not wait for it
         from pytest_spip.hooks.controller import Controller  # workers have no use for what planning imports
 
-        _let_workers_restart(config)
-        if only_lists(config):
-            config.option.dist, config.option.tx = "no", []  # there is no run that workers could be of
-        controller = Controller(config, named, settings, choice, functools.partial(_register, config, marks))
+        register = functools.partial(_register, config, marks)
+        controller = Controller(config, named, settings, choice, register, umask, workers)
         config.pluginmanager.register(controller, "spip-controller")
+
+
+def _forked_workers(config: pytest.Config) -> ForkedWorkers | None:
+    """Have workers forked from this process, unless they must be sessions of pytest, which load all from the start."""
+    if config.getoption("dist", "no") == "no" or reason_for_pytest(config):
+        return None
+    from pytest_spip.hooks.forked_workers import forked_workers  # execnet may not be installed
+
+    return forked_workers(config)
 
 
 def _register(config: pytest.Config, marks: Sequence[ConditionalMark], matrix: Matrix) -> None:

@@ -33,6 +33,7 @@ from pytest_spip.session.sandbox_choice import SandboxChoice
 from pytest_spip.session.umask import SessionUmask
 
 if TYPE_CHECKING:
+    from pytest_spip.hooks.forked_workers import ForkedWorkers
     from pytest_spip.hooks.stats import StatsReporter
     from pytest_spip.hooks.xdist_plugin import Distribution
     from pytest_spip.session.reference import Reference
@@ -50,6 +51,8 @@ class Controller:
         settings: Settings,
         choice: SandboxChoice,
         register: Callable[[Matrix], None],
+        umask: SessionUmask,
+        workers: ForkedWorkers | None,
     ) -> None:
         self._config = config
         self._named = named
@@ -59,7 +62,8 @@ class Controller:
         self._planner: Planner | None = None
         self._run: Run | None = None
         self._held = contextlib.ExitStack()
-        self._umask = SessionUmask()
+        self._umask = umask
+        self._workers = workers
         self._held.callback(self._umask.restore)
         self._extensions = Extensions(config)
         self._targets = ReportTargets(config, settings, self._extensions, self._umask.close_to_others)
@@ -165,7 +169,7 @@ class Controller:
             return None
         from pytest_spip.hooks.xdist_plugin import Distribution  # it may not be installed
 
-        return Distribution(self._config, run)
+        return Distribution(self._config, run, self._workers)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_spip_plan(self, combos: list[Combo]) -> None:

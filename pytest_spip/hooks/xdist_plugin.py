@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,10 @@ from pytest_spip.session import worker_main
 from pytest_spip.session.run import Run
 
 if TYPE_CHECKING:
+    from execnet import XSpec
     from xdist.workermanage import WorkerController
+
+    from pytest_spip.hooks.forked_workers import ForkedWorkers
 
 __all__ = ["Distribution"]
 
@@ -38,9 +41,10 @@ class Distribution:
     nothing besides, and what pytest would have called for an item is called here, as far as somebody listens.
     """
 
-    def __init__(self, config: pytest.Config, run: Run) -> None:
+    def __init__(self, config: pytest.Config, run: Run, workers: ForkedWorkers | None) -> None:
         self._config = config
         self._run = run
+        self._forked = workers
         self._nodes: list[WorkerController] = []
         self.why_pytest = reason_for_pytest(config)
         self._scheduling = SpipScheduling(config, run, collects=bool(self.why_pytest), log=_log(config))
@@ -97,6 +101,13 @@ class Distribution:
     def pytest_xdist_getremotemodule(self) -> ModuleType | None:
         """Have workers run our own loop, where nobody needs pytest there."""
         return None if self.why_pytest else worker_main
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, specs: Sequence[XSpec]) -> None:
+        """Have xdist's workers forked, where they can be."""
+        if self._forked is not None and not self.why_pytest:
+            self._forked.number_on(len(specs))
+            vars(self._config.pluginmanager.get_plugin("dsession"))["nodemanager"].group = self._forked
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:

@@ -42,6 +42,7 @@ class Worker:
 
     def __init__(self, channel: Channel, workerinput: Mapping[str, Any]) -> None:
         self._channel = channel
+        self._parent = os.getppid()
         self._name: str = workerinput["workerid"]
         self._executor = Executor(WorkerSpec.from_plain(workerinput["spip"]), self._name)
         self._queue: deque[int] = deque()
@@ -49,7 +50,10 @@ class Worker:
         self._ended = False
 
     def work(self) -> None:
-        """Work until the end. A lost controller, and an interrupt, are ends too."""
+        """Work until the end. A lost parent, and an interrupt, are ends too.
+
+        The parent may be a zygote, and the controller alive: that has to take this for a crash, and not for an interrupt.
+        """
         status = 0
         try:
             self._tell("workerready", workerinfo=self._introduction())
@@ -61,7 +65,8 @@ class Worker:
             status = INTERRUPTED
         finally:
             self._executor.close()
-        self._tell("workerfinished", workeroutput={"exitstatus": status, "shouldfail": False, "shouldstop": False})
+        if os.getppid() == self._parent:
+            self._tell("workerfinished", workeroutput={"exitstatus": status, "shouldfail": False, "shouldstop": False})
 
     def _run(self, ordinal: int) -> None:
         start = time.perf_counter()

@@ -67,10 +67,11 @@ def test_workers_load_what_they_need(warm: dict[str, dict[str, Counts]]) -> None
         worker.modules & {"packaging.requirements", "pytest_spip.run.zygotes", "pytest_spip.model.summaries"} == set()
     )
     assert len(worker.own) <= 66
+    assert len(worker.late) <= 5
 
 
 def test_sessions_start_few_programs(warm: dict[str, dict[str, Counts]]) -> None:
-    """One attack on the sandbox, a worker, a worktree, a fork server, and what removes the tree: no more is started."""
-    assert warm["-n1"]["controller"].programs == ["python", "python", "sh"]
+    """One attack on the sandbox, a worktree, a fork server, and what removes the tree: no more is started."""
+    assert warm["-n1"]["controller"].programs == ["python", "sh"]
     assert warm["-n1"]["worker"].programs == ["git", "python"]
     assert warm["-n0"]["controller"].programs == ["git", "python", "python", "sh"]

@@ -12,7 +12,7 @@ __all__ = ["Counts", "counting", "read_counts"]
 CUSTOM = """
 import atexit, json, os, sys
 
-started = []
+started, loaded, exit = [], [], os._exit
 
 
 def hear(event, arguments):
@@ -21,11 +21,31 @@ def hear(event, arguments):
 
 
 def write():
-    role = "worker" if sys.argv[0] == "-c" else "controller"
+    with open("/proc/self/comm") as stream:
+        role = "worker" if stream.read().startswith("spip-gw") or sys.argv[0] == "-c" else "controller"
+    everything = set(sys.modules)
+    counts = {
+        "modules": sorted(everything - (loaded[0] if loaded else set())),
+        "late": sorted(everything - (loaded[-1] if loaded else set())),
+        "started": started,
+    }
     with open(os.path.join(os.path.dirname(__file__), "%s-%d.json" % (role, os.getpid())), "w") as stream:
-        json.dump({"modules": sorted(sys.modules), "started": started}, stream)
+        json.dump(counts, stream)
 
 
+def fork():
+    loaded.append(set(sys.modules))
+    started.clear()
+
+
+def leave(status):
+    if len(loaded) == 2:
+        write()
+    exit(status)
+
+
+os._exit = leave
+os.register_at_fork(after_in_child=fork)
 sys.addaudithook(hear)
 atexit.register(write)
 """
@@ -33,9 +53,13 @@ atexit.register(write)
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What a process had loaded at its end, and the programs that it had started, with their arguments."""
+    """What a process had loaded at its end, and the programs that it had started, with their arguments.
+
+    ``modules`` of a worker that was forked are those that were loaded for workers, and ``late`` those that it loaded itself.
+    """
 
     modules: frozenset[str]
+    late: frozenset[str]
     started: tuple[tuple[str, ...], ...]
 
     @property
@@ -61,5 +85,7 @@ def read_counts(place: Path) -> dict[str, Counts]:
     found = {}
     for path in place.glob("*.json"):
         plain = json.loads(path.read_text("utf-8"))
-        found[path.name.partition("-")[0]] = Counts(frozenset(plain["modules"]), tuple(map(tuple, plain["started"])))
+        found[path.name.partition("-")[0]] = Counts(
+            frozenset(plain["modules"]), frozenset(plain["late"]), tuple(map(tuple, plain["started"]))
+        )
     return found

@@ -60,6 +60,9 @@ ALLOWED = {
     "session/worker_loop.py": {
         "wait_for": "idle until the controller speaks; when it is gone execnet says so, and the worker ends"
     },
+    "session/worker_zygote.py": {
+        "recv": "the controller's socket has a timeout; a zygote is idle until the controller speaks, and dies with it"
+    },
     "hosts/server.py": {"poll": "asks whether the server has ended, and does not wait"},
     "session/sandbox_choice.py": {"result": "fork servers and what they run have deadlines"},
     "run/process.py": {"poll": "makes a poller; its own poll has a deadline", "read": READY},
