@@ -18,6 +18,7 @@ import psutil
 from pytest_spip.common.waits import ENDING
 from pytest_spip.errors import HarnessProblem, NetworkProblem
 from pytest_spip.model import Indexes, Interpreter, Outcome, Phase, Reason, Verdict
+from pytest_spip.provision.turns import FirstAlone
 from pytest_spip.provision.uv_output import (
     Attempt,
     Failure,
@@ -62,6 +63,7 @@ class Uv:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
+        self._interpreters = FirstAlone()
 
     @property
     def places(self) -> list[str]:
@@ -103,7 +105,9 @@ class Uv:
             first=first,
             settings=settings,
         )
-        status, output = run(arguments)
+        # Many that begin with an empty cache would each run the interpreter to ask what it is, and fetch the same listing.
+        with self._interpreters.working(interpreter.path):
+            status, output = run(arguments)
         name = re.split(r"[\[=<>!~; @]", requirements[0], maxsplit=1)[0] if requirements else ""
         if status and re.search(rf"no version of {re.escape(name)}\b", output) and not self._indexes.offline:
             # The plan has just seen that version: what uv kept of the listing is older.

@@ -63,7 +63,7 @@ class ForkRunner:
             return bool(composed.layer_of)
         # Variables of Python's change how an interpreter starts, which a server has done already.
         changed = any(name.startswith("PYTHON") for name, _ in self._sandbox.passed)
-        return self._check_runner.warm and not changed and self._server(combo, composed).warm
+        return self._check_runner.warm and not changed and self._warmed(combo, composed).warm
 
     def run(
         self,
@@ -197,6 +197,15 @@ class ForkRunner:
             )
             self._servers[key] = ForkServer(composed.python, setup)
         return self._servers[key]
+
+    def _warmed(self, combo: Combo, composed: Composed) -> ForkServer:
+        """Return the server, another one where closures are known by now that were not when it was started."""
+        server = self._server(combo, composed)
+        found = self._closures.get(combo.interpreter)
+        if server.has_closures or not (found and found.exists()):
+            return server
+        self._servers.pop((composed.prefix, self._sandbox.network, self._shown)).close()
+        return self._server(combo, composed)
 
     @contextlib.contextmanager
     def showing(self, files: Sequence[str]) -> Iterator[None]:

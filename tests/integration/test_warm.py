@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
-from pytest_spip.model import Limits, Outcome, Result
+from pytest_spip.model import Limits, Outcome, Result, Sandbox
 from pytest_spip.run.check_runners import child_environment
+from pytest_spip.run.closures import SCRIPT
+from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.server import ForkServer, Setup
 from tests.support.machine import eventually
 from tests.support.rooms import Bases, alive, combo, environment, every_python, filed
@@ -224,6 +227,29 @@ def test_a_server_is_compiled_once(bases: Bases, tmp_path: Path, python: str) ->
         found.append({path.name.partition(".")[0]: path.stat().st_ino for path in kept.rglob("*.pyc")})
     assert found[0] == found[1]
     assert {"serving", "child_main", "sandbox"} <= set(found[0]) or python == "3.7"
+
+
+def test_a_server_gives_way_when_closures_are_found(
+    bases: Bases, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A server that was started before the closures were known is followed by one that knows them, and forks warm children."""
+    newest = list(every_python())[-1]
+    way, python = shared_way(tmp_path_factory.getbasetemp(), "cold-1"), bases.pythons[newest]
+    closures = tmp_path / "closures.json"
+    places = tmp_path / "view", "", {python.id: closures}, Limits(), tmp_path / "pycache"
+    wheel = filed(bases.cache, "demo", "1.0", {"demo.py": "import json"})
+    tried = combo(python=python), environment(wheel)
+    with (
+        contextlib.closing(ForkRunner(way.check_runner, Sandbox(1), *places)) as runner,
+        way.composed(newest, environment(wheel)) as composed,
+    ):
+        assert not runner.warms(tried[0], composed)
+        assert runner.run(*tried, composed, LIMITS, warm=False).runner == "cold"
+        with closures.open("wb") as out:
+            subprocess.run([python.path, "-I", "-S", "-B", SCRIPT, "json"], check=True, stdout=out, env={})
+        assert runner.warms(tried[0], composed)
+        result = runner.run(*tried, composed, LIMITS, warm=True)
+    assert (result.runner, result.verdict.outcome) == ("warm", Outcome.PASSED)
 
 
 WORKER = """
