@@ -292,10 +292,19 @@ def meeting(place: Place) -> Iterator[Row]:
                 each.run(asked, "meeting")
         for _ in place.rounds():
             for each, laps in zip(place.entrants, found, strict=True):
-                more = each.run(wide, "meeting").cpu - each.run(narrow, "meeting").cpu
-                laps.append(1000 * more / workers / (len(labels) - 1))
+                more, meetings = _met(each, wide)
+                less, fewer = _met(each, narrow)
+                laps.append(1000 * (more - less) / max(meetings - fewer, 1))
     title = f"of {workers} workers and {len(labels)} Pythons, one meets one, CPU"
     yield [title, *(f"{statistics.median(each):.0f} ms" for each in found), "<= 20 ms"]
+
+
+def _met(entrant: Entrant, asked: matrix.Matrix) -> tuple[float, int]:
+    """Run, and return CPU seconds and how often a worker met an interpreter."""
+    spent = entrant.run(asked, "meeting")
+    query = "SELECT count(*) FROM (SELECT DISTINCT worker, interpreter FROM ledger JOIN plan USING (ordinal))"
+    ((meetings,),) = matrix.database(entrant.directory / "meeting" / "runs", query)
+    return spent.cpu, meetings
 
 
 def suites(place: Place) -> Iterator[Row]:
