@@ -136,6 +136,15 @@ def bare_main() -> types.ModuleType:
     return main
 
 
+def freeze() -> None:
+    """Have collections begin as in an interpreter that was just started: the first would look at, and copy, what the server made.
+
+    Without a GIL that writes to every object there is, and PyPy has no such thing.
+    """
+    if "t" not in getattr(sys, "abiflags", "t"):
+        getattr(gc, "freeze", int)()
+
+
 def warm_check(
     hidden_modules: "HIDDEN_MODULES.HiddenModules",
     request: "RequestMessage",
@@ -144,6 +153,7 @@ def warm_check(
     main: types.ModuleType,
 ) -> "CHECK_IMPORT.Check":
     """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
+    freeze()
     gc.enable()
     sys.modules["__main__"] = main
     sys.dont_write_bytecode = False
