@@ -88,8 +88,12 @@ class Layers:
         own = {path: data for path, data in bytecode.items() if _has_source(self.root / tree, path)}
         self._cache.file(self.root / name, lambda staging: self._lay_bytecode(own, staging))
 
+    def plain(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those layers that bear no bytecode."""
+        return tuple(name for name in names if len(name) == LENGTH)
+
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
+        """Return those layers for which a child that makes bytecode would pay: they were met before, by whomever."""
         return tuple(name for name in names if name in self._seen_again)
 
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
@@ -190,22 +194,27 @@ def _python_scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _link_tree(source: Path, target: Path) -> None:
     """Link a tree into one that may exist; of two files with one name the later counts."""
+    _link_entries(str(source), str(target))
+
+
+def _link_entries(source: str, target: str) -> None:
     with os.scandir(source) as entries:
         found = list(entries)
     if found:
-        target.mkdir(parents=True, exist_ok=True)
+        os.makedirs(target, exist_ok=True)
     for entry in found:
-        aim = target / entry.name
+        aim = f"{target}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
-            _link_tree(Path(entry.path), aim)
+            _link_entries(entry.path, aim)
         else:
-            _link(Path(entry.path), aim)
+            _link(entry.path, aim)
 
 
-def _link(source: Path, target: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
+def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
+    except FileExistsError:
+        os.unlink(target)
+        _link(source, target)
     except OSError:  # a file system without links, or one with all the links a file may have
         shutil.copy2(source, target)

@@ -52,6 +52,7 @@ class ForkRunner:
         self._servers: dict[_Key, ForkServer] = {}
         self._shown: tuple[str, ...] = ()
         self._imported: tuple[str, ...] = ()
+        self._compiled = b""
         self._was_warm = False
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
@@ -92,8 +93,8 @@ class ForkRunner:
         variables: Mapping[str, str],
     ) -> ImportJob | CommandJob:
         check_runner = self._check_runner
+        modules = check_runner.modules(combo, environment)
         if warm and check_runner.warm:
-            modules = check_runner.modules(combo, environment)
             return ImportJob(
                 cwd=composed.cwd,
                 limits=limits,
@@ -102,8 +103,9 @@ class ForkRunner:
                 trees=composed.trees,
                 scripts=composed.scripts,
                 modules=modules,
-                trace=composed.traced,
+                trace=self._traced(composed),
                 variables=variables,
+                compiles=bool(composed.plain),
             )
         own = {**child_environment(composed, self._sandbox.passed), **variables}
         return CommandJob(
@@ -117,11 +119,20 @@ class ForkRunner:
             variables=own,
             zygotes=check_runner.zygotes(combo, environment, composed, limits, own) if warm else (),
             streams=check_runner.streams,
+            modules=modules,
+            compiles=bool(modules and composed.plain),
         )
+
+    def _traced(self, composed: Composed) -> tuple[str, ...]:
+        """Return the directories of whose modules it is worth knowing that they were imported."""
+        first = (f"{composed.prefix}/",) if composed.plain and self._check_runner.warm else ()
+        return composed.traced or first
 
     def _ended(self, combo: Combo, composed: Composed, job: Job) -> Ended:
         ended = self._asked(combo, composed, job)
-        self._imported = self._check_runner.sources(ended, composed.traced) if composed.traced else ()
+        traced = self._traced(composed)
+        self._imported = self._check_runner.sources(ended, traced) if traced else ()
+        self._compiled = ended.bytecode
         self._was_warm = ended.warm
         return ended
 
@@ -135,10 +146,18 @@ class ForkRunner:
             raise
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
-        """Have a child compile what the last warm run imported. Raises ``HarnessProblem``."""
-        if not self._imported:
-            return {}
+        """Return what the last warm run compiled beforehand, if that is all that it imported.
+
+        Else have a child compile what was imported, where that pays. Raises ``HarnessProblem``.
+        """
         sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
+        compiled = dict(read_bytecode(self._compiled, f"{composed.prefix}/"))
+        if sources and {_stem_of_source(path.removeprefix(f"{composed.prefix}/")) for path in sources} <= {
+            _stem_of_bytecode(path) for path in compiled
+        }:
+            return compiled
+        if not sources or not composed.uncompiled:
+            return {}
         job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=sources)
         return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))
 
@@ -290,6 +309,15 @@ class ForkedSession:
         )
         with Relay(self._owner) as relay:
             return self._server.run_attached(job, relay.theirs, relay.copy)
+
+
+def _stem_of_source(path: str) -> str:
+    return path.removesuffix(".py")
+
+
+def _stem_of_bytecode(path: str) -> str:
+    folder, _, name = path.rpartition("__pycache__/")
+    return folder + name.partition(".")[0]
 
 
 def read_bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -39,7 +39,8 @@ class Zygote:
 class Job:
     """What all jobs have: a working directory, limits, and the environment to compose, see child/sandbox.py.
 
-    ``site`` is the environment's site-packages, ``scripts`` are pairs of path and text.
+    ``site`` is the environment's site-packages, ``scripts`` are pairs of path and text. What ``compiles`` compiles the sources of
+    ``modules`` before any of their code runs, and sends the bytecode.
     """
 
     cwd: str
@@ -48,6 +49,8 @@ class Job:
     layers: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
+    modules: tuple[str, ...] = ()
+    compiles: bool = False
 
     @property
     def apart(self) -> bool:
@@ -60,8 +63,9 @@ class Job:
         return {
             "cwd": self.cwd,
             "site": self.site,
-            "modules": (),
+            "modules": self.modules,
             "trace": (),
+            "compiles": self.compiles,
             "sources": (),
             "rewrites": False,
             "command": (),
@@ -90,14 +94,13 @@ class ImportJob(Job):
     ``variables`` are those that it has beside its server's.
     """
 
-    modules: tuple[str, ...]
     trace: tuple[str, ...]
     variables: Mapping[str, str]
 
     def to_plain(self) -> RequestMessage:
         """Return the protocol's fields."""
         message = Job.to_plain(self)
-        message["modules"], message["trace"] = self.modules, self.trace
+        message["trace"] = self.trace
         message["environment"] = dict(self.variables)
         return message
 

@@ -66,6 +66,7 @@ class RequestMessage(LayMessage):
     site: str
     modules: Sequence[str]
     trace: Sequence[str]
+    compiles: bool
     sources: Sequence[str]
     rewrites: bool
     command: Sequence[str]

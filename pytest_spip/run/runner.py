@@ -65,7 +65,10 @@ class Runner(Protocol):
         """Open an environment for several programs, which may use the ``network`` where the run may not."""
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
-        """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""
+        """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment.
+
+        Nothing where that would have to be made, and does not pay.
+        """
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits

@@ -323,12 +323,15 @@ class Executor:
         return result
 
     def _compile(self, combo: Combo, environment: Environment, composed: Composed, *, passed: bool) -> None:
-        """Have layers that are met again bear bytecode from now on; that of tests once a suite has ``passed``, and met them all."""
+        """Have layers bear bytecode from now on; that of tests once a suite has ``passed``, and met them all.
+
+        Most is made by what runs a layer first, before it imports; what was not foreseen is made where a layer is met again.
+        """
         if composed.unrewritten and passed:
             rewritten = self._runner.rewritten(combo, environment, composed, self._limits)
             self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
-        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
-        for layer in composed.uncompiled if bytecode else ():
+        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.plain else {}
+        for layer in composed.plain if bytecode else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def _is_sampled(self, combo: Combo) -> bool:

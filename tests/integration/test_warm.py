@@ -15,7 +15,7 @@ import pytest
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
-from pytest_spip.model import Limits, Outcome, Result, Sandbox
+from pytest_spip.model import Limits, Outcome, Result, Sandbox, StoredWheel
 from pytest_spip.run.check_runners import child_environment
 from pytest_spip.run.closures import SCRIPT
 from pytest_spip.run.forked import ForkRunner
@@ -284,26 +284,70 @@ def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
     assert attempt(code, newest).verdict.outcome is Outcome.PASSED
 
 
-def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The second time a wheel is met, what it imports is compiled beside it; from the third on it is used; results agree."""
+def states(way: Way, python: str, wheel: StoredWheel, modules: int) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Run a wheel's import three times; return the modules that bytecode was made of each time, and the layers that it had."""
+    seen = []
+    for _ in range(3):
+        with way.composed(python, environment(wheel)) as composed:
+            made = combo(package=wheel.name, python=way.python(python))
+            result = way.run(made, environment(wheel), composed, LIMITS)
+            assert (result.verdict.outcome, result.verdict.detail, len(wheel.modules)) == (Outcome.PASSED, "", modules)
+            bytecode = way.runner.bytecode(made, composed, LIMITS)
+            seen.append((sorted(Path(path).name.partition(".")[0] for path in bytecode), composed.layers))
+            way.compile(composed, bytecode)
+    return seen
+
+
+SEVERAL = {
+    "several/__init__.py": """
+        import sys
+        assert sys.version_info > (3, 13) or not {"linecache", "opcode"} & set(sys.modules)
+        from . import one
+        from .two import three, other
+        try:
+            from several import broken
+        except SyntaxError:
+            import single
+        if sys.version_info < (2,):
+            import several.older
+        def later():
+            import several.idle
+        assert one.__cached__.startswith(sys.prefix)
+    """,
+    "several/one.py": "pattern = '\\d'\n" + "\n".join(f"name{number} = {number + 1000}" for number in range(300)),
+    "several/two/__init__.py": "from ..four import *\nother = 1\n",
+    "several/two/three.py": "from .. import four\n",
+    "several/four.py": "import os, os.path\n",
+    "several/broken.py": "(\n",
+    "several/older.py": "",
+    "several/idle.py": "",
+    "single.py": "import several.two.three as three\n",
+}
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_what_an_import_loads_is_compiled_before_it(
+    python: str, bases: Bases, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The first time a wheel is met, what its code says that it imports is compiled, and used from then on; results agree."""
     must_work(3)
     way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
-    newest = list(every_python())[-1]
-    wheel = filed(bases.cache, "bytes", "1.0", {"compiled/__init__.py": "made = 1\n", "compiled/idle.py": ""})
-    states = []
-    for _ in range(3):
-        with way.composed(newest, environment(wheel)) as composed:
-            made = combo(package="bytes", python=bases.pythons[newest])
-            assert way.run(made, environment(wheel), composed, LIMITS).verdict.outcome is Outcome.PASSED
-            bytecode = way.runner.bytecode(made, composed, LIMITS)
-            states.append((bool(composed.uncompiled), sorted(bytecode), composed.layers))
-            way.compile(composed, bytecode)
-    (first, none, _), (second, some, plain), (third, nothing, compiled) = states
-    assert (first, none) == (False, [])
-    assert second
-    assert [Path(path).name.partition(".")[0] for path in some] == ["__init__"]
-    assert (third, nothing) == (False, [])
-    assert compiled == (f"{plain[0]}c",)
+    files = {name: textwrap.dedent(text) for name, text in SEVERAL.items()}
+    wheel = filed(bases.cache, f"several{python.replace('.', '')}", "1.0", files)
+    (made, (plain,)), (second, (compiled,)), (third, same) = states(way, python, wheel, 2)
+    assert made == ["__init__", "__init__", "four", "older", "one", "single", "three"]
+    assert (second, third, compiled, same) == ([], [], f"{plain}c", (compiled,))
+
+
+def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The second time a wheel is met, what its code does not say that it imports is compiled too; results agree."""
+    must_work(3)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
+    files = {"found/__init__.py": "import importlib\nimportlib.import_module('found.other')\n", "found/other.py": ""}
+    wheel = filed(bases.cache, "found", "1.0", files)
+    (first, (plain,)), (second, same), (third, compiled) = states(way, list(every_python())[-1], wheel, 1)
+    assert (first, second, third) == ([], ["__init__", "other"], [])
+    assert (same, compiled) == ((plain,), (f"{plain}c",))
 
 
 def test_a_forgotten_layer_is_found_again(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,18 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, StoredWheel, digest
+from pytest_spip.model import (
+    Check,
+    Combo,
+    Composed,
+    Environment,
+    Interpreter,
+    Limits,
+    Result,
+    Sandbox,
+    StoredWheel,
+    digest,
+)
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.closures import SCRIPT
@@ -90,6 +101,10 @@ class Way:
             return Overlay(path, interpreter, self._layers, OWNER)
         return Worktree(path, interpreter, replica.restore)
 
+    def python(self, label: str) -> Interpreter:
+        """Return an interpreter."""
+        return self._bases.pythons[label]
+
     def compile_wheels(self, wheels: Iterable[StoredWheel], combo: Combo, composed: Composed, limits: Limits) -> None:
         """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
         missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
@@ -99,7 +114,7 @@ class Way:
 
     def compile(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
         """Have the layers bear bytecode."""
-        for layer in composed.uncompiled:
+        for layer in composed.plain if bytecode else ():
             self._layers.compile(layer, bytecode)
 
     def rewrite(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:

@@ -193,9 +193,9 @@ def serve(
         raise SystemExit
     reply = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
     reply["warm"] = warm
-    reply["error"] = child.texts[child.fault].decode("utf-8", "replace")
+    reply["error"], bytecode = child.fault_or_bytecode()
     result, reply["proven"] = child.proven_result()
-    channel.send(reply, result, child.kept_output())
+    channel.send(reply, result, child.kept_output(), bytecode)
     learn(hidden_modules, result)
 
 

@@ -47,7 +47,8 @@ class Child:
         self.start = self.active = time.monotonic()
         self.pidfd = KERNEL.pidfd_open(pid)
         poller = select.poll()
-        for descriptor in (self.result, self.output, self.pidfd, self.channel.fileno()):
+        reports = (self.fault,) if self.request["compiles"] else ()  # else what comes there is short
+        for descriptor in (self.result, self.output, *reports, self.pidfd, self.channel.fileno()):
             poller.register(descriptor, select.POLLIN)
         look = self.start + FIRST_LOOK
         until = self.start + self.request["timeout"]
@@ -76,7 +77,7 @@ class Child:
         data = os.read(descriptor, 1 << 16)
         text, apart = self.texts[descriptor], self.request["apart"]
         if descriptor != self.output or apart:
-            text += data[: self.result_limit - len(text)]
+            text += data[: (BYTECODE_LIMIT if descriptor == self.fault else self.result_limit) - len(text)]
         else:
             self.head += data[: self.request["head"] - len(self.head)]
             text += data
@@ -162,6 +163,11 @@ class Child:
                 pass
             os.close(descriptor)
         os.close(self.pidfd)
+
+    def fault_or_bytecode(self) -> "tuple[str, bytes]":
+        """Return why the child did not come to its check, or what it compiled before; package code can write neither."""
+        text = bytes(self.texts[self.fault])
+        return ("", text[1:]) if text.startswith(b"\0") else (text.decode("utf-8", "replace"), b"")
 
     def proven_result(self) -> "tuple[bytes, bool]":
         """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it came bit by bit."""
