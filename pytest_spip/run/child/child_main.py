@@ -1,5 +1,6 @@
 """What a fork server's child does. Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7."""
 
+import _signal  # type: ignore[import-not-found]  # signal has wrappers in Python around its functions
 import atexit
 import builtins
 import gc
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from pytest_spip.run.child import bytecode as BYTECODE
     from pytest_spip.run.child import check_import as CHECK_IMPORT
     from pytest_spip.run.child import hidden_modules as HIDDEN_MODULES
+    from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import sandbox as SANDBOX
     from pytest_spip.run.protocol import RequestMessage
 
-EXIT, INTERRUPTED = os._exit, signal.getsignal(signal.SIGINT)
+EXIT, INTERRUPT, INTERRUPTED = os._exit, int(signal.SIGINT), signal.getsignal(signal.SIGINT)
 """As they were before any package could replace them."""
 IMPORTER = sys.__spec__.loader
 """The importer of built-in modules, which is the loader of a ``__main__`` without a file."""
@@ -27,27 +29,37 @@ PROGRAM = os.path.realpath(sys.executable)
 """What to start as this interpreter: a wheel may bring another to where the environment has its own."""
 
 
-def be_child(sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors: "tuple[int, int, int, int]") -> None:
-    """Be one combination's process: close the sandbox around it, then start a program, or return for the check to be run here."""
-    result, output, fault, nonce = descriptors
+def becoming(
+    sandbox: "SANDBOX.Sandbox", request: "RequestMessage", descriptors: "tuple[int, int, int, int]"
+) -> "list[KERNEL.Call]":
+    """Prepare to become one combination's process, with the sandbox closed around it."""
+    result, output, _, _ = descriptors
+    calls: "list[KERNEL.Call]" = [(os.setsid, (), ""), (_signal.signal, (INTERRUPT, INTERRUPTED), "")]
+    attached = request.get("attached", ())
+    if attached:
+        calls += [(os.dup2, (source, standard), "") for standard, source in enumerate(attached)]
+        calls.append((be_attached, (attached,), ""))
+    else:
+        calls += [(os.close, (0,), ""), (os.open, (os.devnull, os.O_RDONLY), ""), (os.set_inheritable, (0, True), "")]
+        calls += [(os.dup2, (output, 1), ""), (os.dup2, (result if request["apart"] else output, 2), "")]
+    calls.append((os.close, (output,), ""))
+    if sandbox.level >= 3 and not request["stays"]:
+        calls += sandbox.environment.composing(request)
+    calls.append((os.chdir, (request["cwd"],), ""))
+    calls += sandbox.confining()
+    calls += SANDBOX.bounding(request["memory"], request["file_size"])
+    if request["stdin"]:
+        calls.append((take_in, (request["stdin"], request["environment"]["TMPDIR"]), ""))
+    return calls
+
+
+def be_child(
+    calls: "Sequence[KERNEL.Call]", request: "RequestMessage", descriptors: "tuple[int, int, int, int]"
+) -> None:
+    """Be one combination's process by making calls; then start a program, or return for the check to be run here."""
+    result, _, fault, nonce = descriptors
     try:
-        os.setsid()
-        signal.signal(signal.SIGINT, INTERRUPTED)
-        null = os.open(os.devnull, os.O_RDONLY)
-        attached = request.get("attached", ())
-        for standard, source in enumerate(attached or (null, output, result if request["apart"] else output)):
-            os.dup2(source, standard)
-        os.close(null)
-        if attached:
-            be_attached(attached)
-        os.close(output)
-        if sandbox.level >= 3 and not request["stays"]:
-            sandbox.environment.compose(request)
-        os.chdir(request["cwd"])
-        sandbox.confine()
-        SANDBOX.limit(request["memory"], request["file_size"])
-        if request["stdin"]:
-            take_in(request["stdin"], request["environment"]["TMPDIR"])
+        KERNEL.make(calls)
         if request["compiles"]:
             BYTECODE.compile_first(fault, request["modules"], request["site"])
         if request["command"]:
@@ -144,7 +156,8 @@ def warm_check(
     gc.enable()
     sys.modules["__main__"] = main
     sys.dont_write_bytecode = False
-    os.environ.update(request["environment"])
+    if request["environment"]:
+        os.environ.update(request["environment"])
     CHECK_IMPORT.pretend(request["modules"])
     enter_site(request["site"])
     trace = tuple(request["trace"])

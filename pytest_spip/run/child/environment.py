@@ -8,7 +8,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import view as VIEW
@@ -26,42 +26,69 @@ class MountedEnvironment:
         self.bare = -1
         self.stays = False
         self.added: "list[str]" = []
+        self.room = self.making_room()
 
-    def compose(self, wanted: "RequestMessage | StayMessage") -> None:
-        """Lay an environment over the worktree, in a mount namespace of the child's own; all of it ends with the child."""
-        KERNEL.unshare(KERNEL.CLONE_NEWNS | KERNEL.CLONE_NEWIPC)
-        self.lay(wanted, copies=bool(wanted.get("command")) and not wanted.get("begins"))
+    def composing(self, wanted: "RequestMessage | StayMessage") -> "list[KERNEL.Call]":
+        """Prepare to lay an environment over the worktree, in a mount namespace of one's own; all of it ends with that."""
+        copies = bool(wanted.get("command")) and not wanted.get("begins")
+        return [KERNEL.unsharing(KERNEL.CLONE_NEWNS | KERNEL.CLONE_NEWIPC), *self.laying(wanted, copies)]
 
-    def lay(self, wanted: "LayMessage", copies: bool = False) -> None:
-        """Lay an environment over the worktree, in the mount namespace where we are.
+    def lay(self, wanted: "LayMessage") -> None:
+        """Lay an environment over the worktree, in the mount namespace where we are."""
+        KERNEL.make(self.laying(wanted))
+
+    def laying(self, wanted: "LayMessage", copies: bool = False) -> "list[KERNEL.Call]":
+        """Prepare to lay an environment over the worktree.
 
         ``layers`` and ``trees`` are names below the directory of layers, the uppermost first; ``scripts`` pairs of path and
         text; ``cwd`` is made where it lies in ``SOURCES``. ``copies`` has trees copied: an overlay is no plain file system.
         """
-        prefix = self.setup["prefix"]
+        prefix, calls = self.setup["prefix"], list(self.room)
+        covering: "list[tuple[str, int]]" = []
+        covered = self.shown_in_scratch()
+        if covered:
+            calls.append((keep_open, (covered, covering), ""))
+        calls += [KERNEL.mounting(source, target, None, KERNEL.MS_BIND) for target, source in VIEW.SCRATCH]
+        if wanted["trees"]:
+            calls.append((self.lay_sources, (wanted["trees"], wanted["cwd"], copies), ""))
+        else:
+            calls.append(KERNEL.mounting("ram/s", VIEW.SOURCES, None, KERNEL.MS_BIND))
+            calls += self.making(VIEW.SOURCES, wanted["cwd"], 0o755)
+        for target in places():  # where it is now out of sight
+            calls += [call for call in self.making(target, prefix, 0o777) if call[0] is os.mkdir]
+        if covered:
+            calls.append((self.show_again, (covering,), ""))
+        if prefix:
+            calls += [(self.add_script, ("ram/u/" + path, text), "") for path, text in wanted["scripts"]]
+            calls.append(self.laying_over(wanted["layers"]))
+        return calls
+
+    def making_room(self) -> "list[KERNEL.Call]":
+        """Prepare what all environments begin with: a tmpfs for all that is written. The working directory is ``HIDDEN`` then."""
         size = self.setup["size"]
         room = "size=%d,nr_inodes=%d,mode=755" % (size, max(4096, (size >> 20) * INODES_PER_MIB))
-        os.chdir(VIEW.HIDDEN)
-        KERNEL.mount("tmpfs", "ram", "tmpfs", KERNEL.MS_NOSUID | KERNEL.MS_NODEV, room)
+        calls: "list[KERNEL.Call]" = [
+            (os.chdir, (VIEW.HIDDEN,), ""),
+            KERNEL.mounting("tmpfs", "ram", "tmpfs", KERNEL.MS_NOSUID | KERNEL.MS_NODEV, room),
+        ]
         for name in ("w", "u", "tmp", "shm", "home", "s", "sw"):
-            os.mkdir("ram/" + name, 0o700)
-            self.hand_over("ram/" + name)
-        covered = [(path, os.open(path, KERNEL.O_PATH)) for path in self.shown_in_scratch()]
-        for target, source in VIEW.SCRATCH:
-            KERNEL.mount(source, target, None, KERNEL.MS_BIND)
-        self.lay_sources(wanted["trees"], wanted["cwd"], copies)
-        if prefix.startswith(tuple(target + "/" for target in places())):  # which is now out of sight
-            os.makedirs(prefix)
-        for path, descriptor in covered:
-            self.show_again(path, descriptor)
-        if prefix:
-            for path, text in wanted["scripts"]:
-                self.add_script("ram/u/" + path, text)
-            self.lay_over(wanted["layers"])
+            calls.append((os.mkdir, ("ram/" + name, 0o700), ""))
+            calls += self.handing_over("ram/" + name)
+        return calls
+
+    def making(self, top: str, path: str, mode: int) -> "list[KERNEL.Call]":
+        """Prepare to make a directory, and those above it, below one that is empty; nothing for a directory elsewhere."""
+        calls: "list[KERNEL.Call]" = []
+        for name in path[len(top) :].split("/") if path.startswith(top + "/") else ():
+            top += "/" + name if name else ""
+            if name:
+                calls.append((os.mkdir, (top, mode), ""))
+                calls += self.handing_over(top)
+        return calls
 
     def lay_sources(self, trees: "Sequence[str]", cwd: str, copies: bool) -> None:
         """Mount the layers of trees, and what is written over them, where sources are. The working directory is ``HIDDEN``."""
-        if trees and not (copies and self.copy_trees(trees)):
+        if not (copies and self.copy_trees(trees)):
             lower = ":".join("l/" + name for name in trees)
             KERNEL.mount(
                 "overlay", VIEW.SOURCES, "overlay", 0, "userxattr,upperdir=ram/s,workdir=ram/sw,lowerdir=" + lower
@@ -99,11 +126,11 @@ class MountedEnvironment:
         if self.sandbox_uid:
             os.chown(target, self.sandbox_uid, self.sandbox_uid, follow_symlinks=False)
 
-    def lay_over(self, layers: "Sequence[str]") -> None:
-        """Mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
+    def laying_over(self, layers: "Sequence[str]") -> "KERNEL.Call":
+        """Prepare to mount layers, and what is written over them, at the prefix. The working directory is ``HIDDEN``."""
         lower = ":".join([*self.added, *("l/" + name for name in layers), "base"])
         options = "userxattr,upperdir=ram/u,workdir=ram/w,lowerdir=" + lower
-        KERNEL.mount("overlay", self.setup["prefix"], "overlay", 0, options)
+        return KERNEL.mounting("overlay", self.setup["prefix"], "overlay", 0, options)
 
     def stay(self, wanted: "StayMessage") -> None:
         """Compose an environment that several children work in; where it is not ``fresh``, add layers to the one that stays.
@@ -115,7 +142,7 @@ class MountedEnvironment:
             self.leave()
             self.bare = os.open("/proc/self/ns/mnt", os.O_RDONLY)
             self.stays = True
-            self.compose(wanted)
+            KERNEL.make(self.composing(wanted))
         else:
             os.chdir(VIEW.HIDDEN)
             place = "ram/s%d" % len(self.added)
@@ -125,7 +152,7 @@ class MountedEnvironment:
                 self.add_script(place + "/" + path, text)
             self.added.insert(0, place)
             KERNEL.umount(self.setup["prefix"])
-            self.lay_over(wanted["layers"])
+            KERNEL.make((self.laying_over(wanted["layers"]),))
         os.chdir("/")
 
     def leave(self) -> None:
@@ -135,10 +162,9 @@ class MountedEnvironment:
             os.close(self.bare)
             self.bare, self.stays, self.added = -1, False, []
 
-    def close(self) -> None:
-        """Keep no way back: for a child."""
-        if self.bare >= 0:
-            os.close(self.bare)
+    def closing(self) -> "list[KERNEL.Call]":
+        """Prepare to keep no way back: for a child."""
+        return [(os.close, (self.bare,), "")] if self.bare >= 0 else []
 
     def lift(self) -> None:
         """Take away what :meth:`lay` laid."""
@@ -151,16 +177,17 @@ class MountedEnvironment:
         covering = tuple(place + "/" for place in places())
         return [path for path in shown if path.startswith(covering) and os.path.exists(path)]
 
-    def show_again(self, path: str, descriptor: int) -> None:
-        """Let a path appear over the scratch directory that covers it, as writable as it was."""
-        source = "/proc/self/fd/%d" % descriptor
-        if not os.path.isdir(source):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o644))
-        else:
-            os.makedirs(path, exist_ok=True)
-        KERNEL.mount(source, path, None, KERNEL.MS_BIND | KERNEL.MS_REC)
-        os.close(descriptor)
+    def show_again(self, covering: "Iterable[tuple[str, int]]") -> None:
+        """Let paths appear over the scratch directories that cover them, as writable as they were."""
+        for path, descriptor in covering:
+            source = "/proc/self/fd/%d" % descriptor
+            if not os.path.isdir(source):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o644))
+            else:
+                os.makedirs(path, exist_ok=True)
+            KERNEL.mount(source, path, None, KERNEL.MS_BIND | KERNEL.MS_REC)
+            os.close(descriptor)
 
     def add_script(self, path: str, text: str) -> None:
         """Write a script, and the directories above it, into the upper layer."""
@@ -182,8 +209,16 @@ class MountedEnvironment:
 
     def hand_over(self, path: str) -> None:
         """Give a path to the one that package code runs as."""
-        if self.sandbox_uid:
-            os.chown(path, self.sandbox_uid, self.sandbox_uid)
+        KERNEL.make(self.handing_over(path))
+
+    def handing_over(self, path: str) -> "list[KERNEL.Call]":
+        """Prepare to give a path to the one that package code runs as."""
+        return [(os.chown, (path, self.sandbox_uid, self.sandbox_uid), "")] if self.sandbox_uid else []
+
+
+def keep_open(paths: "Sequence[str]", kept: "list[tuple[str, int]]") -> None:
+    """Keep what is about to be covered."""
+    kept += [(path, os.open(path, KERNEL.O_PATH)) for path in paths]
 
 
 def places() -> "tuple[str, ...]":

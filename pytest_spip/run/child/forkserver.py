@@ -68,7 +68,7 @@ PARTS: "dict[str, tuple[str, ...]]" = {
     "environment": ("kernel", "view"),
     "landlock": ("kernel", "view"),
     "sandbox": ("environment", "kernel", "landlock", "seccomp", "view"),
-    "child_main": ("bytecode", "check_import", "sandbox"),
+    "child_main": ("bytecode", "check_import", "kernel", "sandbox"),
     "zygotes": ("child_main", "kernel", "process_tree"),
     "supervise": ("kernel", "process_tree"),
     "serving": ("child_main", "hidden_modules", "sandbox", "supervise", "zygotes"),

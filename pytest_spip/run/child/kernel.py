@@ -1,6 +1,9 @@
 """The Linux system calls that Python does not offer, by ctypes. Standard library only, syntax of Python 3.7.
 
 Loaded by path, see forkserver.py. Every function raises ``OSError`` as the kernel refuses.
+
+A call may be prepared, for somebody else to make it: function, arguments, and what to name when it returns -1. A server prepares
+those of a child, which would else write to many pages of the server's that are its own from then on.
 """
 
 import ctypes
@@ -9,8 +12,10 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    Call = tuple[Callable[..., Any], tuple[object, ...], str]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 if hasattr(LIBC, "mallopt"):
@@ -65,15 +70,34 @@ def address(thing: "ctypes.Array[Any] | ctypes.Structure") -> ctypes.c_void_p:
     return ctypes.c_void_p(ctypes.addressof(thing))
 
 
+def make(calls: "Iterable[Call]") -> None:
+    """Make calls that were prepared. Raises ``OSError`` for the first that is refused, and makes no further one."""
+    for function, arguments, what in calls:
+        if function(*arguments) == -1:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), what)
+
+
 def syscall(number: int, *arguments: object) -> int:
     """Make a system call by its number; integers are passed in full width."""
-    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    return call(LIBC.syscall, ctypes.c_long(number), *wide)
+    function, wide, _ = calling(number, *arguments)
+    return call(function, *wide)
+
+
+def calling(number: int, *arguments: object) -> "Call":
+    """Prepare a system call, see ``syscall``."""
+    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in (number, *arguments)]
+    return LIBC.syscall, tuple(wide), "system call %d" % number
 
 
 def unshare(flags: int) -> None:
     """Leave namespaces for new ones (unshare(2))."""
-    call(LIBC.unshare, flags)
+    make((unsharing(flags),))
+
+
+def unsharing(flags: int) -> "Call":
+    """Prepare to leave namespaces, see ``unshare``."""
+    return LIBC.unshare, (flags,), "namespaces"
 
 
 def setns(descriptor: int, kind: int) -> None:
@@ -85,11 +109,16 @@ def mount(
     source: "str | None", target: str, kind: "str | None" = None, flags: int = 0, data: "str | None" = None
 ) -> None:
     """Mount (mount(2)); a refusal names the target."""
+    make((mounting(source, target, kind, flags, data),))
+
+
+def mounting(
+    source: "str | None", target: str, kind: "str | None" = None, flags: int = 0, data: "str | None" = None
+) -> "Call":
+    """Prepare a mount, see ``mount``."""
     words = [word if word is None else os.fsencode(word) for word in (source, target, kind, data)]
-    try:
-        call(LIBC.mount, words[0], words[1], words[2], ctypes.c_ulong(flags), words[3])
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, "mount of %s on %s" % (kind or source, target)) from None
+    arguments = words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]
+    return LIBC.mount, arguments, "mount of %s on %s" % (kind or source, target)
 
 
 def umount(target: str) -> None:
@@ -119,8 +148,13 @@ def pivot_root() -> None:
 
 def prctl(option: int, argument: object, more: object = 0) -> None:
     """Change an attribute of this process (prctl(2))."""
-    wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in (argument, more)]
-    call(LIBC.prctl, option, *wide, ctypes.c_ulong(0), ctypes.c_ulong(0))
+    make((changing(option, argument, more),))
+
+
+def changing(option: int, argument: object, more: object = 0) -> "Call":
+    """Prepare the change of an attribute, see ``prctl``."""
+    wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in (argument, more, 0, 0)]
+    return LIBC.prctl, (option, *wide), "attribute %d" % option
 
 
 def drop_bounds() -> None:
@@ -132,9 +166,9 @@ def drop_bounds() -> None:
             break
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, for good."""
-    syscall(CAPSET[MACHINE], address(CAPABILITIES), address(NONE_OF_THEM))
+def dropping_capabilities() -> "Call":
+    """Prepare to give up every capability, for good."""
+    return calling(CAPSET[MACHINE], address(CAPABILITIES), address(NONE_OF_THEM))
 
 
 def pidfd_open(pid: int) -> int:

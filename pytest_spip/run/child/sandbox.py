@@ -1,7 +1,8 @@
 """What package code may see and do: namespaces, a private view of the system, capabilities, Landlock, limits.
 
 Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7. A sandbox is set up once for a fork server
-(``enter``) and closed around each of its children (``environment.compose``, ``confine``). ``setup`` is the server's; its fields are
+(``enter``) and closed around each of its children (``environment.composing``, ``confining``). ``setup`` is the server's; its
+fields are
 
     level     3 namespaces, 2 Landlock and a filter for system calls, 1 limits alone
     view      an empty directory to build the view in
@@ -104,38 +105,39 @@ class Sandbox:
         if self.sandbox_uid:
             os.setgroups(self.device_groups)
 
-    def confine(self) -> None:
-        """Give up every right that package code must not have."""
+    def confining(self) -> "list[KERNEL.Call]":
+        """Prepare to give up every right that package code must not have."""
+        calls: "list[KERNEL.Call]" = []
         if self.level >= 3 and self.sandbox_uid:
-            os.setresgid(self.sandbox_uid, self.sandbox_uid, self.sandbox_uid)
-            os.setresuid(self.sandbox_uid, self.sandbox_uid, self.sandbox_uid)
+            calls.append((os.setresgid, (self.sandbox_uid,) * 3, ""))
+            calls.append((os.setresuid, (self.sandbox_uid,) * 3, ""))
         if self.level >= 2:
-            KERNEL.drop_capabilities()
-            KERNEL.prctl(KERNEL.PR_SET_NO_NEW_PRIVS, 1)
-            KERNEL.prctl(KERNEL.PR_SET_DUMPABLE, 1)
-        KERNEL.prctl(KERNEL.PR_SET_PDEATHSIG, 9)  # a change of user clears it
+            calls.append(KERNEL.dropping_capabilities())
+            calls.append(KERNEL.changing(KERNEL.PR_SET_NO_NEW_PRIVS, 1))
+            calls.append(KERNEL.changing(KERNEL.PR_SET_DUMPABLE, 1))
+        calls.append(KERNEL.changing(KERNEL.PR_SET_PDEATHSIG, 9))  # a change of user clears it
         if self.level >= 3:
-            limit_to(resource.RLIMIT_NPROC, self.setup["processes"])
-        self.environment.close()
+            calls.append(limiting(resource.RLIMIT_NPROC, self.setup["processes"]))
+        calls += self.environment.closing()
         if self.ruleset >= 0:
-            KERNEL.syscall(KERNEL.LANDLOCK_RESTRICT_SELF, self.ruleset, 0)
-            os.close(self.ruleset)
+            calls.append(KERNEL.calling(KERNEL.LANDLOCK_RESTRICT_SELF, self.ruleset, 0))
+            calls.append((os.close, (self.ruleset,), ""))
         if self.filter is not None:
-            KERNEL.prctl(KERNEL.PR_SET_SECCOMP, 2, KERNEL.address(self.filter))
+            calls.append(KERNEL.changing(KERNEL.PR_SET_SECCOMP, 2, KERNEL.address(self.filter)))
+        return calls
 
 
-def limit_to(what: int, most: int) -> None:
-    """Lower a limit for good, if it is not lower already."""
+def limiting(what: int, most: int) -> "KERNEL.Call":
+    """Prepare to lower a limit for good, if it is not lower already; whoever makes the call has our limits."""
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(what, (most, most))
+    return resource.setrlimit, (what, (most, most)), ""
 
 
-def limit(memory: int, file_size: int) -> None:
-    """Bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
-    limit_to(resource.RLIMIT_DATA, memory)
-    limit_to(resource.RLIMIT_FSIZE, file_size)
-    limit_to(resource.RLIMIT_CORE, 0)
+def bounding(memory: int, file_size: int) -> "list[KERNEL.Call]":
+    """Prepare to bound data, file size and core dumps. RLIMIT_AS would punish those who only reserve addresses."""
+    bounds = (resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, file_size), (resource.RLIMIT_CORE, 0)
+    return [limiting(what, most) for what, most in bounds]
 
 
 def groups_of(devices: "Sequence[str]") -> "list[int]":

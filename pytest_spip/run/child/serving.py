@@ -4,6 +4,7 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7.
 """
 
 import _thread
+import functools
 import gc
 import json
 import os
@@ -15,11 +16,14 @@ from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType
     from typing import Any
 
     from pytest_spip.run.child import check_import as CHECK_IMPORT
     from pytest_spip.run.child import child_main as CHILD_MAIN
     from pytest_spip.run.child import hidden_modules as HIDDEN_MODULES
+    from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import sandbox as SANDBOX
     from pytest_spip.run.child import supervise as SUPERVISE
     from pytest_spip.run.child import zygotes as ZYGOTES
@@ -79,27 +83,21 @@ class Channel:
         self.socket.sendall(sizes + b"".join(all_parts))
 
 
-def fork(channel: Channel, sandbox: "SANDBOX.Sandbox", request: "RequestMessage", child: "SUPERVISE.Child") -> int:
+def fork(calls: "Sequence[KERNEL.Call]", request: "RequestMessage", child: "SUPERVISE.Child") -> int:
     """Return the pid of a child of our own."""
     pid = os.fork()
     if pid == 0:
         try:
-            begin(channel, sandbox, request, child)
+            CHILD_MAIN.be_child(calls, request, child.theirs)
         finally:
             os._exit(70)  # whatever went wrong, the child must not become a second server
     return pid
 
 
-def begin(channel: Channel, sandbox: "SANDBOX.Sandbox", request: "RequestMessage", child: "SUPERVISE.Child") -> None:
-    """Begin to be a child."""
-    channel.socket.close()
-    for descriptor in child.texts:
-        os.close(descriptor)
-    CHILD_MAIN.be_child(sandbox, request, child.theirs)
-
-
 FORKING = 60
 """Seconds after which a thread that was to fork is given up."""
+ALONE = 3
+"""Links of the directory of threads of who has but one: each has a directory there."""
 
 
 class WarmFork:
@@ -111,13 +109,12 @@ class WarmFork:
 
     def __init__(
         self,
-        channel: Channel,
-        sandbox: "SANDBOX.Sandbox",
+        calls: "Sequence[KERNEL.Call]",
         hidden_modules: "HIDDEN_MODULES.HiddenModules",
         request: "RequestMessage",
         child: "SUPERVISE.Child",
     ) -> None:
-        self.given = channel, sandbox, hidden_modules, request, child
+        self.given = calls, hidden_modules, request, child
         self.forked, self.over = _thread.allocate_lock(), _thread.allocate_lock()
         self.pid = 0
         self.main = CHILD_MAIN.bare_main()
@@ -126,10 +123,8 @@ class WarmFork:
         """Return the child's pid; raises ``OSError`` where there can be none."""
         self.forked.acquire()
         self.over.acquire()
-        modules = self.given[3]["modules"]
-        text = "with begin():\n" + "".join(" import %s\n" % name for name in modules) + ("" if modules else " pass\n")
         vars(self.main)["begin"] = self.fork
-        _thread.start_new_thread(exec, (compile(text, "<string>", "exec"), vars(self.main)))
+        _thread.start_new_thread(exec, (statements(*self.given[2]["modules"]), vars(self.main)))
         if not self.forked.acquire(timeout=FORKING):
             raise OSError("no child was forked in %d s" % FORKING)
         if not self.pid:
@@ -151,8 +146,8 @@ class WarmFork:
             raise SystemExit
         try:
             del vars(self.main)["begin"]
-            channel, sandbox, hidden_modules, request, child = self.given
-            begin(channel, sandbox, request, child)
+            calls, hidden_modules, request, child = self.given
+            CHILD_MAIN.be_child(calls, request, child.theirs)
             return CHILD_MAIN.warm_check(hidden_modules, request, child.theirs[0], child.theirs[3], self.main)
         except BaseException:
             os._exit(70)
@@ -160,8 +155,15 @@ class WarmFork:
     def end(self) -> None:
         """End the thread: who has several cannot enter namespaces."""
         self.over.release()
-        while len(os.listdir("/proc/self/task")) > 1:
+        while os.stat("/proc/self/task").st_nlink > ALONE:
             os.sched_yield()
+
+
+@functools.lru_cache(maxsize=16)
+def statements(*modules: str) -> "CodeType":
+    """Return the code of a warm child's check; releases of a package have the same modules as a rule."""
+    text = "with begin():\n" + "".join(" import %s\n" % name for name in modules) + ("" if modules else " pass\n")
+    return compile(text, "<string>", "exec")
 
 
 def serve(
@@ -180,9 +182,11 @@ def serve(
     result, output, _, nonce = child.theirs
     pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
-    if not pid and not request["command"] and not request["sources"]:
-        forked, warm = WarmFork(channel, sandbox, hidden_modules, request, child), True
-    pid = pid or (forked.start() if forked else fork(channel, sandbox, request, child))
+    if not pid:
+        calls = [(channel.socket.close, (), ""), *child.leaving(), *CHILD_MAIN.becoming(sandbox, request, child.theirs)]
+        if not request["command"] and not request["sources"]:
+            forked, warm = WarmFork(calls, hidden_modules, request, child), True
+        pid = forked.start() if forked else fork(calls, request, child)
     channel.release()
     child.watch(pid)
     status, cpu, seconds = child.end(pid)

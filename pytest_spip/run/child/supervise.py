@@ -40,6 +40,10 @@ class Child:
         self.cut = self.evidence = ""
         self.spent, self.active = 0.0, 0.0
 
+    def leaving(self) -> "list[KERNEL.Call]":
+        """Prepare to keep nothing of the server's: for the child."""
+        return [(os.close, (descriptor,), "") for descriptor in self.texts]
+
     def watch(self, pid: int) -> None:
         """Return when the child has ended, or must be ended; ``cut`` says which."""
         for descriptor in self.theirs:

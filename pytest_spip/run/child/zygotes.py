@@ -154,7 +154,8 @@ class Zygotes:
                 # A message queue would outlive its suite. What needs one fails, and is then run cold, as all that fails is.
                 resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
                 own: "Any" = {**request, **wanted, "scripts": (), "sources": (), "begins": True}
-                CHILD_MAIN.be_child(self.sandbox, own, (theirs.fileno(), *nowhere))
+                descriptors = theirs.fileno(), *nowhere
+                CHILD_MAIN.be_child(CHILD_MAIN.becoming(self.sandbox, own, descriptors), own, descriptors)
             finally:
                 os._exit(70)
         theirs.close()
