@@ -46,6 +46,7 @@ class Layers:
         self._rewritten: dict[str, bool] = {}
         self._scripts: dict[str, tuple[tuple[str, bytes], ...]] = {}
         self.root = cache.layers
+        self._root = str(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
 
     def name(self, wheels: tuple[StoredWheel, ...], interpreter: Interpreter) -> str:
@@ -60,7 +61,7 @@ class Layers:
 
     def _found_or_laid(self, wheels: tuple[StoredWheel, ...], key: tuple[str, ...]) -> str:
         name = digest(LAYOUT, *key, self._owner)[:20]
-        if self._cache.use(self.root / f"{name}{COMPILED}"):
+        if self._cache.use(f"{self._root}/{name}{COMPILED}"):
             return f"{name}{COMPILED}"
         if not self._cache.file(self.root / name, lambda staging: self._lay(wheels, key[-1], staging)):
             self._seen_again.add(name)
@@ -115,7 +116,9 @@ class Layers:
         The text may hold surrogates for bytes that are not UTF-8.
         """
         if wheel.sha256 not in self._scripts:
-            _remember(self._scripts, wheel.sha256, tuple(_python_scripts(Path(wheel.root) / "scripts")))
+            _remember(self._scripts, wheel.sha256, tuple(_python_scripts(f"{wheel.root}/scripts")))
+        if not self._scripts[wheel.sha256]:
+            return ()
         first = shebang(python)
         return tuple(
             (f"bin/{name}", (first + rest).decode("utf-8", "surrogateescape"))
@@ -176,7 +179,7 @@ def _lay_wheel(wheel: StoredWheel, lib: str, target: Path) -> None:
     if own := own_record(wheel, lib):
         (site / own[0]).unlink()  # a link into the store
         (site / own[0]).write_text(own[1], "utf-8")
-    texts = {name for name, _ in _python_scripts(root / "scripts")}
+    texts = {name for name, _ in _python_scripts(f"{root}/scripts")}
     for script in (root / "scripts").iterdir():
         if script.name not in texts:
             (target / "bin").mkdir(exist_ok=True)
@@ -184,12 +187,12 @@ def _lay_wheel(wheel: StoredWheel, lib: str, target: Path) -> None:
             (target / "bin" / script.name).chmod(0o755)
 
 
-def _python_scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _python_scripts(folder: str) -> Iterator[tuple[str, bytes]]:
     """Yield the scripts that an interpreter's path is to be written into: name, and all that follows the placeholder."""
-    for script in sorted(folder.iterdir()):
-        with script.open("rb") as stream:
+    for name in sorted(os.listdir(folder)):
+        with open(f"{folder}/{name}", "rb") as stream:
             if stream.read(len(_PLACEHOLDER)) == _PLACEHOLDER:
-                yield script.name, stream.read()
+                yield name, stream.read()
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ SANDBOX_UID = 64321
 START_TIMEOUT = 60.0
 ENDING = 5.0
 """Seconds that a server has to end after it was hung up on, and again after it was killed."""
+PIECE = 1 << 16
+"""Bytes that are received at once."""
 GRACE = 20.0
 """Seconds that a server may take beyond its child's limit before it is given up."""
 
@@ -219,27 +222,31 @@ class ForkServer:
             raise HarnessProblem(f"a fork server died ({error})") from error
 
     def _receive(self, timeout: float) -> tuple[Any, ...]:
+        """Return a reply's parts, the first one read as JSON. A server sends nothing unasked, so what comes is one reply."""
         self._socket.settimeout(timeout)
-        (count,) = struct.unpack("!I", self._read(4))
-        sizes = struct.unpack(f"!{count}I", self._read(4 * count))
-        data = self._read(sum(sizes))
-        parts, start = [], 0
-        for size in sizes:
-            parts.append(data[start : start + size])
-            start += size
-        return json.loads(parts[0]), *parts[1:]
+        data = self._read(b"", 4)
+        (count,) = struct.unpack_from("!I", data)
+        begin = 4 * (count + 1)
+        data = self._read(data, begin)
+        sizes = struct.unpack_from(f"!{count}I", data, 4)
+        data = self._read(data, begin + sum(sizes))
+        ends = list(itertools.accumulate(sizes, initial=begin))
+        plain, *parts = (data[start:end] for start, end in itertools.pairwise(ends))
+        return json.loads(plain), *parts
 
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
+    def _read(self, data: bytes, size: int) -> bytes:
+        """Return data, and what follows it until there are so many bytes or more."""
+        pieces, missing = [data], size - len(data)
+        while missing > 0:
             try:
-                more = self._socket.recv(size - len(data))
+                more = self._socket.recv(max(missing, PIECE))
             except OSError as error:
                 raise HarnessProblem(f"a fork server does not answer ({error})") from error
             if not more:
                 raise HarnessProblem("a fork server died")
-            data += more
-        return data
+            pieces.append(more)
+            missing -= len(more)
+        return b"".join(pieces) if len(pieces) > 1 else data
 
     def _last_words(self) -> str:
         said = self._said.splitlines()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import email.parser
 from pathlib import Path
 
 import pytest
 
-from pytest_spip.run.metadata import metadata_problem
+from pytest_spip.run.metadata import identity, metadata_problem
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,29 @@ def test_metadata_problem(tmp_path: Path, installed: dict[str, str], problem: st
         else:
             (site / name).touch()
     assert metadata_problem(str(tmp_path), "demo-pkg", "1.0") == problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name: a\nVersion: 1\n",
+        "Name: a\nVersion: 1",
+        "Name: a\nVersion: 1\n\nName: b\nVersion: 2\n",
+        "name:a\nVERSION:\t1 \nLicense: x\n  y\n\tz\nKeywords:\n\ntext",
+        "Name: a\n b\nVersion: 1\n",
+        "Name: a\nName: b\nVersion: 1\nVersion: 2\n",
+        "Name: a\nno header\nVersion: 1\n",
+        " Name: a\nVersion: 1\n",
+        "From me\nName: a\nVersion: 1\n",
+        ": a\nName: a\nVersion: 1\n",
+        "Name: \xfc\x0b\x1c\nVersion: 1\u2028\n",
+        "Name : a\nVersion: 1\n",
+        "Name:\nVersion:\n",
+        "X-Name: b\nSummary: Name: c\nName: a\nVersion: 1\n",
+        "",
+    ],
+)
+def test_headers_are_read_as_the_email_package_reads_them(text: str) -> None:
+    """What a short cut finds of headers is what they say, also where they are no good ones."""
+    headers = email.parser.HeaderParser().parsestr(text)
+    assert identity(text) == (headers["Name"] or "", headers["Version"] or "")
