@@ -5,7 +5,6 @@ import atexit
 import builtins
 import gc
 import os
-import signal
 import site
 import sys
 import types
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_spip.run.child import sandbox as SANDBOX
     from pytest_spip.run.protocol import RequestMessage
 
-EXIT, INTERRUPT, INTERRUPTED = os._exit, int(signal.SIGINT), signal.getsignal(signal.SIGINT)
+EXIT, INTERRUPT, INTERRUPTED = os._exit, int(_signal.SIGINT), _signal.getsignal(_signal.SIGINT)
 """As they were before any package could replace them."""
 IMPORTER = sys.__spec__.loader
 """The importer of built-in modules, which is the loader of a ``__main__`` without a file."""
@@ -82,7 +81,7 @@ def be_attached(descriptors: "Sequence[int]") -> None:
         os.close(descriptor)
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as for any program of a shell's
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)  # as for any program of a shell's
 
 
 def take_in(text: str, directory: str) -> None:
@@ -103,7 +102,7 @@ def start_program(request: "RequestMessage", names: "Mapping[str, int]") -> None
     for word, descriptor in names.items():
         if word in request["command"]:
             os.set_inheritable(descriptor, True)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a program would inherit that
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores it, and a program would inherit that
     command = [str(names.get(word, word)) for word in request["command"]]
     os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARTS: "dict[str, tuple[str, ...]]" = {
+    "jsontext": (),
     "kernel": (),
     "process_tree": (),
     "seccomp": (),
@@ -69,9 +70,9 @@ PARTS: "dict[str, tuple[str, ...]]" = {
     "landlock": ("kernel", "view"),
     "sandbox": ("environment", "kernel", "landlock", "seccomp", "view"),
     "child_main": ("bytecode", "check_import", "kernel", "sandbox"),
-    "zygotes": ("child_main", "kernel", "process_tree"),
+    "zygotes": ("child_main", "jsontext", "kernel", "process_tree"),
     "supervise": ("kernel", "process_tree"),
-    "serving": ("child_main", "hidden_modules", "sandbox", "supervise", "zygotes"),
+    "serving": ("child_main", "hidden_modules", "jsontext", "sandbox", "supervise", "zygotes"),
 }
 """The files that make a server, in the order in which they are loaded, and the modules that each is given, as globals named in
 upper case. A file imports those for type checkers alone."""

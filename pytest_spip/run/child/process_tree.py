@@ -1,7 +1,7 @@
 """A child's family: the processes below a fork server, what they use, and their end. Loaded by path, see forkserver.py."""
 
+import _signal  # type: ignore[import-not-found]  # signal imports enum
 import os
-import signal
 
 MANY = 256
 """A child that has so many processes has too many."""
@@ -14,7 +14,7 @@ SPARED: "set[int]" = set()
 def kill(pid: int) -> None:
     """Kill, if there is anybody."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
 

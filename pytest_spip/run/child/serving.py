@@ -3,13 +3,12 @@
 Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7.
 """
 
+import _signal  # type: ignore[import-not-found]  # as child_main.py does
+import _socket  # without the classes in Python around it, whose imports cost more than all of ours
 import _thread
 import functools
 import gc
-import json
 import os
-import signal
-import socket
 import struct
 import sys
 from importlib.machinery import PathFinder
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_spip.run.child import check_import as CHECK_IMPORT
     from pytest_spip.run.child import child_main as CHILD_MAIN
     from pytest_spip.run.child import hidden_modules as HIDDEN_MODULES
+    from pytest_spip.run.child import jsontext as JSONTEXT
     from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import sandbox as SANDBOX
     from pytest_spip.run.child import supervise as SUPERVISE
@@ -38,7 +38,7 @@ class Channel:
     """The socket to the worker."""
 
     def __init__(self, descriptor: int) -> None:
-        self.socket = socket.socket(fileno=descriptor)
+        self.socket = _socket.socket(fileno=descriptor)
         self.attached: "tuple[int, ...]" = ()
 
     def receive(self) -> "Any":
@@ -49,11 +49,11 @@ class Channel:
         (count,) = struct.unpack("!I", head)
         sizes = struct.unpack("!%dI" % count, self.read(4 * count))
         parts = [self.read(size) for size in sizes]
-        return json.loads(parts[0].decode())
+        return JSONTEXT.loads(parts[0].decode())
 
     def read_first(self) -> bytes:
         """Return the first bytes of a message, or none when the worker is gone; with them come descriptors (unix(7))."""
-        data, more, _, _ = self.socket.recvmsg(4, socket.CMSG_SPACE(STREAMS.size))
+        data, more, _, _ = self.socket.recvmsg(4, _socket.CMSG_SPACE(STREAMS.size))
         for _, _, packed in more:
             self.attached = STREAMS.unpack(packed)
             for descriptor in self.attached:
@@ -78,7 +78,7 @@ class Channel:
 
     def send(self, plain: object, *parts: bytes) -> None:
         """Send a message."""
-        all_parts = (json.dumps(plain).encode(), *parts)
+        all_parts = (JSONTEXT.dumps(plain).encode(), *parts)
         sizes = struct.pack("!%dI" % (len(all_parts) + 1), len(all_parts), *map(len, all_parts))
         self.socket.sendall(sizes + b"".join(all_parts))
 
@@ -284,10 +284,10 @@ def main(control: int, baseline: "frozenset[str]") -> None:
     closures = {}
     if setup["closures"]:
         with open(setup["closures"]) as known:
-            closures = json.load(known)
+            closures = JSONTEXT.loads(known.read())
     setup["read"] += own_places()
     # A namespace's first process gets from others in it what it handles, and nothing else (pid_namespaces(7)).
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     sandbox = SANDBOX.Sandbox(setup)
     try:
         sandbox.enter()

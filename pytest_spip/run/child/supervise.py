@@ -6,7 +6,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket
 
     from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import process_tree as PROCESS_TREE
@@ -22,7 +22,7 @@ FIRST_LOOK, LOOK = 0.1, 0.2
 class Child:
     """One forked child, as the server sees it: reads what it says, ends it, and reports what became of it."""
 
-    def __init__(self, request: "RequestMessage", channel: "socket.socket", zygotes: "ZYGOTES.Zygotes | None") -> None:
+    def __init__(self, request: "RequestMessage", channel: "_socket.socket", zygotes: "ZYGOTES.Zygotes | None") -> None:
         self.request = request
         self.channel = channel
         self.zygotes = zygotes

@@ -4,7 +4,6 @@ Loaded by path, see forkserver.py; standard library only, syntax of Python 3.7.
 """
 
 import os
-import socket
 import struct
 
 TYPE_CHECKING = False
@@ -182,9 +181,13 @@ def write(path: str, text: str) -> None:
 
 def raise_loopback() -> None:
     """Have a network of one's own: programs that talk to themselves may (netdevice(7))."""
+    import _socket
     import fcntl
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
         asked = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, SIOCGIFFLAGS, asked))[1]
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+    finally:
+        control.close()

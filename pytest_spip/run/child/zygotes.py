@@ -6,12 +6,11 @@ combination's environment there, and takes it away when the suite is over; a zyg
 Standard library only, syntax of Python 3.7.
 """
 
-import array
-import json
+import _socket  # as serving.py does; nor array, whose import brings collections along
 import os
 import resource
 import select
-import socket
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec
 
     from pytest_spip.run.child import child_main as CHILD_MAIN
+    from pytest_spip.run.child import jsontext as JSONTEXT
     from pytest_spip.run.child import kernel as KERNEL
     from pytest_spip.run.child import process_tree as PROCESS_TREE
     from pytest_spip.run.child import sandbox as SANDBOX
@@ -41,7 +41,7 @@ LIMITS = range(16)
 class Zygote:
     """One process that has a pytest loaded."""
 
-    def __init__(self, pid: int, control: socket.socket, sandbox: "SANDBOX.Sandbox") -> None:
+    def __init__(self, pid: int, control: _socket.socket, sandbox: "SANDBOX.Sandbox") -> None:
         self.pid = pid
         self.control = control
         self.sandbox = sandbox
@@ -91,10 +91,10 @@ class Zygote:
             "site": request["site"],
         }
         self.control.send(b"fork")
-        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        self.control.sendmsg([json.dumps(order).encode()], passed)
+        passed = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("3i", *descriptors))]
+        self.control.sendmsg([JSONTEXT.dumps(order).encode()], passed)
         self.control.settimeout(ANSWER)
-        answer = json.loads(self.control.recv(4096).decode() or "{}")
+        answer = JSONTEXT.loads(self.control.recv(4096).decode() or "{}")
         return int(answer["pid"]), not answer["cold"]
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class Zygote:
 class Zygotes:
     """The zygotes of a server, by key; the one that was used last is last."""
 
-    def __init__(self, sandbox: "SANDBOX.Sandbox", channel: socket.socket) -> None:
+    def __init__(self, sandbox: "SANDBOX.Sandbox", channel: _socket.socket) -> None:
         self.sandbox = sandbox
         self.channel = channel
         self.known: "dict[str, Zygote]" = {}
@@ -145,7 +145,7 @@ class Zygotes:
         """Return a new zygote; None when its pytest cannot be one."""
         while len(self.known) >= MOST:
             self.known.pop(next(iter(self.known))).close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             try:
@@ -167,7 +167,7 @@ class Zygotes:
             self.clear()
             return None
 
-    def ready(self, pid: int, control: socket.socket) -> Zygote:
+    def ready(self, pid: int, control: _socket.socket) -> Zygote:
         """Wait for a zygote to have loaded its pytest, and put it out of the reach of others."""
         control.settimeout(BIRTH)
         reply = control.recv(1024)
