@@ -21,23 +21,26 @@ class WheelStore:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
+        self._wheels = str(cache.wheels)
         self._known: dict[str, StoredWheel] = {}
 
     def root(self, sha256: str) -> Path:
         """Return where a wheel is, or will be."""
-        return self.cache.wheels / sha256[:2] / f"{sha256}-{FORM}"
+        return Path(self._wheels, sha256[:2], f"{sha256}-{FORM}")
 
     def get(self, sha256: str) -> StoredWheel | None:
         """Return a filed wheel, or None."""
         if sha256 not in self._known:
-            if not self.cache.use(self.root(sha256)):
+            root = f"{self._wheels}/{sha256[:2]}/{sha256}-{FORM}"
+            if not self.cache.use(root):
                 return None
             try:
-                plain = json.loads((self.root(sha256) / MARK).read_text("utf-8"))
+                with open(f"{root}/{MARK}", "rb") as stream:
+                    plain = json.loads(stream.read())
             except OSError:
                 return None
             libraries = tuple((name, tuple(modules)) for name, modules in plain["libraries"].items())
-            stated = plain["name"], plain["version"], str(self.root(sha256))
+            stated = plain["name"], plain["version"], root
             self._known[sha256] = StoredWheel(
                 sha256, *stated, tuple(plain["modules"]), tuple(plain["warnings"]), libraries
             )
