@@ -97,6 +97,7 @@ class Check:
         more: "Callable[[], Iterable[str]]",
         leave: "Callable[[], object] | None" = None,
         kind: str = "warm",
+        peak: "Callable[[], int]" = peak_rss,
     ) -> None:
         self.result = result
         self.nonce = nonce
@@ -104,6 +105,7 @@ class Check:
         self.more = more
         self.leave = leave
         self.kind = kind
+        self.peak = peak
         self.process = os.getpid()
         # Given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory.
         self.reserve: "bytes | None" = bytes(4 << 20)
@@ -133,7 +135,7 @@ class Check:
             module = self.modules[trace.tb_lineno - 2] if trace else ""
             tell_failure(self.result, self.nonce, error, module)
         else:
-            write(self.result, self.nonce, self.kind, peak_rss(), *self.more())
+            write(self.result, self.nonce, self.kind, self.peak(), *self.more())
 
 
 def sources_below(directories: "tuple[str, ...]") -> str:

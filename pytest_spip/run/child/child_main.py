@@ -5,6 +5,7 @@ import atexit
 import builtins
 import gc
 import os
+import resource
 import site
 import sys
 import types
@@ -150,21 +151,28 @@ def warm_check(
     nonce: int,
     main: types.ModuleType,
 ) -> "CHECK_IMPORT.Check":
-    """Return what surrounds the imports, in an interpreter that looks as if it had just been started."""
+    """Return what surrounds the imports, in an interpreter that looks as if it had just been started.
+
+    Its server has said beforehand what command was typed: that is the same for many.
+    """
     freeze()
     gc.enable()
     sys.modules["__main__"] = main
     sys.dont_write_bytecode = False
     if request["environment"]:
         os.environ.update(request["environment"])
-    CHECK_IMPORT.pretend(request["modules"])
     enter_site(request["site"])
     trace = tuple(request["trace"])
 
     def more() -> "Sequence[str]":
         return CHECK_IMPORT.sources_below(trace), "\n".join(hidden_modules.missed())
 
-    return CHECK_IMPORT.Check(result, nonce, request["modules"], more, leave)
+    return CHECK_IMPORT.Check(result, nonce, request["modules"], more, leave, peak=peak_rss)
+
+
+def peak_rss() -> int:
+    """Peak resident size in bytes, of a process that has started no program since its fork: getrusage(2) counts from there."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def leave() -> None:

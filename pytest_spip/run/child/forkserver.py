@@ -72,7 +72,7 @@ PARTS: "dict[str, tuple[str, ...]]" = {
     "child_main": ("bytecode", "check_import", "kernel", "sandbox"),
     "zygotes": ("child_main", "jsontext", "kernel", "process_tree"),
     "supervise": ("kernel", "process_tree"),
-    "serving": ("child_main", "hidden_modules", "jsontext", "sandbox", "supervise", "zygotes"),
+    "serving": ("check_import", "child_main", "hidden_modules", "jsontext", "sandbox", "supervise", "zygotes"),
 }
 """The files that make a server, in the order in which they are loaded, and the modules that each is given, as globals named in
 upper case. A file imports those for type checkers alone."""

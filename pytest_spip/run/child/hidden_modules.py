@@ -8,12 +8,16 @@ import importlib
 import os
 import sys
 from importlib.machinery import ModuleSpec  # by name: attributes of modules come and go here
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
     from typing import Any
+
+REVERSIBLE = sys.version_info >= (3, 8)
+"""Whether a dict can be read from its end."""
 
 
 class HiddenModules:
@@ -27,12 +31,17 @@ class HiddenModules:
         self.baseline = baseline
         self.path = list(sys.path)
         self.modules: "dict[str, ModuleType]" = {}
+        self.specs: "dict[str, ModuleSpec | None]" = {}
         self.at_fork: "dict[str, list[dict[str, Callable[[], object]]]]" = {}
 
     def missed(self) -> "list[str]":
-        """Return what a package imported of the standard library that was not here, in the order of its imports."""
-        here = self.baseline.union(self.modules)
-        return [name for name in list(sys.modules) if name in self.closures and name not in here]
+        """Return what a package imported of the standard library that was not here, the last first.
+
+        A package that takes away what a fresh interpreter has may hide as much: then later ones import it by themselves.
+        """
+        count = max(0, len(sys.modules) - len(self.baseline))
+        names = islice(reversed(sys.modules), count) if REVERSIBLE else list(sys.modules)[::-1][:count]
+        return [name for name in names if name in self.closures and name not in self.modules]
 
     def learn(self, names: "Iterable[str]") -> None:
         """Import modules, as far as the closures know them, and take everything but the baseline out of sight."""
@@ -66,20 +75,10 @@ class HiddenModules:
             if above is not None and vars(above).get(child) is module:
                 delattr(above, child)
             self.modules[name] = module
+            self.specs[name] = self.spec_of(name, module) if name in self.closures else None
 
-    def note_at_fork(self, **functions: "Callable[[], object]") -> None:
-        """Keep what a module wants called around forks until it is handed out: most forks never need it, and all would pay."""
-        self.at_fork.setdefault(sys._getframe(1).f_globals["__name__"], []).append(functions)
-
-    def find_spec(
-        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
-    ) -> "ModuleSpec | None":
-        """Return a module's own spec, but for the loader; nothing where another of that name may come first."""
-        module = self.modules.get(name)
-        if module is None or name not in self.closures or sys.path[: len(self.path)] != self.path:
-            return None
-        if os.listdir():  # the first entry of sys.path is the working directory, which nothing lies in as a rule
-            return None
+    def spec_of(self, name: str, module: "ModuleType") -> "ModuleSpec | None":
+        """Return a module's own spec, but for the loader; made beforehand, for a child would write to a page for each part."""
         own = getattr(module, "__spec__", None)
         if own is None:
             return None
@@ -94,6 +93,20 @@ class HiddenModules:
         spec.has_location = own.has_location
         spec.own = own  # type: ignore[attr-defined]  # for exec_module
         return spec
+
+    def note_at_fork(self, **functions: "Callable[[], object]") -> None:
+        """Keep what a module wants called around forks until it is handed out: most forks never need it, and all would pay."""
+        self.at_fork.setdefault(sys._getframe(1).f_globals["__name__"], []).append(functions)
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        """Return the spec of a module that is here; nothing where another of that name may come first."""
+        spec = self.specs.get(name)
+        if spec is None or sys.path[: len(self.path)] != self.path:
+            return None
+        # The first entry of sys.path is the working directory, which nothing lies in as a rule.
+        return None if os.listdir() else spec
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """Hand the module out."""
@@ -111,7 +124,7 @@ class HiddenModules:
             set_child(name, self.modules[name])
         if "threading" in (module.__name__, *fresh):
             put_thread_right(self.modules["threading"])
-        for name in (module.__name__, *fresh):
+        for name in (module.__name__, *fresh) if self.at_fork else ():
             for functions in self.at_fork.pop(name, ()):
                 for moment in ("before", "after_in_child"):  # as if the fork came only now
                     functions.get(moment, int)()
@@ -133,5 +146,5 @@ def put_thread_right(threading: "Any") -> None:
 def set_child(name: str, module: "ModuleType") -> None:
     """Make a module an attribute of its parent, as its import would have."""
     parent, _, child = name.rpartition(".")
-    if parent in sys.modules:
+    if parent and parent in sys.modules:
         setattr(sys.modules[parent], child, module)

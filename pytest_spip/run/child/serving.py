@@ -107,6 +107,9 @@ class WarmFork:
     PR_SET_PDEATHSIG).
     """
 
+    pretended: "Sequence[str] | None" = None
+    """The modules that the command imports which Python tells of."""
+
     def __init__(
         self,
         calls: "Sequence[KERNEL.Call]",
@@ -123,8 +126,12 @@ class WarmFork:
         """Return the child's pid; raises ``OSError`` where there can be none."""
         self.forked.acquire()
         self.over.acquire()
+        modules = self.given[2]["modules"]
+        if modules != WarmFork.pretended:
+            CHECK_IMPORT.pretend(modules)
+            WarmFork.pretended = modules
         vars(self.main)["begin"] = self.fork
-        _thread.start_new_thread(exec, (statements(*self.given[2]["modules"]), vars(self.main)))
+        _thread.start_new_thread(exec, (statements(*modules), vars(self.main)))
         if not self.forked.acquire(timeout=FORKING):
             raise OSError("no child was forked in %d s" % FORKING)
         if not self.pid:
