@@ -9,6 +9,11 @@ import ctypes
 import errno
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    End = tuple[bytes, ...]
+    """The last instructions of a program, for some of the numbers."""
+
 LOAD, EQUAL, ABOVE, MASKED, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -51,38 +56,56 @@ def refuse(number: int) -> bytes:
     return instruction(RETURN, ERRNO | number)
 
 
-def when(number: int, *then: bytes) -> "list[bytes]":
-    """Return instructions that are reached only by one system call; the accumulator holds the number before and after."""
-    return [instruction(EQUAL, number, 0, len(then) + 1), *then, instruction(LOAD, 0)]
-
-
 def argument(place: int) -> bytes:
     """Return the instruction that loads the lower half of an argument; both architectures are little-endian."""
     return instruction(LOAD, 16 + 8 * place)
 
 
+PASS: "End" = (instruction(RETURN, ALLOW),)
+NOT_HERE: "End" = (refuse(errno.ENOSYS),)
+NOT_YOU: "End" = (refuse(errno.EPERM),)
+
+
 def program(machine: str, sockets: bool) -> "list[bytes]":
-    """Return the filter's instructions; ``sockets`` says whether a network namespace keeps sockets harmless."""
+    """Return the filter's instructions; ``sockets`` says whether a network namespace keeps sockets harmless.
+
+    Numbers are found by halves: for each process the kernel runs a filter once for every number, to know what it always allows.
+    """
     column = sorted(ARCHITECTURES).index(machine) ^ 1
-    code = [instruction(LOAD, 4), instruction(EQUAL, ARCHITECTURES[machine], 1, 0), refuse(errno.ENOSYS)]
-    code += [instruction(LOAD, 0), instruction(ABOVE, X32, 0, 1), refuse(errno.ENOSYS)]
-    for numbers in _TWO.values():
-        code += [instruction(EQUAL, numbers[column], 0, 1), refuse(errno.EPERM)]
-    for number in _SAME.values():
-        code += [instruction(EQUAL, number, 0, 1), refuse(errno.EPERM)]
-    for number in (*_ABSENT.values(), *(numbers[column] for numbers in _UNCOUNTED.values())):
-        code += [instruction(EQUAL, number, 0, 1), refuse(errno.ENOSYS)]
-    code += when(_CLONE[column], argument(0), instruction(MASKED, NAMESPACES, 0, 1), refuse(errno.EPERM))
-    terminal = [instruction(EQUAL, TIOCSTI, 1, 0), instruction(EQUAL, TIOCLINUX, 0, 1), refuse(errno.EPERM)]
-    code += when(_IOCTL[column], argument(1), *terminal)
-    code += when(_PRLIMIT[column], argument(0), instruction(EQUAL, _FIRST, 0, 1), refuse(errno.EPERM))
-    process_trees = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if sockets else ()
-    allowed = [
-        instruction(EQUAL, process_tree, len(process_trees) - place, 0)
-        for place, process_tree in enumerate(process_trees)
-    ]
-    code += when(_SOCKET[column], argument(0), *allowed, refuse(errno.EAFNOSUPPORT if sockets else errno.EPERM))
-    return [*code, instruction(RETURN, ALLOW)]
+    ends: "dict[int, End]" = {numbers[column]: NOT_YOU for numbers in _TWO.values()}
+    ends.update(dict.fromkeys(_SAME.values(), NOT_YOU))
+    ends.update(dict.fromkeys((*_ABSENT.values(), *(numbers[column] for numbers in _UNCOUNTED.values())), NOT_HERE))
+    ends[_CLONE[column]] = (argument(0), instruction(MASKED, NAMESPACES, 0, 1), *NOT_YOU, *PASS)
+    terminal = (instruction(EQUAL, TIOCSTI, 1, 0), instruction(EQUAL, TIOCLINUX, 0, 1))
+    ends[_IOCTL[column]] = (argument(1), *terminal, *NOT_YOU, *PASS)
+    ends[_PRLIMIT[column]] = (argument(0), instruction(EQUAL, _FIRST, 0, 1), *NOT_YOU, *PASS)
+    families = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if sockets else ()
+    allowed = [instruction(EQUAL, family, len(families) - place, 0) for place, family in enumerate(families)]
+    ends[_SOCKET[column]] = (argument(0), *allowed, refuse(errno.EAFNOSUPPORT if sockets else errno.EPERM), *PASS)
+    code = [instruction(LOAD, 4), instruction(EQUAL, ARCHITECTURES[machine], 1, 0), *NOT_HERE]
+    code += [instruction(LOAD, 0), instruction(ABOVE, X32, 0, 1), *NOT_HERE]
+    return code + chosen(ranges(ends))
+
+
+def ranges(ends: "dict[int, End]") -> "list[tuple[int, End]]":
+    """Return pairs of a first number and what ends a program from there to the next pair's; what is not named passes."""
+    found: "list[tuple[int, End]]" = [(0, PASS)]
+    for number in sorted(ends):
+        for first, end in ((number, ends[number]), (number + 1, PASS)):
+            if found[-1][0] == first:
+                found.pop()
+            if not found or found[-1][1] != end:
+                found.append((first, end))
+    return found
+
+
+def chosen(pairs: "list[tuple[int, End]]") -> "list[bytes]":
+    """Return instructions that choose among pairs by the number in the accumulator. Jumps over 255 instructions cannot be."""
+    if len(pairs) == 1:
+        return list(pairs[0][1])
+    half = len(pairs) // 2
+    below = chosen(pairs[:half])
+    return [instruction(ABOVE, pairs[half][0], len(below), 0), *below, *chosen(pairs[half:])]
 
 
 class Filter(ctypes.Structure):
