@@ -50,6 +50,8 @@ class Child:
             os.close(descriptor)
         self.start = self.active = time.monotonic()
         self.pidfd = KERNEL.pidfd_open(pid)
+        if self.ends_soon():
+            return
         poller = select.poll()
         reports = (self.fault,) if self.request["compiles"] else ()  # else what comes there is short
         for descriptor in (self.result, self.output, *reports, self.pidfd, self.channel.fileno()):
@@ -72,6 +74,30 @@ class Child:
             if now >= look:
                 self.look(now)
                 look = now + LOOK
+
+    def ends_soon(self) -> bool:
+        """Wait for an import's end, and for nothing else as long as it would not be looked at: most need no more.
+
+        What it says is read then. A pipe that is full before holds it up until it is listened to.
+        """
+        if self.request["command"] or self.request["compiles"] or self.request["sources"]:
+            return False
+        poller = select.poll()
+        for descriptor in (self.pidfd, self.channel.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poller.poll(min(FIRST_LOOK, self.request["timeout"]) * 1000)]
+        if self.pidfd in ready:
+            self.drain(self.result)
+        return self.pidfd in ready
+
+    def drain(self, descriptor: int) -> None:
+        """Read what is in a pipe."""
+        os.set_blocking(descriptor, False)
+        try:
+            while self.read(descriptor):
+                continue
+        except BlockingIOError:  # whoever has the other end has not closed it
+            pass
 
     def read(self, descriptor: int) -> int:
         """Read what a pipe has; of the output the end is kept, of the rest the beginning. Return how much it was.
@@ -157,14 +183,9 @@ class Child:
         return text if missing <= 0 else self.head + b"\n[%d bytes left out]\n" % missing + tail
 
     def close(self) -> None:
-        """Read what is left in the pipes, for their writers are dead, and close them."""
+        """Read what is left in the pipes, for their writers are dead (on level 1 somebody may have got away), and close them."""
         for descriptor in self.texts:
-            os.set_blocking(descriptor, False)
-            try:
-                while self.read(descriptor):
-                    continue
-            except BlockingIOError:  # level 1: somebody got away with a descriptor
-                pass
+            self.drain(descriptor)
             os.close(descriptor)
         os.close(self.pidfd)
 
