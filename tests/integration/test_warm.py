@@ -275,6 +275,28 @@ def test_a_stopped_server_goes_with_its_worker(tmp_path: Path) -> None:
     assert eventually(lambda: not any(alive(server.pid) for server in servers))
 
 
+DEAF = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from pytest_spip.model import Limits
+from pytest_spip.run.jobs import CommandJob
+from pytest_spip.run.server import ForkServer, Setup
+server = ForkServer(sys.argv[1], Setup(3, sys.argv[2], {}))
+code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+print(server.run(CommandJob(cwd="/", limits=Limits(), command=(sys.argv[1], "-c", code), variables={})).output)
+server.close()
+"""
+
+
+@pytest.mark.parametrize("python", every_python())
+def test_what_ignores_interrupts_has_children_that_do(python: str, bases: Bases, tmp_path: Path) -> None:
+    """Where interrupts are ignored from the beginning, as in the background of a shell, they are in a child, which starts."""
+    must_work(3)
+    words = [sys.executable, "-c", DEAF, bases.pythons[python].path, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
 def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
     """Names that a package puts into sys.modules are not imported by the server for the next one."""
     newest = list(every_python())[-1]
