@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,36 +46,61 @@ def closures_path(interpreter: Interpreter, cache: Cache) -> Path:
 
 
 class ClosureFinder:
-    """Finds what is missing in a thread of its own, which :meth:`close` waits for, or ends."""
+    """Finds what is missing, one interpreter after another, in a thread of its own, which :meth:`close` waits for, or ends.
+
+    While combinations run, more of them at a time would take the processors that these need.
+    """
 
     def __init__(self, interpreters: Sequence[Interpreter], cache: Cache) -> None:
-        self._interpreters = interpreters
+        self._waiting = deque(interpreters)
+        self._count = len(interpreters)
         self._cache = cache
         self._starting = threading.Lock()
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = False
-        self._thread = threading.Thread(target=self._find, name="closures", daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._add_thread()
 
     def close(self, *, now: bool = False) -> None:
-        """Wait until all is found; ``now`` gives up what is not, for another run to find."""
+        """Wait until all is found, on all processors; ``now`` gives up what is not, for another run to find."""
         with self._starting:
             self._ended = now
-            if now and self._running:
-                self._running.kill()
-        self._thread.join(FINDING * len(self._interpreters) + ENDING)
+            if now:
+                for process in self._running:
+                    process.kill()
+        for _ in range(0 if now else min(len(self._waiting), (os.cpu_count() or 1) - 1)):
+            self._add_thread()
+        until = time.monotonic() + FINDING * self._count + ENDING
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0.0))
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._find, name="closures", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _find(self) -> None:
-        for interpreter in self._interpreters:
+        while True:
+            try:
+                interpreter = self._waiting.popleft()
+            except IndexError:
+                return
             with contextlib.suppress(SpipError, OSError, subprocess.TimeoutExpired):
                 find_closures(interpreter, self._cache, self._start)
 
-    def _start(self, command: Sequence[str], stream: BinaryIO) -> subprocess.Popen[bytes]:
+    @contextlib.contextmanager
+    def _start(self, command: Sequence[str], stream: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
         with self._starting:
             if self._ended:
                 raise HarnessProblem("the session is ending")
-            self._running = _start(command, stream)
-            return self._running
+            process = _start(command, stream)
+            self._running.add(process)
+        with process:
+            try:
+                yield process
+            finally:
+                with self._starting:
+                    self._running.discard(process)
 
 
 def _start(command: Sequence[str], stream: BinaryIO) -> subprocess.Popen[bytes]:
@@ -81,7 +110,7 @@ def _start(command: Sequence[str], stream: BinaryIO) -> subprocess.Popen[bytes]:
 def find_closures(
     interpreter: Interpreter,
     cache: Cache,
-    start: Callable[[Sequence[str], BinaryIO], subprocess.Popen[bytes]] = _start,
+    start: Callable[[Sequence[str], BinaryIO], AbstractContextManager[subprocess.Popen[bytes]]] = _start,
 ) -> None:
     """See that an interpreter's closures are known; takes seconds the first time. Raises ``HarnessProblem``."""
 

@@ -161,7 +161,8 @@ class Run:
         self._closures = {one.id: str(closures_path(one, cache)) for one in interpreters}
         missing = [one for one in interpreters if not cache.use(self._closures[one.id])]
         if missing:
-            self._finder = ClosureFinder(missing, cache)
+            # The newest first, as combinations are provisioned.
+            self._finder = ClosureFinder(sorted(missing, key=lambda one: one.minor, reverse=True), cache)
             if self.settings.runner == "warm":
                 self._finder.close()
 

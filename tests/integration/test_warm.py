@@ -17,7 +17,7 @@ from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
 from pytest_spip.model import Limits, Outcome, Result, Sandbox, StoredWheel
 from pytest_spip.run.check_runners import child_environment
-from pytest_spip.run.closures import SCRIPT
+from pytest_spip.run.closures import SCRIPT, ClosureFinder, closures_path
 from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.server import ForkServer, Setup
 from tests.support.machine import eventually
@@ -227,6 +227,17 @@ def test_a_server_is_compiled_once(bases: Bases, tmp_path: Path, python: str) ->
         found.append({path.name.partition(".")[0]: path.stat().st_ino for path in kept.rglob("*.pyc")})
     assert found[0] == found[1]
     assert {"serving", "child_main", "sandbox"} <= set(found[0]) or python == "3.7"
+
+
+def test_closures_are_found_of_all_interpreters(bases: Bases, tmp_path: Path) -> None:
+    """Who waits for the closures gets those of all interpreters; who does not keeps nothing that is half done."""
+    cache, pythons = Cache(tmp_path / "cache"), list(bases.pythons.values())[-3:]
+    ClosureFinder(pythons, cache).close(now=True)
+    paths = [closures_path(python, cache) for python in pythons]
+    assert not any(path.exists() for path in paths)
+    finder = ClosureFinder(pythons, cache)
+    finder.close()
+    assert all("asyncio.events" in json.loads(path.read_text()) for path in paths)
 
 
 def test_a_server_gives_way_when_closures_are_found(
