@@ -97,6 +97,11 @@ class Layers:
         """Return those layers for which a child that makes bytecode would pay: they were met before, by whomever."""
         return tuple(name for name in names if name in self._seen_again)
 
+    def compile_all(self, names: Sequence[str], bytecode: Mapping[str, bytes], layers: Sequence[str]) -> None:
+        """File several of an environment's layers with bytecode beside them, see ``compile``; the uppermost of all is the first."""
+        for name in names:
+            self.compile(name, bytecode, layers[: layers.index(name)])
+
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.
 

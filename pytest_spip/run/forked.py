@@ -145,21 +145,27 @@ class ForkRunner:
             self._servers.pop((composed.prefix, self._sandbox.network, self._shown), None)
             raise
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
-        """Return what the last warm run compiled beforehand, if that is all that it imported.
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes] | None:
+        """Return what the last warm run compiled beforehand, if nothing else that it imported lacks bytecode.
 
         Else have a child compile what was imported, where that pays. Raises ``HarnessProblem``.
         """
-        sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
-        compiled = dict(read_bytecode(self._compiled, f"{composed.prefix}/"))
-        if sources and {_stem_of_source(path.removeprefix(f"{composed.prefix}/")) for path in sources} <= {
-            _stem_of_bytecode(path) for path in compiled
-        }:
+        prefix = f"{composed.prefix}/"
+        sources = tuple(path for path in self._imported if path.startswith(prefix))
+        compiled = dict(read_bytecode(self._compiled, prefix))
+        known = frozenset(map(_source_of, compiled))
+        lacking = (path for path in (source.removeprefix(prefix) for source in sources) if path not in known)
+        if sources and not any(self._is_plain(path, composed) for path in lacking):
             return compiled
         if not sources or not composed.uncompiled:
-            return {}
+            return None
         job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=sources)
-        return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))
+        return dict(read_bytecode(self._asked(combo, composed, job).result, prefix)) or None
+
+    def _is_plain(self, path: str, composed: Composed) -> bool:
+        """Return True if a file below the prefix is of a layer that bears no bytecode."""
+        layer = next((one for one in composed.layers if os.path.isfile(f"{self._layers}/{one}/{path}")), "")
+        return layer in composed.plain
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
@@ -311,13 +317,10 @@ class ForkedSession:
             return self._server.run_attached(job, relay.theirs, relay.copy)
 
 
-def _stem_of_source(path: str) -> str:
-    return path.removesuffix(".py")
-
-
-def _stem_of_bytecode(path: str) -> str:
-    folder, _, name = path.rpartition("__pycache__/")
-    return folder + name.partition(".")[0]
+def _source_of(bytecode: str) -> str:
+    """Return the source of a path of bytecode."""
+    folder, _, name = bytecode.rpartition("__pycache__/")
+    return f"{folder}{name.partition('.')[0]}.py"
 
 
 def read_bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -331,9 +331,9 @@ class Executor:
         if composed.unrewritten and passed:
             rewritten = self._runner.rewritten(combo, environment, composed, self._limits)
             self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
-        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.plain else {}
-        for layer in composed.plain if bytecode else ():
-            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
+        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.plain else None
+        if bytecode is not None:
+            self._layers.compile_all(composed.plain, bytecode, composed.layers)
 
     def _is_sampled(self, combo: Combo) -> bool:
         return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -317,6 +317,11 @@ def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
     assert attempt(code, newest).verdict.outcome is Outcome.PASSED
 
 
+def stems(bytecode: Mapping[str, bytes] | None) -> list[str]:
+    """Return the modules that bytecode is of."""
+    return sorted(Path(path).name.partition(".")[0] for path in bytecode or ())
+
+
 def states(way: Way, python: str, wheel: StoredWheel, modules: int) -> list[tuple[list[str], tuple[str, ...]]]:
     """Run a wheel's import three times; return the modules that bytecode was made of each time, and the layers that it had."""
     seen = []
@@ -326,7 +331,7 @@ def states(way: Way, python: str, wheel: StoredWheel, modules: int) -> list[tupl
             result = way.run(made, environment(wheel), composed, LIMITS)
             assert (result.verdict.outcome, result.verdict.detail, len(wheel.modules)) == (Outcome.PASSED, "", modules)
             bytecode = way.runner.bytecode(made, composed, LIMITS)
-            seen.append((sorted(Path(path).name.partition(".")[0] for path in bytecode), composed.layers))
+            seen.append((stems(bytecode), composed.layers))
             way.compile(composed, bytecode)
     return seen
 
@@ -370,6 +375,26 @@ def test_what_an_import_loads_is_compiled_before_it(
     (made, (plain,)), (second, (compiled,)), (third, same) = states(way, python, wheel, 2)
     assert made == ["__init__", "__init__", "four", "older", "one", "single", "three"]
     assert (second, third, compiled, same) == ([], [], f"{plain}c", (compiled,))
+
+
+def test_what_has_bytecode_is_not_compiled_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Beside a wheel that was compiled only the new one is; a wheel that is not imported counts as compiled from then on."""
+    must_work(3)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
+    python = list(every_python())[-1]
+    texts = {"lower": "import os\n", "upper": "import lower\n", "top": "import upper\n", "unused": ""}
+    wheels = {name: filed(bases.cache, name, "1.0", {f"{name}.py": text}) for name, text in texts.items()}
+    made = []
+    for names in (["lower"], ["upper", "lower"], ["top", "upper", "lower"], ["top", "upper", "lower", "unused"]):
+        it, its = combo(package=names[0], python=way.python(python)), environment(*(wheels[name] for name in names))
+        with way.composed(python, its) as composed:
+            assert way.run(it, its, composed, LIMITS).verdict.outcome is Outcome.PASSED
+            bytecode = way.runner.bytecode(it, composed, LIMITS)
+            made.append((stems(bytecode), bytecode is None, len(composed.plain)))
+            way.compile(composed, bytecode)
+    assert made == [(["lower"], False, 1), (["upper"], False, 1), (["top"], False, 1), ([], False, 1)]
+    with way.composed(python, environment(*wheels.values())) as composed:
+        assert composed.plain == ()
 
 
 def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -108,14 +108,14 @@ class Way:
     def compile_wheels(self, wheels: Iterable[StoredWheel], combo: Combo, composed: Composed, limits: Limits) -> None:
         """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
         missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
-        bytecode = self.runner.bytecode(combo, composed, limits) if missing else {}
-        for layer in missing if bytecode else ():
-            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
+        bytecode = self.runner.bytecode(combo, composed, limits) if missing else None
+        if bytecode is not None:
+            self._layers.compile_all(sorted(missing), bytecode, composed.layers)
 
-    def compile(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
+    def compile(self, composed: Composed, bytecode: Mapping[str, bytes] | None) -> None:
         """Have the layers bear bytecode."""
-        for layer in composed.plain if bytecode else ():
-            self._layers.compile(layer, bytecode)
+        if bytecode is not None:
+            self._layers.compile_all(composed.plain, bytecode, composed.layers)
 
     def rewrite(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
         """Have the tree's tests bear bytecode."""

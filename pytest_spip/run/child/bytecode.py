@@ -105,6 +105,20 @@ def compile_first(report: int, modules: "Sequence[str]", site: str) -> None:
         del filters[0]
 
 
+def has_bytecode(path: str) -> bool:
+    """Return True if the import system would use the bytecode that lies beside a source (PEP 552)."""
+    status = os.stat(path)
+    try:
+        with open(importing.cache_from_source(path), "rb") as stream:
+            head = stream.read(16)
+    except OSError:
+        return False
+    times = (int(status.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + (status.st_size & 0xFFFFFFFF).to_bytes(
+        4, "little"
+    )
+    return head == importing.MAGIC_NUMBER + bytes(4) + times
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write to a pipe whose reader keeps pace."""
     view = memoryview(data)
@@ -136,7 +150,7 @@ class Sources:
         self.size = 0
 
     def compiled(self) -> "Iterator[tuple[str, bytes]]":
-        """Yield for each source that can be compiled the path that its bytecode belongs at, and the bytecode."""
+        """Yield for each source that can and need be compiled the path that its bytecode belongs at, and the bytecode."""
         while self.waiting:
             name = self.waiting.pop()
             parent = name.rpartition(".")[0]
@@ -145,6 +159,8 @@ class Sources:
                 continue
             path, package = ("", "") if name in self.found else self.located(name)
             if not path:
+                continue
+            if has_bytecode(path):  # as what it imports has
                 continue
             self.size += os.stat(path).st_size
             if self.size > LIMIT:
