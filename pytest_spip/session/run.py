@@ -147,7 +147,7 @@ class Run:
         base.replicate(self.places.replica)
         if self._reuses:
             self._index_earlier()
-        if has_fork_servers() and self.settings.runner != "cold":
+        if has_fork_servers() and self.settings.runner != "cold" and self.settings.check == "import":
             self._find_closures([one for one in interpreters if one.implementation == "cpython"])
 
     def expect(self, passing: Sequence[int]) -> None:
