@@ -14,13 +14,11 @@ from typing import Any
 import psutil
 
 from pytest_spip.session.worker_zygote import can_fork
-from tests.conftest import MakeMachine
-from tests.support.distributions import wheel
 from tests.support.gates import Gate, assert_nothing_left, module, requiring
 from tests.support.machine import Machine, eventually
 
 SERVE = """
-import json, os, signal, sys
+import fcntl, json, os, resource, signal, socket, subprocess, sys, time
 
 def serve(name):
     told = {
@@ -28,8 +26,11 @@ def serve(name):
         "directory": os.getcwd(),
         "changed": os.environ.get("CHANGED"),
         "gone": os.environ.get("GONE"),
-        "default": [signal.getsignal(one) == signal.SIG_DFL for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)],
+        "handlers": [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGHUP)],
         "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "umask": os.umask(0o22),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "cpus": len(os.sched_getaffinity(0)),
         "loaded": "colorsys" in sys.modules,
         "traced": sys.gettrace() is not None,
         "line": sys.stdin.readline(),
@@ -37,10 +38,78 @@ def serve(name):
     sys.stdout.write(json.dumps(told))
     sys.stdout.flush()
 
-from pytest_spip.session.worker_zygote import WorkerZygote
+from pytest_spip.session.worker_zygote import WorkerZygote, can_fork
+"""
+CHANGED = """
 os.environ["GONE"] = "1"
+signal.signal(signal.SIGUSR1, print)
 sys.settrace(lambda *_: None)
 zygote = WorkerZygote(serve, ("colorsys",))
+sys.settrace(None)
+os.environ["CHANGED"] = "2"
+del os.environ["GONE"]
+os.chdir("elsewhere")
+os.umask(0o77)
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.kill(zygote._pid, signal.SIGTERM)  # as a service manager sends it to all
+one = zygote.fork("gw3")
+one.stdin.write(b"hello\\n")
+one.stdin.flush()
+print(one.stdout.read().decode())
+one.wait(30)
+zygote.close()
+"""
+DEAD = """
+from pytest_spip.errors import HarnessProblem
+zygote = WorkerZygote(serve, ())
+os.kill(zygote._pid, signal.SIGKILL)
+errors = []
+for _ in range(2):
+    try:
+        zygote.fork("gw0")
+    except HarnessProblem as error:
+        errors.append(str(error))
+print(json.dumps(errors))
+zygote.close()
+"""
+INTERRUPTED = """
+zygote = WorkerZygote(serve, ())
+os.kill(zygote._pid, signal.SIGSTOP)
+def interrupt(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+before = set(os.listdir("/proc/self/fd"))
+try:
+    zygote.fork("gw0")
+except KeyboardInterrupt:
+    pass
+held = set(os.listdir("/proc/self/fd")) - before
+os.kill(zygote._pid, signal.SIGCONT)
+children = "/proc/%d/task/%d/children" % (zygote._pid, zygote._pid)
+until = time.monotonic() + 20
+while open(children).read() and time.monotonic() < until:
+    os.sched_yield()
+print(json.dumps([len(held), open(children).read()]))
+zygote.close()
+"""
+HELD = """
+lock = open("lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+helper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+server = socket.create_server(("127.0.0.1", 0))
+place = server.getsockname()
+zygote = WorkerZygote(serve, ("colorsys",))
+one = zygote.fork("gw0")
+lock.close()
+server.close()
+helper.stdin.close()
+with open("lock") as again:
+    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print(json.dumps([helper.wait(30), socket.socket().connect_ex(place) != 0]))
+zygote.close()
 """
 
 
@@ -53,31 +122,18 @@ def script(tmp_path: Path, text: str) -> Any:
 
 
 def test_worker_is_as_a_python_of_its_own(tmp_path: Path) -> None:
-    """It has the environment and directory of the moment, streams of its own, default signals, and nobody who traces it."""
+    """It inherits what a process would that the controller starts at that moment, and nothing else of it."""
     (tmp_path / "elsewhere").mkdir()
-    told = script(
-        tmp_path,
-        """
-sys.settrace(None)
-os.environ["CHANGED"] = "2"
-del os.environ["GONE"]
-os.chdir("elsewhere")
-os.kill(zygote._pid, signal.SIGTERM)  # as a service manager sends it to all
-one = zygote.fork("gw3")
-one.stdin.write(b"hello\\n")
-one.stdin.flush()
-print(one.stdout.read().decode())
-one.wait(30)
-zygote.close()
-""",
-    )
-    assert told == {
+    assert script(tmp_path, CHANGED) == {
         "name": "gw3",
         "directory": str(tmp_path / "elsewhere"),
         "changed": "2",
         "gone": None,
-        "default": [True, True, True],
+        "handlers": [signal.SIG_DFL, signal.SIG_DFL, signal.SIG_DFL, signal.SIG_IGN],
         "interrupt": True,
+        "umask": 0o77,
+        "files": 200,
+        "cpus": 1,
         "loaded": True,
         "traced": False,
         "line": "hello\n",
@@ -85,20 +141,25 @@ zygote.close()
 
 
 def test_dead_zygote_forks_no_more(tmp_path: Path) -> None:
-    """Who asks a zygote that was killed gets an error that says so."""
-    told = script(
-        tmp_path,
-        """
-from pytest_spip.errors import HarnessProblem
-os.kill(zygote._pid, signal.SIGKILL)
-try:
-    zygote.fork("gw0")
-except HarnessProblem as error:
-    print(json.dumps(str(error)))
-zygote.close()
-""",
-    )
-    assert told.startswith("no worker could be forked (")
+    """Who asks a zygote that was killed gets an error that says so, and is not made to wait again."""
+    first, second = script(tmp_path, DEAD)
+    assert first.startswith("no worker could be forked (")
+    assert second == "the zygote of the workers does not answer"
+
+
+def test_interrupt_leaves_no_worker(tmp_path: Path) -> None:
+    """A worker whose user was interrupted before it knew of it ends, and none of its descriptors stays."""
+    assert script(tmp_path, INTERRUPTED) == [0, ""]
+
+
+def test_zygote_holds_nothing_of_the_controllers(tmp_path: Path) -> None:
+    """What the controller closes is closed: a lock is free, a helper sees the end of its input, nobody listens any more."""
+    assert script(tmp_path, HELD) == [0, True]
+
+
+def test_nobody_forks_without_a_stream(tmp_path: Path) -> None:
+    """Where standard error is closed, its number would be that of a pipe."""
+    assert script(tmp_path, "os.close(2)\nprint(json.dumps(can_fork()))") is False
 
 
 def test_nobody_forks_a_process_with_threads() -> None:
@@ -134,11 +195,17 @@ def test_session_outlives_its_zygote(machine: Machine, tmp_path: Path) -> None:
     assert_nothing_left(machine)
 
 
-def test_plugin_with_a_thread(make_machine: MakeMachine) -> None:
+def test_plugin_with_a_thread(machine: Machine, tmp_path: Path) -> None:
     """Where a plugin has threads, workers are processes of their own, as ever."""
-    machine = make_machine()
-    wheel(machine.files, "alpha", "1", {"alpha.py": ""})
+    gate = Gate(tmp_path / "gate")
+    module(machine, "blocked", gate.blocking)
     text = "import threading\nthreading.Thread(target=threading.Event().wait, args=(600,), daemon=True).start()\n"
-    machine.project("project", {"conftest.py": text})
-    done = machine.run("--spip-matrix=alpha", "-n1")
+    machine.project("project", {"threaded.py": text})
+    session = machine.start(*requiring("blocked"), "-n1", "-p", "threaded")
+    package, _ = gate.reached()
+    found = zygotes(machine)
+    gate.open()
+    os.kill(package, signal.SIGKILL)  # it is tried again
+    done = machine.finish(session)
     assert (done.status, set(done.outcomes.values())) == (0, {"passed"}), done.stdout + done.stderr
+    assert found == []
