@@ -32,8 +32,8 @@ from pytest_spip.errors import HarnessProblem
 
 __all__ = ["WorkerProcess", "WorkerZygote", "can_fork"]
 
-LOADING, PATIENCE = 20.0, 10.0
-"""Seconds that a zygote has to answer at first, when it loads modules, and later."""
+LOADING, PATIENCE, ENDING = 20.0, 10.0, 2.0
+"""Seconds that a zygote has to answer at first, when it loads modules, and later; and to end when it is hung up on."""
 DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that terminals and service managers send to all processes. The controller decides, and its end is ours."""
 LIMITS = range(16)
@@ -143,6 +143,10 @@ class WorkerZygote:
         """End it; workers that are left end with it."""
         self._socket.close()
         if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                end = os.pidfd_open(self._pid)
+                select.select([end], [], [], ENDING)
+                os.close(end)
             os.kill(self._pid, signal.SIGKILL)  # it is not reaped yet
             reap(self._pid, "the zygote of the workers")
             self._pid = 0
@@ -155,7 +159,8 @@ def _be_zygote(ours: socket.socket, mask: set[int], serve: Callable[[str], None]
         _end_with_parent()
         _be_called("spip-zygote")
         handled = (one for one in signal.valid_signals() if callable(signal.getsignal(one)))
-        _have_usual_signals({*handled, *DEAF, signal.SIGCHLD})  # of the last, since nobody waits for workers here
+        _have_usual_signals({*handled, *DEAF})
+        signal.signal(signal.SIGCHLD, _reap_workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _forget_watchers()
         _let_go(ours.fileno())
@@ -169,7 +174,15 @@ def _be_zygote(ours: socket.socket, mask: set[int], serve: Callable[[str], None]
     except EOFError:
         status = 0
     finally:
+        _reap_workers()
         os._exit(status)
+
+
+def _reap_workers(*_: object) -> None:
+    """Reap who has ended: what workers used is counted as their parent's, and the controller's in turn (getrusage(2))."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _order(name: str) -> Order:

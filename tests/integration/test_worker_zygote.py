@@ -95,6 +95,19 @@ while open(children).read() and time.monotonic() < until:
 print(json.dumps([len(held), open(children).read()]))
 zygote.close()
 """
+USED = """
+def work(name):
+    while time.process_time() < 0.3:
+        pass
+zygote = WorkerZygote(work, ())
+def used():
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+before = used()
+for name in ("gw0", "gw1"):
+    zygote.fork(name).wait(30)
+zygote.close()
+print(json.dumps(used() - before > 0.5))
+"""
 HELD = """
 lock = open("lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -155,6 +168,11 @@ def test_interrupt_leaves_no_worker(tmp_path: Path) -> None:
 def test_zygote_holds_nothing_of_the_controllers(tmp_path: Path) -> None:
     """What the controller closes is closed: a lock is free, a helper sees the end of its input, nobody listens any more."""
     assert script(tmp_path, HELD) == [0, True]
+
+
+def test_what_workers_used_is_counted(tmp_path: Path) -> None:
+    """Who measures a session by getrusage sees its workers."""
+    assert script(tmp_path, USED) is True
 
 
 def test_nobody_forks_without_a_stream(tmp_path: Path) -> None:
