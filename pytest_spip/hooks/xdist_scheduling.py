@@ -293,9 +293,9 @@ class SpipScheduling:
                 return self._group(nodeid)
 
     def _on_ready(self, ordinals: Sequence[int]) -> None:
-        nodes = self.nodes
-        if nodes and all(node.shutting_down for node in nodes):
-            return  # the session is ending before its time; without any, the worker that replaces the last one is to come
+        distributed = self.config.pluginmanager.get_plugin("dsession")
+        if distributed is not None and distributed.shuttingdown:
+            return  # the session is ending before its time; where all workers are dead, those that replace them are to come
         self._handle(Ready(list(self._runnable(ordinals))))
 
     def _runnable(self, ordinals: Iterable[int]) -> Iterator[int]:

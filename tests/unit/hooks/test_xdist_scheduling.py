@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from pytest_spip.hooks.xdist_scheduling import SpipScheduling
 
@@ -31,8 +34,10 @@ class Node:
         self.shutting_down = True
 
 
-def test_what_gets_ready_while_the_last_worker_is_replaced() -> None:
-    """The worker that takes its place is given it."""
+@pytest.mark.parametrize("ending", [False, True])
+@pytest.mark.parametrize("noticed", [False, True])
+def test_what_gets_ready_while_the_last_worker_is_replaced(*, noticed: bool, ending: bool) -> None:
+    """The worker that takes its place is given it, whether xdist has noticed the death by then or not; unless all ends."""
     combo: Any = SimpleNamespace(ordinal=0, label="py312", nodeid=NODEID)
     listeners: list[Any] = []
     run: Any = SimpleNamespace(
@@ -46,18 +51,24 @@ def test_what_gets_ready_while_the_last_worker_is_replaced() -> None:
         may_judge=lambda _: True,
         start=lambda _, listener, **__: listeners.append(listener),
     )
+    distributed = SimpleNamespace(shuttingdown=ending, queue=queue.Queue(), shouldstop="")
     config: Any = SimpleNamespace(
         option=SimpleNamespace(tx=["popen"], dist="load"),
-        pluginmanager=SimpleNamespace(get_plugin=lambda _: None),
+        pluginmanager=SimpleNamespace(get_plugin=lambda _: distributed),
     )
     scheduling = SpipScheduling(config, run, collects=False, log=lambda *_: None)
     first: Any = Node("gw0")
     scheduling.add_node(first)
     scheduling.add_node_collection(first, [NODEID])
+    first.shutting_down = True
+    if not noticed:
+        listeners[0].ready([0])
     assert scheduling.remove_node(first) is None
-    listeners[0].ready([0])
+    if noticed:
+        listeners[0].ready([0])
     second: Any = Node("gw1")
     scheduling.add_node(second)
     scheduling.add_node_collection(second, [NODEID])
     scheduling.stop()
-    assert (first.sent, second.sent) == ([], [0])
+    given = [] if ending else [0]
+    assert (first.sent, second.sent) == (([], given) if noticed else (given, given))
