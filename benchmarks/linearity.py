@@ -55,7 +55,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cost", type=float, default=0.016, help="seconds of a combination in a worker (0.016)")
     parser.add_argument("--controller", type=float, default=0.0003, help="seconds of a verdict there (0.0003)")
     parser.add_argument("--latency", type=float, default=0.005, help="seconds of a message, one way (0.005)")
-    parser.add_argument("--meeting", type=float, default=0.3, help="seconds to begin with an interpreter (0.3)")
+    parser.add_argument("--meeting", type=float, default=0.1, help="seconds to begin with an interpreter (0.1)")
     parser.add_argument("--interpreters", type=int, default=5)
     parser.add_argument("--combinations", type=int, default=100_000)
     return matrix.one_package(parser, argv)

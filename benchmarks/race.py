@@ -94,7 +94,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def prepared(arguments: argparse.Namespace, directory: Path) -> Place:
     """Return what all parts share."""
-    asked, unpacked = with_wheels(matrix.matrix_of(arguments), directory)
+    asked, unpacked = with_wheels(matrix.matrix_of(arguments).changed(*ALONE), directory)
     return Place(arguments, directory, entrants(arguments.beside, directory), asked, unpacked)
 
 
@@ -113,9 +113,7 @@ def seconds(values: Sequence[float]) -> str:
 def start(place: Place) -> Iterator[Row]:
     """One warm combination, the whole command, over pytest and as many workers on an empty test."""
     newest = place.unpacked[-1].combination
-    one = dataclasses.replace(
-        place.asked, packages=(f"{newest.package}=={newest.version}",), python=_label(newest)
-    ).changed(*ALONE)
+    one = dataclasses.replace(place.asked, packages=(f"{newest.package}=={newest.version}",), python=_label(newest))
     plain: list[Spent] = []
     ours: list[list[Spent]] = [[] for _ in place.entrants]
     for each in place.entrants:

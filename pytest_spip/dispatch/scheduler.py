@@ -42,7 +42,7 @@ LOW_COST = 0.1
 """Seconds of work below which a worker is given more: several round trips of 5 to 20 ms."""
 LOW_COUNT = 2
 """Units below which a worker is given more, whatever they cost."""
-WARM_UP = 0.3
+WARM_UP = 0.1
 """Seconds that a worker needs for its first unit of a group: a worktree and a fork server are made."""
 
 
