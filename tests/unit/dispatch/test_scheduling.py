@@ -24,7 +24,7 @@ from pytest_spip.dispatch.messages import (
     WorkerLeft,
     WorkerLimit,
 )
-from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, LARGEST_COST, Scheduler
+from pytest_spip.dispatch.scheduler import LARGEST_CHUNK, LARGEST_COST, WARM_UP, Scheduler
 
 CHEAP = Unit("a", 1 / 128)  # a sum of such is exact
 
@@ -174,13 +174,18 @@ def test_groups_come_to_an_end_together() -> None:
 
 def test_little_is_left_to_those_who_know_it() -> None:
     """A worker that has met another group waits rather than meet one for less than that takes."""
-    scheduler, brief = Scheduler(), Unit("a", 1 / 512)
-    scheduler.handle(Listed(dict.fromkeys(range(64), brief) | {64: Unit("b", 9.0), 65: brief}, frozenset({64, 65})))
-    assert scheduler.handle(WorkerJoined("gw0")) == [Run("gw0", tuple(range(32)))]
-    scheduler.handle(Ready([64]))
-    assert scheduler.handle(WorkerJoined("gw1")) == [Run("gw1", (64,))]
-    assert [scheduler.handle(Finished("gw1", 64)), scheduler.ready] == [[], 32]
-    assert scheduler.handle(WorkerJoined("gw2")) == [Run("gw2", tuple(range(32, 44)))], "who is new has nothing better"
+    scheduler, brief = Scheduler(), Unit("a", 1 / 256)
+    scheduler.handle(Listed(dict.fromkeys(range(48), brief) | {48: Unit("b", 9.0), 49: brief}, frozenset({48, 49})))
+    (first,) = scheduler.handle(WorkerJoined("gw0"))
+    assert isinstance(first, Run)
+    left = range(len(first.units), 48)
+    assert 0 < len(left) / 256 < WARM_UP
+    scheduler.handle(Ready([48]))
+    assert scheduler.handle(WorkerJoined("gw1")) == [Run("gw1", (48,))]
+    assert [scheduler.handle(Finished("gw1", 48)), scheduler.ready] == [[], len(left)]
+    (new,) = scheduler.handle(WorkerJoined("gw2"))
+    assert isinstance(new, Run)
+    assert new.units[0] == left[0], "who is new has nothing better"
 
 
 def test_work_that_was_left_goes_to_anybody() -> None:
