@@ -89,18 +89,9 @@ class Layers:
         own = {path: data for path, data in bytecode.items() if _has_source(self.root / tree, path)}
         self._cache.file(self.root / name, lambda staging: self._lay_bytecode(own, staging))
 
-    def plain(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return those layers that bear no bytecode."""
-        return tuple(name for name in names if len(name) == LENGTH)
-
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return those layers for which a child that makes bytecode would pay: they were met before, by whomever."""
+        """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
         return tuple(name for name in names if name in self._seen_again)
-
-    def compile_all(self, names: Sequence[str], bytecode: Mapping[str, bytes], layers: Sequence[str]) -> None:
-        """File several of an environment's layers with bytecode beside them, see ``compile``; the uppermost of all is the first."""
-        for name in names:
-            self.compile(name, bytecode, layers[: layers.index(name)])
 
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.
@@ -202,27 +193,22 @@ def _python_scripts(folder: str) -> Iterator[tuple[str, bytes]]:
 
 def _link_tree(source: Path, target: Path) -> None:
     """Link a tree into one that may exist; of two files with one name the later counts."""
-    _link_entries(str(source), str(target))
-
-
-def _link_entries(source: str, target: str) -> None:
     with os.scandir(source) as entries:
         found = list(entries)
     if found:
-        os.makedirs(target, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     for entry in found:
-        aim = f"{target}/{entry.name}"
+        aim = target / entry.name
         if entry.is_dir(follow_symlinks=False):
-            _link_entries(entry.path, aim)
+            _link_tree(Path(entry.path), aim)
         else:
-            _link(entry.path, aim)
+            _link(Path(entry.path), aim)
 
 
-def _link(source: str | Path, target: str | Path) -> None:
+def _link(source: Path, target: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        target.unlink()
     try:
         os.link(source, target)
-    except FileExistsError:
-        os.unlink(target)
-        _link(source, target)
     except OSError:  # a file system without links, or one with all the links a file may have
         shutil.copy2(source, target)

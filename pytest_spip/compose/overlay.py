@@ -65,7 +65,6 @@ class Overlay:
             layers=tuple(names),
             trees=trees,
             scripts=scripts,
-            plain=self._layers.plain(names),
             uncompiled=self._layers.uncompiled(names),
             unrewritten=unrewritten,
             layer_of={stack[0].sha256: name for stack, name in zip(stacks, names, strict=True) if len(stack) == 1},

@@ -82,10 +82,9 @@ class Composed:
     ``home``, ``tmp`` and ``cwd`` lie outside of it, and are the combination's alone; ``sources`` is the directory that the
     checkout's top directory, if there is one, lies in.
 
-    ``layers`` are laid over the prefix, ``trees`` over ``sources``, the uppermost first; ``plain`` are those layers that bear no
-    bytecode, ``uncompiled`` those of them for which a child that makes it would pay, and ``unrewritten`` is the layer of ``trees``
-    to be made for the bytecode of a suite's tests, where that would pay; ``layer_of`` names, by a wheel's sha256, its layer, where
-    each wheel has one of its own.
+    ``layers`` are laid over the prefix, ``trees`` over ``sources``, the uppermost first; ``uncompiled`` are those layers that
+    bytecode would pay for, and ``unrewritten`` is the layer of ``trees`` to be made for the bytecode of a suite's tests, where that
+    would pay; ``layer_of`` names, by a wheel's sha256, its layer, where each wheel has one of its own.
     """
 
     prefix: str
@@ -97,7 +96,6 @@ class Composed:
     sources: str
     layers: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
-    plain: tuple[str, ...] = ()
     uncompiled: tuple[str, ...] = ()
     unrewritten: str = ""
     scripts: tuple[tuple[str, str], ...] = ()

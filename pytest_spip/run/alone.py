@@ -62,8 +62,9 @@ class AloneRunner:
         """Open an environment, which lies on the disk; nothing keeps its programs from the network here."""
         yield AloneSession(composed, self._sandbox)
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> None:
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
         """Nothing is compiled beforehand here."""
+        return {}
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits

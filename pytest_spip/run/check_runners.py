@@ -145,13 +145,12 @@ class ImportCheck(ProgramCheck):
     def program(self, combo: Combo, environment: Environment, composed: Composed) -> tuple[str, ...]:
         """Return an interpreter that imports them as ``python -c`` does."""
         modules = self.modules(combo, environment)
-        trace = f"{composed.prefix}/" if composed.plain else ""
-        return (composed.python, "-c", cold_code(modules), CHECK_IMPORT, RESULT, NONCE, trace, *modules)
+        return (composed.python, "-c", cold_code(modules), CHECK_IMPORT, RESULT, NONCE, *modules)
 
     def sources(self, ended: Ended, tops: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what a child says that it imported."""
+        """Return what a warm child says that it imported."""
         kind, *fields = ended.result.split(b"\0")
-        names = fields[1] if (kind, len(fields)) in ((b"warm", 4), (b"passed", 3)) else b""
+        names = fields[1] if kind == b"warm" and len(fields) == 4 else b""
         return files_below(tops, map(os.fsdecode, names.split(b"\n")))
 
     def result(self, combo: Combo, environment: Environment, ended: Ended, limits: Limits) -> Result:

@@ -52,7 +52,6 @@ class ForkRunner:
         self._servers: dict[_Key, ForkServer] = {}
         self._shown: tuple[str, ...] = ()
         self._imported: tuple[str, ...] = ()
-        self._compiled = b""
         self._was_warm = False
 
     def warms(self, combo: Combo, composed: Composed) -> bool:
@@ -93,8 +92,8 @@ class ForkRunner:
         variables: Mapping[str, str],
     ) -> ImportJob | CommandJob:
         check_runner = self._check_runner
-        modules = check_runner.modules(combo, environment)
         if warm and check_runner.warm:
+            modules = check_runner.modules(combo, environment)
             return ImportJob(
                 cwd=composed.cwd,
                 limits=limits,
@@ -103,9 +102,8 @@ class ForkRunner:
                 trees=composed.trees,
                 scripts=composed.scripts,
                 modules=modules,
-                trace=self._traced(composed),
+                trace=composed.traced,
                 variables=variables,
-                compiles=bool(composed.plain),
             )
         own = {**child_environment(composed, self._sandbox.passed), **variables}
         return CommandJob(
@@ -119,20 +117,11 @@ class ForkRunner:
             variables=own,
             zygotes=check_runner.zygotes(combo, environment, composed, limits, own) if warm else (),
             streams=check_runner.streams,
-            modules=modules,
-            compiles=bool(modules and composed.plain),
         )
-
-    def _traced(self, composed: Composed) -> tuple[str, ...]:
-        """Return the directories of whose modules it is worth knowing that they were imported."""
-        first = (f"{composed.prefix}/",) if composed.plain and self._check_runner.warm else ()
-        return composed.traced or first
 
     def _ended(self, combo: Combo, composed: Composed, job: Job) -> Ended:
         ended = self._asked(combo, composed, job)
-        traced = self._traced(composed)
-        self._imported = self._check_runner.sources(ended, traced) if traced else ()
-        self._compiled = ended.bytecode
+        self._imported = self._check_runner.sources(ended, composed.traced) if composed.traced else ()
         self._was_warm = ended.warm
         return ended
 
@@ -145,27 +134,13 @@ class ForkRunner:
             self._servers.pop((composed.prefix, self._sandbox.network, self._shown), None)
             raise
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes] | None:
-        """Return what the last warm run compiled beforehand, if nothing else that it imported lacks bytecode.
-
-        Else have a child compile what was imported, where that pays. Raises ``HarnessProblem``.
-        """
-        prefix = f"{composed.prefix}/"
-        sources = tuple(path for path in self._imported if path.startswith(prefix))
-        compiled = dict(read_bytecode(self._compiled, prefix))
-        known = frozenset(map(_source_of, compiled))
-        lacking = (path for path in (source.removeprefix(prefix) for source in sources) if path not in known)
-        if sources and not any(self._is_plain(path, composed) for path in lacking):
-            return compiled
-        if not sources or not composed.uncompiled:
-            return None
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+        """Have a child compile what the last warm run imported. Raises ``HarnessProblem``."""
+        if not self._imported:
+            return {}
+        sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
         job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=sources)
-        return dict(read_bytecode(self._asked(combo, composed, job).result, prefix)) or None
-
-    def _is_plain(self, path: str, composed: Composed) -> bool:
-        """Return True if a file below the prefix is of a layer that bears no bytecode."""
-        layer = next((one for one in composed.layers if os.path.isfile(f"{self._layers}/{one}/{path}")), "")
-        return layer in composed.plain
+        return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
@@ -315,12 +290,6 @@ class ForkedSession:
         )
         with Relay(self._owner) as relay:
             return self._server.run_attached(job, relay.theirs, relay.copy)
-
-
-def _source_of(bytecode: str) -> str:
-    """Return the source of a path of bytecode."""
-    folder, _, name = bytecode.rpartition("__pycache__/")
-    return f"{folder}{name.partition('.')[0]}.py"
 
 
 def read_bytecode(result: bytes, prefix: str) -> Iterator[tuple[str, bytes]]:

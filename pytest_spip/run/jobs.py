@@ -39,8 +39,7 @@ class Zygote:
 class Job:
     """What all jobs have: a working directory, limits, and the environment to compose, see child/sandbox.py.
 
-    ``site`` is the environment's site-packages, ``scripts`` are pairs of path and text. What ``compiles`` compiles the sources of
-    ``modules`` before any of their code runs, and sends the bytecode.
+    ``site`` is the environment's site-packages, ``scripts`` are pairs of path and text.
     """
 
     cwd: str
@@ -49,8 +48,6 @@ class Job:
     layers: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
-    modules: tuple[str, ...] = ()
-    compiles: bool = False
 
     @property
     def apart(self) -> bool:
@@ -63,9 +60,8 @@ class Job:
         return {
             "cwd": self.cwd,
             "site": self.site,
-            "modules": self.modules,
+            "modules": (),
             "trace": (),
-            "compiles": self.compiles,
             "sources": (),
             "rewrites": False,
             "command": (),
@@ -94,13 +90,14 @@ class ImportJob(Job):
     ``variables`` are those that it has beside its server's.
     """
 
+    modules: tuple[str, ...]
     trace: tuple[str, ...]
     variables: Mapping[str, str]
 
     def to_plain(self) -> RequestMessage:
         """Return the protocol's fields."""
         message = Job.to_plain(self)
-        message["trace"] = self.trace
+        message["modules"], message["trace"] = self.modules, self.trace
         message["environment"] = dict(self.variables)
         return message
 

@@ -51,8 +51,7 @@ class Ended:
 
     ``cut`` is empty or a reason's value, ``evidence`` what was seen then. ``output`` is the tail of stdout and stderr,
     ``result`` what came over the result pipe, and ``proven`` that the child came to its end, and
-    ``warm`` that no program was started for it; ``bytecode`` is what it compiled before it ran any code of its environment.
-    Times in seconds, sizes in bytes.
+    ``warm`` that no program was started for it; times in seconds, sizes in bytes.
     """
 
     status: int
@@ -65,7 +64,6 @@ class Ended:
     evidence: str = ""
     proven: bool = True
     warm: bool = False
-    bytecode: bytes = b""
 
 
 def adopt_orphans() -> None:

@@ -66,7 +66,6 @@ class RequestMessage(LayMessage):
     site: str
     modules: Sequence[str]
     trace: Sequence[str]
-    compiles: bool
     sources: Sequence[str]
     rewrites: bool
     command: Sequence[str]

@@ -30,9 +30,9 @@ def _fields(result: bytes) -> list[str]:
     """Return the child's fields; a result that was cut short, or that something else wrote, counts as none."""
     fields = [harmless(field) for field in result.decode("utf-8", "replace").split("\0")[:-1]]
     kind = fields[0] if fields else ""
-    if len(fields) not in {"passed": (3,), "warm": (4,), "failed": (5, 6)}.get(kind, ()):
+    if len(fields) not in {"passed": (2,), "warm": (4,), "failed": (5, 6)}.get(kind, ()):
         return ["", ""]
-    return ["passed", fields[1]] if kind in ("warm", "passed") else fields  # what it has to tell besides is for others
+    return ["passed", fields[1]] if kind == "warm" else fields  # what it has to tell besides is for others
 
 
 def _verdict(ended: Ended, kind: str, failure: Sequence[str], limits: Limits, modules: Sequence[str]) -> Verdict:

@@ -64,11 +64,8 @@ class Runner(Protocol):
     def session(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[EnvironmentSession]:
         """Open an environment for several programs, which may use the ``network`` where the run may not."""
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes] | None:
-        """Return, by path below the prefix, the bytecode that was missing of what the last warm run imported of its environment.
-
-        None where that would have to be made, and does not pay.
-        """
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+        """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits

@@ -141,7 +141,7 @@ class ForkServer:
             self._send(job.to_plain(), streams)
             meanwhile(self._socket.fileno())
             reply: ReplyMessage
-            reply, result, output, bytecode = self._receive(job.limits.timeout + GRACE)
+            reply, result, output = self._receive(job.limits.timeout + GRACE)
         except BaseException:
             self.close()
             raise
@@ -159,7 +159,6 @@ class ForkServer:
             peak_rss=0,
             proven=reply["proven"],
             warm=reply["warm"],
-            bytecode=bytecode,
         )
 
     def stay(self, composed: Composed, scripts: Sequence[tuple[str, str]], *, fresh: bool) -> None:

@@ -324,16 +324,13 @@ class Executor:
         return result
 
     def _compile(self, combo: Combo, environment: Environment, composed: Composed, *, passed: bool) -> None:
-        """Have layers bear bytecode from now on; that of tests once a suite has ``passed``, and met them all.
-
-        Most is made by what runs a layer first, before it imports; what was not foreseen is made where a layer is met again.
-        """
+        """Have layers that are met again bear bytecode from now on; that of tests once a suite has ``passed``, and met them all."""
         if composed.unrewritten and passed:
             rewritten = self._runner.rewritten(combo, environment, composed, self._limits)
             self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
-        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.plain else None
-        if bytecode is not None:
-            self._layers.compile_all(composed.plain, bytecode, composed.layers)
+        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
+        for layer in composed.uncompiled if bytecode else ():
+            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def _is_sampled(self, combo: Combo) -> bool:
         return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0

@@ -19,7 +19,7 @@ def spray(frame):
 FORGED = (
     SPRAY
     + """\
-fields = b"passed\\0" + b"1000000\\0\\0", b"\\0passed\\0" + b"1\\0\\0", b"0" * 32 + b"\\0passed\\0" + b"1\\0\\0"
+fields = b"passed\\0" + b"1000000\\0", b"\\0passed\\0" + b"1\\0", b"0" * 32 + b"\\0passed\\0" + b"1\\0"
 """
 )
 
@@ -38,7 +38,7 @@ INSIDE = "what one reads in its own process, it can forge a pass with, for itsel
 VERDICTS = (
     Attack(
         "forges_with_nonce",
-        SPRAY + READ + "for nonce in list(read_pipes()):\n    spray(nonce + b'\\0passed\\0' + b'1\\0\\0')\nos._exit(0)",
+        SPRAY + READ + "for nonce in list(read_pipes()):\n    spray(nonce + b'\\0passed\\0' + b'1\\0')\nos._exit(0)",
         CRASHED("silent-exit"),
         lacking=INSIDE,
     ),

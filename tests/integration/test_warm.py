@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ import pytest
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.compose.layers import Layers
-from pytest_spip.model import Limits, Outcome, Result, Sandbox, StoredWheel
+from pytest_spip.model import Limits, Outcome, Result, Sandbox
 from pytest_spip.run.check_runners import child_environment
 from pytest_spip.run.closures import SCRIPT, ClosureFinder, closures_path
 from pytest_spip.run.forked import ForkRunner
@@ -317,95 +317,26 @@ def test_a_child_cannot_teach_what_is_not_the_librarys(attempt: Try) -> None:
     assert attempt(code, newest).verdict.outcome is Outcome.PASSED
 
 
-def stems(bytecode: Mapping[str, bytes] | None) -> list[str]:
-    """Return the modules that bytecode is of."""
-    return sorted(Path(path).name.partition(".")[0] for path in bytecode or ())
-
-
-def states(way: Way, python: str, wheel: StoredWheel, modules: int) -> list[tuple[list[str], tuple[str, ...]]]:
-    """Run a wheel's import three times; return the modules that bytecode was made of each time, and the layers that it had."""
-    seen = []
-    for _ in range(3):
-        with way.composed(python, environment(wheel)) as composed:
-            made = combo(package=wheel.name, python=way.python(python))
-            result = way.run(made, environment(wheel), composed, LIMITS)
-            assert (result.verdict.outcome, result.verdict.detail, len(wheel.modules)) == (Outcome.PASSED, "", modules)
-            bytecode = way.runner.bytecode(made, composed, LIMITS)
-            seen.append((stems(bytecode), composed.layers))
-            way.compile(composed, bytecode)
-    return seen
-
-
-SEVERAL = {
-    "several/__init__.py": """
-        import sys
-        assert sys.version_info > (3, 13) or not {"linecache", "opcode"} & set(sys.modules)
-        from . import one
-        from .two import three, other
-        try:
-            from several import broken
-        except SyntaxError:
-            import single
-        if sys.version_info < (2,):
-            import several.older
-        def later():
-            import several.idle
-        assert one.__cached__.startswith(sys.prefix)
-    """,
-    "several/one.py": "pattern = '\\d'\n" + "\n".join(f"name{number} = {number + 1000}" for number in range(300)),
-    "several/two/__init__.py": "from ..four import *\nother = 1\n",
-    "several/two/three.py": "from .. import four\n",
-    "several/four.py": "import os, os.path\n",
-    "several/broken.py": "(\n",
-    "several/older.py": "",
-    "several/idle.py": "",
-    "single.py": "import several.two.three as three\n",
-}
-
-
-@pytest.mark.parametrize("python", every_python())
-def test_what_an_import_loads_is_compiled_before_it(
-    python: str, bases: Bases, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The first time a wheel is met, what its code says that it imports is compiled, and used from then on; results agree."""
-    must_work(3)
-    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
-    files = {name: textwrap.dedent(text) for name, text in SEVERAL.items()}
-    wheel = filed(bases.cache, f"several{python.replace('.', '')}", "1.0", files)
-    (made, (plain,)), (second, (compiled,)), (third, same) = states(way, python, wheel, 2)
-    assert made == ["__init__", "__init__", "four", "older", "one", "single", "three"]
-    assert (second, third, compiled, same) == ([], [], f"{plain}c", (compiled,))
-
-
-def test_what_has_bytecode_is_not_compiled_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Beside a wheel that was compiled only the new one is; a wheel that is not imported counts as compiled from then on."""
-    must_work(3)
-    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
-    python = list(every_python())[-1]
-    texts = {"lower": "import os\n", "upper": "import lower\n", "top": "import upper\n", "unused": ""}
-    wheels = {name: filed(bases.cache, name, "1.0", {f"{name}.py": text}) for name, text in texts.items()}
-    made = []
-    for names in (["lower"], ["upper", "lower"], ["top", "upper", "lower"], ["top", "upper", "lower", "unused"]):
-        it, its = combo(package=names[0], python=way.python(python)), environment(*(wheels[name] for name in names))
-        with way.composed(python, its) as composed:
-            assert way.run(it, its, composed, LIMITS).verdict.outcome is Outcome.PASSED
-            bytecode = way.runner.bytecode(it, composed, LIMITS)
-            made.append((stems(bytecode), bytecode is None, len(composed.plain)))
-            way.compile(composed, bytecode)
-    assert made == [(["lower"], False, 1), (["upper"], False, 1), (["top"], False, 1), ([], False, 1)]
-    with way.composed(python, environment(*wheels.values())) as composed:
-        assert composed.plain == ()
-
-
 def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The second time a wheel is met, what its code does not say that it imports is compiled too; results agree."""
+    """The second time a wheel is met, what it imports is compiled beside it; from the third on it is used; results agree."""
     must_work(3)
     way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
-    files = {"found/__init__.py": "import importlib\nimportlib.import_module('found.other')\n", "found/other.py": ""}
-    wheel = filed(bases.cache, "found", "1.0", files)
-    (first, (plain,)), (second, same), (third, compiled) = states(way, list(every_python())[-1], wheel, 1)
-    assert (first, second, third) == ([], ["__init__", "other"], [])
-    assert (same, compiled) == ((plain,), (f"{plain}c",))
+    newest = list(every_python())[-1]
+    wheel = filed(bases.cache, "bytes", "1.0", {"compiled/__init__.py": "made = 1\n", "compiled/idle.py": ""})
+    states = []
+    for _ in range(3):
+        with way.composed(newest, environment(wheel)) as composed:
+            made = combo(package="bytes", python=bases.pythons[newest])
+            assert way.run(made, environment(wheel), composed, LIMITS).verdict.outcome is Outcome.PASSED
+            bytecode = way.runner.bytecode(made, composed, LIMITS)
+            states.append((bool(composed.uncompiled), sorted(bytecode), composed.layers))
+            way.compile(composed, bytecode)
+    (first, none, _), (second, some, plain), (third, nothing, compiled) = states
+    assert (first, none) == (False, [])
+    assert second
+    assert [Path(path).name.partition(".")[0] for path in some] == ["__init__"]
+    assert (third, nothing) == (False, [])
+    assert compiled == (f"{plain[0]}c",)
 
 
 def test_a_forgotten_layer_is_found_again(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,18 +14,7 @@ import pytest
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.model import (
-    Check,
-    Combo,
-    Composed,
-    Environment,
-    Interpreter,
-    Limits,
-    Result,
-    Sandbox,
-    StoredWheel,
-    digest,
-)
+from pytest_spip.model import Check, Combo, Composed, Environment, Limits, Result, Sandbox, StoredWheel, digest
 from pytest_spip.run.alone import AloneRunner
 from pytest_spip.run.checks import check_runner_of
 from pytest_spip.run.closures import SCRIPT
@@ -101,21 +90,17 @@ class Way:
             return Overlay(path, interpreter, self._layers, OWNER)
         return Worktree(path, interpreter, replica.restore)
 
-    def python(self, label: str) -> Interpreter:
-        """Return an interpreter."""
-        return self._bases.pythons[label]
-
     def compile_wheels(self, wheels: Iterable[StoredWheel], combo: Combo, composed: Composed, limits: Limits) -> None:
         """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
         missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
-        bytecode = self.runner.bytecode(combo, composed, limits) if missing else None
-        if bytecode is not None:
-            self._layers.compile_all(sorted(missing), bytecode, composed.layers)
+        bytecode = self.runner.bytecode(combo, composed, limits) if missing else {}
+        for layer in missing if bytecode else ():
+            self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
-    def compile(self, composed: Composed, bytecode: Mapping[str, bytes] | None) -> None:
+    def compile(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
         """Have the layers bear bytecode."""
-        if bytecode is not None:
-            self._layers.compile_all(composed.plain, bytecode, composed.layers)
+        for layer in composed.uncompiled:
+            self._layers.compile(layer, bytecode)
 
     def rewrite(self, composed: Composed, bytecode: Mapping[str, bytes]) -> None:
         """Have the tree's tests bear bytecode."""

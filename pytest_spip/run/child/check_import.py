@@ -1,12 +1,12 @@
 """Runs inside a combination's interpreter, by path: imports modules and reports how that went.
 
-    python -c CODE check_import.py RESULT NONCE TRACE MODULE...
+    python -c CODE check_import.py RESULT NONCE MODULE...
 
 CODE is what ``cold_code`` in check_runners.py writes: it imports the modules, one a line from the second on, within ``check()`` of
 this file. So a package finds itself in ``python -c "import ..."``, with nothing else in ``__main__`` and no frame below that one.
 RESULT is a descriptor to write the result to: fields, each ended by a zero byte; the first is the nonce, read from the
 descriptor NONCE when everything is over, unless that is -1.
-    "passed" PEAK_RSS SOURCES                    all modules were imported; of them the files below the directory TRACE, if any
+    "passed" PEAK_RSS                            all modules were imported
     "warm" PEAK_RSS ...                          the same, by a fork server's child, which has more to tell
     "failed" PEAK_RSS TYPE MESSAGE TRACEBACK MODULE     one was not; the traceback begins below the import system
 Message and traceback are cut, so that all fields together stay below what the reader keeps. PEAK_RSS is in bytes.
@@ -94,9 +94,8 @@ class Check:
         result: int,
         nonce: int,
         modules: "Sequence[str]",
-        more: "Callable[[], Iterable[str]]",
+        more: "Callable[[], Iterable[str]] | None" = None,
         leave: "Callable[[], object] | None" = None,
-        kind: str = "warm",
         peak: "Callable[[], int]" = peak_rss,
     ) -> None:
         self.result = result
@@ -104,7 +103,6 @@ class Check:
         self.modules = modules
         self.more = more
         self.leave = leave
-        self.kind = kind
         self.peak = peak
         self.process = os.getpid()
         # Given back to tell of a MemoryError; untouched (a bytearray is not), so it costs no memory.
@@ -134,30 +132,17 @@ class Check:
             # Without memory there may be no traceback.
             module = self.modules[trace.tb_lineno - 2] if trace else ""
             tell_failure(self.result, self.nonce, error, module)
+        elif self.more:
+            write(self.result, self.nonce, "warm", self.peak(), *self.more())
         else:
-            write(self.result, self.nonce, self.kind, self.peak(), *self.more())
-
-
-def sources_below(directories: "tuple[str, ...]") -> str:
-    """Return the files of modules that were imported from below directories, one a line."""
-    kind = type(sys)
-    files: "list[object]" = []
-    for module in list(sys.modules.values()) if directories else ():
-        try:  # what is no module is asked nothing: it may lie, or raise
-            if issubclass(type(module), kind):
-                files.append(vars(kind)["__dict__"].__get__(module).get("__file__"))
-        except BaseException:
-            continue
-    return "\n".join(
-        file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")
-    )
+            write(self.result, self.nonce, "passed", self.peak())
 
 
 def check() -> Check:
     """Be the program of a cold check: take our own words away, and return what surrounds the imports."""
-    result, nonce, trace, *modules = sys.argv[2:]
+    result, nonce, *modules = sys.argv[2:]
     pretend(modules)
-    return Check(int(result), int(nonce), modules, lambda: (sources_below((trace,) if trace else ()),), kind="passed")
+    return Check(int(result), int(nonce), modules)
 
 
 def pretend(modules: "Sequence[str]") -> None:

@@ -60,8 +60,6 @@ def be_child(
     result, _, fault, nonce = descriptors
     try:
         KERNEL.make(calls)
-        if request["compiles"]:
-            BYTECODE.compile_first(fault, request["modules"], request["site"])
         if request["command"]:
             start_program(request, {"<result>": result, "<nonce>": nonce})
         if request["sources"]:
@@ -106,6 +104,21 @@ def start_program(request: "RequestMessage", names: "Mapping[str, int]") -> None
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores it, and a program would inherit that
     command = [str(names.get(word, word)) for word in request["command"]]
     os.execve(PROGRAM if command[0] == sys.executable else command[0], command, request["environment"])
+
+
+def sources_below(directories: "tuple[str, ...]") -> str:
+    """Return the files of modules that were imported from below directories, one a line."""
+    kind = type(sys)
+    files: "list[object]" = []
+    for module in list(sys.modules.values()) if directories else ():
+        try:  # what is no module is asked nothing: it may lie, or raise
+            if issubclass(type(module), kind):
+                files.append(vars(kind)["__dict__"].__get__(module).get("__file__"))
+        except BaseException:
+            continue
+    return "\n".join(
+        file for file in files if type(file) is str and file.startswith(directories) and file.endswith(".py")
+    )
 
 
 def enter_site(directory: str) -> None:
@@ -165,7 +178,7 @@ def warm_check(
     trace = tuple(request["trace"])
 
     def more() -> "Sequence[str]":
-        return CHECK_IMPORT.sources_below(trace), "\n".join(hidden_modules.missed())
+        return sources_below(trace), "\n".join(hidden_modules.missed())
 
     return CHECK_IMPORT.Check(result, nonce, request["modules"], more, leave, peak=peak_rss)
 

@@ -12,8 +12,7 @@ parts. The first part is JSON, what follows it bytes.
     worker: {request}               "layers", "trees", "scripts"    of the environment, see environment.py
                                     "cwd", "site"          where the child works; its site-packages
                                     "memory", "file_size", "output", "timeout", "inactivity"  limits: bytes and seconds
-                                    "modules"              to import; "trace", directories: tell what was imported of them;
-                                                           what "compiles" does so with their sources first, see bytecode.py
+                                    "modules"              to import; "trace", directories: tell what was imported of them
                                     "command", "environment"   the program to start instead of a warm child; the words
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
@@ -28,11 +27,11 @@ parts. The first part is JSON, what follows it bytes.
                                     which a terminal controls its session
             {"stay": ...}           {"layers", "trees", "scripts", "cwd", "fresh"} of the environment that stays, see
                                     environment.py; null to leave it, as any request does that works in another
-    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT BYTECODE
+    server: {"status", "cut", "evidence", "seconds", "cpu_seconds", "error", "proven", "warm"} RESULT OUTPUT
             status as subprocess has it; cut and evidence say why a child was killed; a child that never came to run its
             check says why in error. "proven" says that the nonce came, "warm" that no program was started for it. RESULT is
-            what check_import.py or check_suite.py tell, without the nonce, OUTPUT the tail of the rest, BYTECODE what was
-            compiled before the import. To {"stay"} the answer is {"error"} alone.
+            what check_import.py or check_suite.py tell, without the nonce, OUTPUT the tail of the rest. To {"stay"} the answer
+            is {"error"} alone.
 
 A child proves that it has come to its end by a nonce that lies in a pipe until then: what a package writes on the result's
 descriptor by itself does not bear it. When the worker hangs up, the server kills what runs and ends.

@@ -8,16 +8,12 @@ import importlib
 import os
 import sys
 from importlib.machinery import ModuleSpec  # by name: attributes of modules come and go here
-from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
     from typing import Any
-
-REVERSIBLE = sys.version_info >= (3, 8)
-"""Whether a dict can be read from its end."""
 
 
 class HiddenModules:
@@ -40,7 +36,7 @@ class HiddenModules:
         A package that takes away what a fresh interpreter has may hide as much: then later ones import it by themselves.
         """
         count = max(0, len(sys.modules) - len(self.baseline))
-        names = islice(reversed(sys.modules), count) if REVERSIBLE else list(sys.modules)[::-1][:count]
+        names = list(sys.modules)[::-1][:count]  # at once: a thread of the package's may go on importing
         return [name for name in names if name in self.closures and name not in self.modules]
 
     def learn(self, names: "Iterable[str]") -> None:

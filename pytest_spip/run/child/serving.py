@@ -204,9 +204,9 @@ def serve(
         raise SystemExit
     reply = {"status": status, "cut": child.cut, "evidence": child.evidence, "seconds": seconds, "cpu_seconds": cpu}
     reply["warm"] = warm
-    reply["error"], bytecode = child.fault_or_bytecode()
+    reply["error"] = child.texts[child.fault].decode("utf-8", "replace")
     result, reply["proven"] = child.proven_result()
-    channel.send(reply, result, child.kept_output(), bytecode)
+    channel.send(reply, result, child.kept_output())
     learn(hidden_modules, result)
 
 

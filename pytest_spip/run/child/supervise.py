@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 KEPT = 64 << 10
 RESULT_LIMIT, STREAM_LIMIT, BYTECODE_LIMIT = 1 << 20, 32 << 20, 64 << 20
+MOST_READS = 64
+"""Reads of a pipe that is looked into once: more than is kept of it."""
 FIRST_LOOK, LOOK = 0.1, 0.2
 """Seconds after which a child's processes are looked at, and then again: most are gone before that."""
 
@@ -53,8 +55,7 @@ class Child:
         if self.ends_soon():
             return
         poller = select.poll()
-        reports = (self.fault,) if self.request["compiles"] else ()  # else what comes there is short
-        for descriptor in (self.result, self.output, *reports, self.pidfd, self.channel.fileno()):
+        for descriptor in (self.result, self.output, self.pidfd, self.channel.fileno()):
             poller.register(descriptor, select.POLLIN)
         look = self.start + FIRST_LOOK
         until = self.start + self.request["timeout"]
@@ -80,7 +81,7 @@ class Child:
 
         What it says is read then. A pipe that is full before holds it up until it is listened to.
         """
-        if self.request["command"] or self.request["compiles"] or self.request["sources"]:
+        if self.request["command"] or self.request["sources"]:
             return False
         poller = select.poll()
         for descriptor in (self.pidfd, self.channel.fileno()):
@@ -94,8 +95,9 @@ class Child:
         """Read what is in a pipe."""
         os.set_blocking(descriptor, False)
         try:
-            while self.read(descriptor):
-                continue
+            for _ in range(MOST_READS):  # somebody may go on writing
+                if not self.read(descriptor):
+                    break
         except BlockingIOError:  # whoever has the other end has not closed it
             pass
 
@@ -107,7 +109,7 @@ class Child:
         data = os.read(descriptor, 1 << 16)
         text, apart = self.texts[descriptor], self.request["apart"]
         if descriptor != self.output or apart:
-            text += data[: (BYTECODE_LIMIT if descriptor == self.fault else self.result_limit) - len(text)]
+            text += data[: self.result_limit - len(text)]
         else:
             self.head += data[: self.request["head"] - len(self.head)]
             text += data
@@ -188,11 +190,6 @@ class Child:
             self.drain(descriptor)
             os.close(descriptor)
         os.close(self.pidfd)
-
-    def fault_or_bytecode(self) -> "tuple[str, bytes]":
-        """Return why the child did not come to its check, or what it compiled before; package code can write neither."""
-        text = bytes(self.texts[self.fault])
-        return ("", text[1:]) if text.startswith(b"\0") else (text.decode("utf-8", "replace"), b"")
 
     def proven_result(self) -> "tuple[bytes, bool]":
         """Return the result without the nonce, and whether it bears it; nothing if it does not, unless it came bit by bit."""

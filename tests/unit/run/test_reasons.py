@@ -23,7 +23,7 @@ def failed(kind: str, message: str, trace: str = "trace") -> bytes:
     return f"failed\x004096\0{kind}\0{message}\0{trace}\0".encode()
 
 
-PASSED = b"passed\x004096\0\0"
+PASSED = b"passed\x004096\0"
 CASES: dict[str, tuple[Ended, Outcome, Reason | None, str]] = {
     "passed": (ended(PASSED), Outcome.PASSED, None, ""),
     "passed, then a bad status": (
@@ -137,8 +137,7 @@ def test_verdict(name: str) -> None:
     "result",
     [
         b"passed\0",
-        b"passed\x001\0",
-        b"passed\x001\x002\x003\0",
+        b"passed\x001\x002\0",
         b"passed\x001",
         b"passed\x001\0" * 2,
         b"failed\x001\0KeyError\0",
@@ -160,7 +159,7 @@ def test_result_that_is_not_ours_counts_as_none(result: bytes) -> None:
 )
 def test_peak_memory_is_a_number_that_a_database_takes(told: str, size: int) -> None:
     """The peak memory that a child tells counts only when it is a number of sensible size."""
-    assert import_verdict(ended(f"passed\0{told}\0\0".encode()), LIMITS, ["demo"])[2] == size
+    assert import_verdict(ended(f"passed\0{told}\0".encode()), LIMITS, ["demo"])[2] == size
 
 
 def test_traceback_comes_back_harmless() -> None:
