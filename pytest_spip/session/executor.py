@@ -44,7 +44,7 @@ from pytest_spip.model import (
 from pytest_spip.record.reusable import ReusableVerdicts
 from pytest_spip.record.rundb import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.run.confirming import Judge, run_cold
+from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
 from pytest_spip.run.server import SANDBOX_UID
 from pytest_spip.run.text import harmless
@@ -79,7 +79,6 @@ class Executor:
         self._host = socket.gethostname()
         self._limits = spec.limits
         self._runner = runner_of(spec, worker)
-        self._judge = Judge(trusts=spec.runner == "warm", foresees=spec.check.kind == "suite")
         self._reader = RunReader(Path(spec.database))
         self._interpreters = {one.id: one for one in self._reader.interpreters()}
         self._worktrees: dict[str, Worktree | Overlay] = {}
@@ -318,7 +317,7 @@ class Executor:
         run = functools.partial(self._runner.run, combo, environment, composed, limits, variables=variables)
         if cold or self._spec.runner == "cold" or not self._runner.warms(combo, composed):
             return run_cold(run)
-        result, disagreement = self._judge.result(run, combo, doubts_passes=self._is_sampled(combo))
+        result, disagreement = confirmed(run, doubts_passes=self._is_sampled(combo), trusts=self._spec.runner == "warm")
         if disagreement:
             self._telemetry.disagreement(disagreement)
         return result
