@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from pytest_spip.common.waits import PATIENCE
-from pytest_spip.errors import HarnessProblem
-
 __all__ = ["FirstAlone", "Turn", "at_once"]
 
+HEAD_START = 4.0
+"""Seconds that others wait for the first one at most: it may be held up by an index that does not answer."""
 Turn = Callable[[str, str], AbstractContextManager[object]]
 """Takes the key of a build, the same on all hosts, and what is built; is held while it is made, or waited for."""
 
@@ -22,20 +21,21 @@ def at_once(_key: str, _what: str) -> AbstractContextManager[object]:
 
 
 class FirstAlone:
-    """Has others wait while the first one works with a key. Safe to use from many threads."""
+    """Has others wait while the first one works with a key, for ``head_start`` seconds. Safe to use from many threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, head_start: float = HEAD_START) -> None:
+        self._head_start = head_start
         self._lock = threading.Lock()
         self._done: dict[str, threading.Event] = {}
 
     @contextlib.contextmanager
     def working(self, key: str) -> Iterator[None]:
-        """Work with a key, after the first one has ended, however that went. Raises ``HarnessProblem`` when it never does."""
+        """Work with a key, after the first one has ended, however that went, or has had its head start."""
         with self._lock:
             is_first = key not in self._done
             done = self._done.setdefault(key, threading.Event())
-        if not is_first and not done.wait(PATIENCE):
-            raise HarnessProblem(f"the first to work with {key} has not ended")
+        if not is_first:
+            done.wait(self._head_start)
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ SECONDS = 30.0
 
 def test_first_alone() -> None:
     """While the first works with a key nobody else does, and whoever has another key need not wait; then all work at once."""
-    turns, may_end, together = FirstAlone(), threading.Event(), threading.Barrier(3)
+    turns, may_end, together = FirstAlone(SECONDS), threading.Event(), threading.Barrier(3)
     order: list[str] = []
 
     def first() -> None:
@@ -51,3 +51,15 @@ def test_a_first_that_fails_keeps_nobody_waiting() -> None:
         pass
     with turns.working("one"):
         pass
+
+
+def test_a_first_that_is_held_up_holds_up_nobody() -> None:
+    """Others go on after its head start."""
+    turns = FirstAlone(0.01)
+    with turns.working("one"), ThreadPoolExecutor(1) as pool:
+
+        def other() -> str:
+            with turns.working("one"):
+                return "worked"
+
+        assert pool.submit(other).result(SECONDS) == "worked"
