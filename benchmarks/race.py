@@ -140,7 +140,7 @@ def _label(combination: matrix.Planned) -> str:
 
 def imports(place: Place, one: matrix.Matrix) -> Iterator[Row]:
     """Yield the milliseconds that the controller spends on the imports of each package, by ``-X importtime``."""
-    told = []
+    times = []
     for each in place.entrants:
         entered = each.entered(one, "start")
         directory = each.directory / "start" / "runs"
@@ -153,11 +153,11 @@ def imports(place: Place, one: matrix.Matrix) -> Iterator[Row]:
             text=True,
             check=False,
         )
-        told.append(_by_package(done.stderr))
-    packages = sorted(told[0], key=lambda name: -told[0][name])[:IMPORTS]
-    yield ["imports, traced", *(f"{sum(each.values()):.0f} ms" for each in told), ""]
+        times.append(_by_package(done.stderr))
+    packages = sorted(times[0], key=lambda name: -times[0][name])[:IMPORTS]
+    yield ["imports, traced", *(f"{sum(each.values()):.0f} ms" for each in times), ""]
     for name in packages:
-        yield [f"  {name}", *(f"{each.get(name, 0.0):.1f} ms" for each in told), ""]
+        yield [f"  {name}", *(f"{each.get(name, 0.0):.1f} ms" for each in times), ""]
 
 
 def _by_package(said: str) -> dict[str, float]:
@@ -220,9 +220,9 @@ def steady(place: Place) -> Iterator[Row]:
         for _ in place.rounds():
             theirs.append(loop.lap(combinations))
             for number, each in enumerate(place.entrants):
-                ours[number].append(each.run(many, "copies"))
-                alone[number].append(each.run(dataclasses.replace(many, workers=1), "copies"))
                 few[number].append(each.run(many.small(), "copies"))
+                alone[number].append(each.run(dataclasses.replace(many, workers=1), "copies"))
+                ours[number].append(each.run(many, "copies"))  # last: the phases below are the newest run's
         yield from raced_rows(theirs, ours, ">= 6x")
         rates = [[_report(lap).per_second for lap in laps] for laps in ours]
         yield ["steady state, per second", *(f"{statistics.median(each):.0f}" for each in rates), ""]
@@ -254,14 +254,14 @@ def costs(place: Place, ours: Sequence[Sequence[Spent]], few: Sequence[Sequence[
     yield ["fork and import, CPU", *[f"{floor:.2f} ms"] * len(each), ""]
     yield ["a combination, CPU", *(f"{one:.2f} ms" for one in each), ""]
     yield ["a combination, over fork and import", *(f"{one / floor:.2f}x" for one in each), "<= 1.4x"]
-    told = [statistics.median(_verdict(lap) for lap in laps) for laps in ours]
-    yield ["controller, CPU a verdict", *(f"{1000 * one:.3f} ms" for one in told), "<= 0.05 ms"]
+    verdicts = [statistics.median(_verdict(lap) for lap in laps) for laps in ours]
+    yield ["controller, CPU a verdict", *(f"{1000 * one:.3f} ms" for one in verdicts), "<= 0.05 ms"]
     ways = [
         {row[0]: row[-2] for row in list(accounts.phase_rows(one.directory / "copies" / "runs", _report(laps[-1])))[1:]}
-        for one, laps in zip(place.entrants, few, strict=True)
+        for one, laps in zip(place.entrants, ours, strict=True)
     ]
     for name in ways[0]:
-        yield [f"  {name}, of a few", *(f"{one.get(name, '')} ms" for one in ways), ""]
+        yield [f"  {name}", *(f"{one.get(name, '')} ms" for one in ways), ""]
 
 
 def _marginal(full: Spent, small: Spent) -> float:
@@ -311,9 +311,9 @@ def suites(place: Place) -> Iterator[Row]:
     whole, reports, laps = suite.raced(asked, place.directory / "suites")
     nothing = [""] * (len(place.entrants) - 1)
     rates = [each.per_second for each in reports]
-    for title, told in laps.items():
-        (ratio,) = ratios([lap.rate for lap in told], [rates], inverse=True)
-        (with_failing,) = ratios([lap.rate for lap in told], [[whole.per_second]], inverse=True)
+    for title, theirs in laps.items():
+        (ratio,) = ratios([lap.rate for lap in theirs], [rates], inverse=True)
+        (with_failing,) = ratios([lap.rate for lap in theirs], [[whole.per_second]], inverse=True)
         yield [f"suites that pass, over {title}", ratio, *nothing, ">= 4x over nox"]
         yield ["  with those that fail", with_failing, *nothing, ">= 2x over nox"]
 
@@ -324,12 +324,12 @@ def first(place: Place) -> Iterator[Row]:
     directory = place.directory / "first"
     whole = matrix.matrix_of(asked)
     combinations = [each for each in matrix.planned(whole, directory / "plan") if each.path]
-    told = next(coldstart.raced(whole, combinations, asked, directory))
+    found = next(coldstart.raced(whole, combinations, asked, directory))
     ((waited,),) = matrix.database(directory / "ours", "SELECT min(at) - (SELECT min(began) FROM session) FROM ledger")
     nothing = [""] * (len(place.entrants) - 1)
-    yield ["first run", f"{told.ours.wall:.1f} s", *nothing, ""]
-    yield ["uv run", f"{told.loop.seconds:.1f} s", *nothing, ""]
-    yield ["first run, uv over it", f"{told.ratio:.2f}x", *nothing, ">= 8x"]
+    yield ["first run", f"{found.ours.wall:.1f} s", *nothing, ""]
+    yield ["uv run", f"{found.loop.seconds:.1f} s", *nothing, ""]
+    yield ["first run, uv over it", f"{found.ratio:.2f}x", *nothing, ">= 8x"]
     yield ["first verdict after the session began", f"{waited:.1f} s", *nothing, "< 3 s"]
 
 

@@ -99,7 +99,7 @@ class ForkServer:
     def __init__(self, python: str, setup: Setup) -> None:
         self._said = b""
         self.has_closures = bool(setup.closures)
-        """Whether it was told which closures warm children need."""
+        """Whether it knows which closures warm children need."""
         self._socket, theirs = socket.socketpair()
         with theirs:
             flags = ["-S"] if setup.bare else []
