@@ -13,40 +13,33 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
 
 from pytest_spip.common.cache import Cache
 from pytest_spip.common.http import Web
 from pytest_spip.common.owners import owner_tag
-from pytest_spip.errors import BadWheel, NetworkProblem
+from pytest_spip.errors import NetworkProblem
 from pytest_spip.model import (
     DistFile,
     Interpreter,
     Limits,
-    Outcome,
-    Phase,
-    Reason,
-    Verdict,
     digest,
     verdict_from_plain,
     verdict_to_plain,
 )
-from pytest_spip.provision.backends import Backends, Requirements, asks_for_more
+from pytest_spip.provision.backends import Backends
 from pytest_spip.provision.build_cycles import BuildCycles
 from pytest_spip.provision.confined import Confine
-from pytest_spip.provision.hooks import KEEPS, LIMITS, BuildDirectories, Hooks
+from pytest_spip.provision.hooks import KEEPS, LIMITS
 from pytest_spip.provision.lanes import BuildNeeded
-from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver, accepts
-from pytest_spip.provision.sdists import BuildSystem, build_system, top_files, unpack_sdist
+from pytest_spip.provision.one_build import Build, Tools
+from pytest_spip.provision.resolver import BuiltWheel, Releases, Resolver
+from pytest_spip.provision.sdists import top_files
 from pytest_spip.provision.system_tools import system_tools
 from pytest_spip.provision.turns import Turn, at_once
 from pytest_spip.provision.unhashed import Hasher, sha256_of
-from pytest_spip.provision.unpacking import check_wheel
 from pytest_spip.provision.uv import Uv
 from pytest_spip.provision.uv_output import Failure
 
@@ -56,8 +49,6 @@ FAILURE_KEPT = 7 * 86400.0
 """Seconds a failure counts when no date pins the build requirements: a newer backend may fix it."""
 FORM = 3
 """Raise it when builds find other surroundings than they did, or what is kept of them is written in another form."""
-PRIVATE_BELOW = 2
-"""The first level of sandboxes in which a build cannot change the environment that it shares with others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,8 +82,6 @@ class Builder:
         self.hasher = Hasher(cache, web)
         self._web = web
         self._uv = uv
-        self._confine = confine
-        self._environ = environ
         self._limits = rules.limits
         self.resolver = Resolver(uv, releases, self.wheel, wheels_only=rules.wheels_only)
         exclude_newer = rules.exclude_newer
@@ -101,7 +90,7 @@ class Builder:
         self._oldest = 0.0 if exclude_newer else time.time() - FAILURE_KEPT
         self._tools = system_tools()
         self._turn = rules.turn
-        self._slots = threading.BoundedSemaphore(rules.slots)
+        self._making = Tools(confine, threading.BoundedSemaphore(rules.slots), environ, rules.limits)
         self._cycles = BuildCycles()
         self._here = threading.local()
         self._running: dict[Path, tuple[str, float]] = {}
@@ -192,68 +181,17 @@ class Builder:
             del self._running[place]
 
     def _make_wheel(self, project: str, archive: Path, sdist: DistFile, interpreter: Interpreter, place: Path) -> None:
-        used: list[tuple[Sequence[str], str]] = []
-        outcome: dict[str, object] = {"builder": interpreter.id, "requirements": used, "tools": self._tools}
+        build = Build(archive, project, sdist, interpreter, place, self._backends, self._making)
+        outcome: dict[str, object] = {"builder": interpreter.id, "tools": self._tools}
         try:
-            wheel = self._build(archive, interpreter, place, used)
-            _check_identity(wheel.name, project, sdist, interpreter)
-            _check_wheel(wheel, sdist)
+            wheel = build.wheel()
             outcome |= {"wheel": wheel.name, "sha256": sha256_of(wheel)}
         except Failure as failure:
             (place / "build.log").write_text(failure.output, "utf-8")
             outcome |= {"verdict": verdict_to_plain(failure.verdict), "output": failure.output}
             outcome |= {"lasting": failure.lasting, "process": owner_tag(), "limits": dataclasses.astuple(self._limits)}
+        outcome["requirements"] = build.requirements
         (place / "build.json").write_text(json.dumps(outcome), "utf-8")
-
-    def _build(
-        self, archive: Path, interpreter: Interpreter, target: Path, used: list[tuple[Sequence[str], str]]
-    ) -> Path:
-        """Build a wheel into a directory, with a yard beside it that goes with the workshop.
-
-        What the build requires goes to ``used``, with the identity of what that resolved to.
-        """
-
-        def environment_of(*requires: str) -> Path:
-            found: Requirements = self._backends.requirements(requires, interpreter)
-            used.append((requires, found.identity))
-            return self._backends.environment(found, interpreter)
-
-        directories = BuildDirectories(target.parent / "directories")
-        source = unpack_sdist(archive, directories.tree / "source")
-        system = build_system(source)
-        environment = environment_of(*system.requires)
-        if asks_for_more(source, system, environment):
-            with self._hooks(source, system, directories, environment, interpreter) as hooks:
-                more = hooks.requires()
-                if not more:
-                    return hooks.wheel(target)
-            environment = environment_of(*system.requires, *more)
-        with self._hooks(source, system, directories, environment, interpreter) as hooks:
-            return hooks.wheel(target)
-
-    @contextlib.contextmanager
-    def _hooks(
-        self,
-        source: Path,
-        system: BuildSystem,
-        directories: BuildDirectories,
-        environment: Path,
-        interpreter: Interpreter,
-    ) -> Iterator[Hooks]:
-        """Open a sandbox around a build; requirements are had before, for to have them others may have to be built."""
-        place = environment.resolve()
-        if self._confine.level < PRIVATE_BELOW:
-            place = directories.own(place)
-        with self._slots, self._confine(interpreter.path, environment=str(place), write=directories.writable) as run:
-            yield Hooks(
-                source,
-                system,
-                directories,
-                str(place / "bin" / "python"),
-                run,
-                environ=self._environ,
-                limits=self._limits,
-            )
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -264,28 +202,3 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
 def _outcome(place: Path) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads((place / "build.json").read_text("utf-8"))
     return plain
-
-
-def _check_identity(filename: str, project: str, sdist: DistFile, interpreter: Interpreter) -> None:
-    """An sdist must build the project and version it is named after, in a form its builder can use."""
-    detail = f"{sdist.filename} builds {filename}"
-    try:
-        name, version, _, _ = parse_wheel_filename(filename)
-    except InvalidWheelFilename:
-        raise _bad_metadata(detail) from None
-    if (name, version) != (canonicalize_name(project), Version(sdist.version)):
-        raise _bad_metadata(detail)
-    if not accepts(filename, interpreter):
-        raise _bad_metadata(f"{detail}, which does not fit {interpreter.label}")
-
-
-def _check_wheel(wheel: Path, sdist: DistFile) -> None:
-    """A wheel is offered to uv before the store sees it, so it is looked at here."""
-    try:
-        check_wheel(wheel)
-    except BadWheel as error:
-        raise _bad_metadata(f"{sdist.filename} builds {error}") from error
-
-
-def _bad_metadata(detail: str) -> Failure:
-    return Failure(Verdict(Outcome.FAILED, Phase.BUILD, Reason.BAD_METADATA, detail), detail)

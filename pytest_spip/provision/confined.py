@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from pytest_spip.model import Limits
 
-__all__ = ["Confine", "Confined", "End"]
+__all__ = ["Confine", "Confined", "End", "KeptSandbox"]
 
 
 class End(Protocol):
@@ -38,6 +39,14 @@ class Confined(Protocol):
         """Run a program to its end. Raises ``HarnessProblem`` when the sandbox is gone."""
 
 
+class KeptSandbox(Confined, Protocol):
+    """Runs scripts that call a backend's hooks, from where they have loaded it. Raises ``HarnessProblem`` where that cannot be."""
+
+    @property
+    def root(self) -> Path:
+        """Where the directories are that its programs come to own, once it runs them."""
+
+
 class Confine(Protocol):
     """Closes sandboxes without network, in which nothing can be seen but the system, an interpreter and what is named.
 
@@ -53,6 +62,16 @@ class Confine(Protocol):
 
         So is ``environment``, of which nothing that a program changes lasts, where the level allows that; else they read it.
         """
+
+    @property
+    def forks(self) -> bool:
+        """Whether there are sandboxes that are kept."""
+
+    def kept(self, python: str, *, environment: str, write: Sequence[str]) -> AbstractContextManager[KeptSandbox]:
+        """Have a sandbox that is kept for others who want the same: with empty directories of the names ``write``."""
+
+    def close_idle(self) -> None:
+        """End those that are kept and not used."""
 
     def stop(self) -> None:
         """Kill what runs in any of them, and refuse to open more."""

@@ -39,12 +39,14 @@ HEAD, TAIL = 20, 200
 class BuildDirectories:
     """The directories of one build. Its programs own what lies in ``tree``, ``out`` and ``control``, but not these."""
 
+    NAMES = ("tree", "out", "control")
+
     def __init__(self, root: Path) -> None:
         root = root.resolve()
-        self.tree, self.out, self.control = root / "tree", root / "out", root / "control"
-        self.home, self.tmp = self.tree / "home", self.tree / "tmp"
+        self.tree, self.out, self.control = (root / name for name in self.NAMES)
+        self.source, self.home, self.tmp = (self.tree / name for name in ("source", "home", "tmp"))
         for directory in (self.tree, self.out, self.control, self.home, self.tmp):
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)
 
     def own(self, environment: Path) -> Path:
         """Return a copy of an environment, for a build that nothing keeps from changing it."""

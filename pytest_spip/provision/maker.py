@@ -92,6 +92,10 @@ class EnvironmentMaker:
         self._uv.stop()
         self._confine.stop()
 
+    def close_idle(self) -> None:
+        """Give back what is kept for further builds."""
+        self._confine.close_idle()
+
     def provision(self, combo: Combo) -> Provisioned:
         """Make a combination's environment; what goes wrong is its verdict. Raises ``BuildNeeded`` where nothing may be built."""
         job = Job(combo)

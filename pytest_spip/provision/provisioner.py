@@ -144,6 +144,8 @@ class Provisioner:
             done = self._maker().provision(combo)
             self._lanes.built(key)
             self._finish([done])
+        if self._made:
+            self._made.close_idle()
 
     def _finish(self, done: Sequence[Provisioned]) -> None:
         fresh = [one for one in done if one.ordinal in self._open]

@@ -34,7 +34,8 @@ class Additions:
         self._date = spec.exclude_newer
         self._indexes = user_indexes(os.environ, rootdir)
         self._web = Web([*self._indexes.logins, *self._indexes.find_links], trust=self._indexes.trust)
-        sandboxes = BuildSandboxes(spec.sandbox, Path(spec.room) / f"build-view-{worker}", self._cache.pycache)
+        view, cold = Path(spec.room) / f"build-view-{worker}", spec.runner == "cold"
+        sandboxes = BuildSandboxes(spec.sandbox, view, self._cache, cold=cold)
         recall = Recall(
             ProvisionInputs(
                 Plan((), tuple(interpreters), (), self._date),

@@ -95,7 +95,8 @@ def environment_maker(planner: Planner, places: RunPlaces, recall: Recall) -> En
     from pytest_spip.provision.maker import EnvironmentMaker  # a run that remembers all makes none
     from pytest_spip.run.confine import BuildSandboxes
 
-    sandboxes = BuildSandboxes(planner.sandbox, places.root.path / "build-view", planner.cache.pycache)
+    cold = planner.settings.runner == "cold"
+    sandboxes = BuildSandboxes(planner.sandbox, places.root.path / "build-view", planner.cache, cold=cold)
     return EnvironmentMaker(recall, sandboxes)
 
 

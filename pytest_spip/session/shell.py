@@ -228,7 +228,7 @@ def _maker(
             project=_project(subject, cache),
             policy=BuildPolicy(settings.build == "never", settings.build_timeout, settings.build_memory),
         )
-        sandboxes = BuildSandboxes(sandbox, root.path / "build-view", cache.pycache)
+        sandboxes = BuildSandboxes(sandbox, root.path / "build-view", cache)
         maker = EnvironmentMaker(Recall(inputs), sandboxes)
         try:
             yield maker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,5 +29,5 @@ def adopted() -> Iterator[None]:
 def supply(tmp_path: Path) -> Iterator[Supply]:
     """Make a world with an empty index."""
     (tmp_path / "files").mkdir()
-    with LocalIndex(tmp_path / "files") as index:
-        yield Supply(tmp_path, index)
+    with LocalIndex(tmp_path / "files") as index, contextlib.closing(Supply(tmp_path, index)) as supply:
+        yield supply

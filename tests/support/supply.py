@@ -123,6 +123,7 @@ class Supply:
             "UV_CACHE_DIR": str(root / "uv"),
             "UV_HTTP_RETRIES": "0",
         }
+        self._sandboxes: list[BuildSandboxes] = []
         (root / "home").mkdir(parents=True, exist_ok=True)
         shutil.copytree(_met(), root / "uv", dirs_exist_ok=True)
 
@@ -133,6 +134,10 @@ class Supply:
     def here(self) -> Interpreter:
         """Return the running interpreter."""
         return _probed(Path(sys.executable))
+
+    def interpreter(self, version: str) -> Interpreter:
+        """Return an interpreter by its version, as :func:`pythons` has it."""
+        return _probed(pythons()[version])
 
     def another(self) -> Interpreter:
         """Return the newest interpreter that is not the running one."""
@@ -149,9 +154,15 @@ class Supply:
         """Return uv with some index settings."""
         return Uv(indexes or self.indexes(), date, environ={**self.environ, **environ})
 
-    def confine(self, level: int = 1) -> BuildSandboxes:
+    def confine(self, level: int = 1, *, cold: bool = False) -> BuildSandboxes:
         """Return sandboxes for builds; on level 1 these can count themselves in a file of the test's."""
-        return BuildSandboxes(Sandbox(level), self.root / "view", self.root / "pycache")
+        self._sandboxes.append(BuildSandboxes(Sandbox(level), self.root / "view", self.cache, cold=cold))
+        return self._sandboxes[-1]
+
+    def close(self) -> None:
+        """End what is kept for more builds."""
+        for sandboxes in self._sandboxes:
+            sandboxes.close_idle()
 
     def releases(self, indexes: Indexes | None = None, date: str = "") -> Releases:
         """Return what lists the releases that may be chosen."""

@@ -149,14 +149,14 @@ def content(path: str) -> bytes:
         return b""
 
 
-def unfit() -> str:
-    """Say why this process can be no zygote, if so."""
+def unfit(spoiled: "Sequence[str]") -> str:
+    """Say why this process can be no zygote, if so; ``spoiled`` are modules that may not be there."""
     if sys.implementation.name != "cpython":
         return "only CPython is forked"
-    if any(name in sys.modules for name in SPOILED):
-        return "pytest imports what looks around in its environment"
+    if any(name in sys.modules for name in spoiled):
+        return "it imports what looks around in its environment"
     if len(os.listdir("/proc/self/task")) != 1:
-        return "pytest starts threads"
+        return "it starts threads"
     return ""
 
 
@@ -189,6 +189,13 @@ def stale(site: str, known: Known, session: bool) -> str:
     if session and plugins_below(known.roots) != known.plugins:
         return "other plugins"
     return known.change() or "".join(known.shadows()[:1])
+
+
+def given_variables() -> "frozenset[str]":
+    """Return the names of the variables that this process was started with."""
+    return frozenset(
+        os.fsdecode(pair.partition(b"=")[0]) for pair in content("/proc/self/environ").split(b"\0") if pair
+    )
 
 
 def borrowed(name: str) -> "Any":
@@ -233,8 +240,8 @@ def leave_parent() -> None:
     os.close(waiting)
 
 
-def be_child(zygote: "Zygote", known: Known) -> "list[str]":
-    """Become what the server asks for, and return the arguments of the cold program that does the same."""
+def be_child(zygote: "Zygote", why_stale: "Callable[[OrderMessage], str]") -> "list[str]":
+    """Become what the server asks for, and return the command of the cold program that does the same."""
     control = zygote.control
     request, (result, output, nonce) = receive(control)
     leave_parent()
@@ -251,19 +258,22 @@ def be_child(zygote: "Zygote", known: Known) -> "list[str]":
     os.environ.update(request["environment"])
     numbers = {"<result>": str(result), "<nonce>": str(nonce)}
     command = [numbers.get(word, word) for word in request["command"]]
-    why = stale(request["site"], known, zygote.session)
+    why = why_stale(request)
     os.write(control, json.dumps({"pid": os.getpid(), "cold": why[:500]}).encode())
     os.close(control)
     if why:
         os.set_inheritable(result, True)
         os.set_inheritable(nonce, True)
         os.execve(os.path.realpath(sys.executable), command, request["environment"])
+    for word, descriptor in (("<result>", result), ("<nonce>", nonce)):
+        if word not in request["command"]:
+            os.close(descriptor)
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = command
     threading = sys.modules.get("threading")
     if threading is not None:
         getattr(threading.main_thread(), "_set_native_id", int)()
-    return command[3:]
+    return command
 
 
 def leave(status: int) -> None:
@@ -300,7 +310,7 @@ class Zygote:
         os.set_inheritable(control, False)
         self.control = control
         self.session = session
-        self.variables = frozenset(os.environ)  # what a session adds is its own
+        self.variables = given_variables()  # what the interpreter adds at its start, or a session, is their own
         self.looked = Looked()
 
     def load(self, words: "Sequence[str]") -> None:
@@ -319,13 +329,24 @@ class Zygote:
         os._exit(0)
 
     def fork(self) -> "list[str]":
-        """Be forked, time and again; returns in children, with their arguments."""
+        """Be forked, time and again, for suites; returns in children, with their arguments."""
         sys.meta_path.remove(self.looked)
-        why = unfit()
-        if why:
-            self.give_up(why)
+        self.check(SPOILED)
         os.chdir("/")
         known = Known(self.looked.names)
+        return self.serve(lambda request: stale(request["site"], known, self.session))[3:]
+
+    def check(self, spoiled: "Sequence[str]" = ()) -> None:
+        """Give up if this process can be no zygote; ``spoiled`` are modules that may not be there."""
+        why = unfit(spoiled)
+        if why:
+            self.give_up(why)
+
+    def serve(self, why_stale: "Callable[[OrderMessage], str]") -> "list[str]":
+        """Be forked, time and again; returns in children, with the command of the cold program that does the same.
+
+        ``why_stale`` is asked in children, for a reason to become that program, or nothing.
+        """
         gc = borrowed("gc")
         gc.collect()
         gc.freeze()  # or collections in children would look at all that is here, and have it copied
@@ -334,7 +355,7 @@ class Zygote:
             pid = os.fork()
             if pid == 0:
                 try:
-                    return be_child(self, known)
+                    return be_child(self, why_stale)
                 except BaseException:
                     os._exit(70)
             os.waitpid(pid, 0)
