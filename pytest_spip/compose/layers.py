@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,12 +35,14 @@ class Layers:
     """The cache's layers. Their names are short, for a mount's options fit a page; their files are the store's, linked.
 
     ``owner`` is the uid that package code runs as where that is not ours, or 0: an environment's files belong to its user, so
-    they are given away. Nobody else has that uid, and it cannot enter the cache.
+    they are given away. Nobody else has that uid, and it cannot enter the cache. ``has_time`` says whether nothing else is to be
+    done for now, so that bytecode costs nobody anything.
     """
 
-    def __init__(self, cache: Cache, owner: int) -> None:
+    def __init__(self, cache: Cache, owner: int, has_time: Callable[[], bool] = bool) -> None:
         self._cache = cache
         self._owner = owner
+        self._has_time = has_time
         self._names: dict[tuple[str, ...], str] = {}
         self._seen_again: set[str] = set()
         self._rewritten: dict[str, bool] = {}
@@ -90,8 +92,14 @@ class Layers:
         self._cache.file(self.root / name, lambda staging: self._lay_bytecode(own, staging))
 
     def uncompiled(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return those layers that bytecode would pay for: they were met before, by whomever, and are met again."""
-        return tuple(name for name in names if name in self._seen_again)
+        """Return those layers that bytecode would pay for: they are met again, or there is time to think of the next run."""
+        if self._has_time():
+            return tuple(name for name in names if len(name) == LENGTH)
+        return tuple(filter(self.is_met_again, names))
+
+    def is_met_again(self, name: str) -> bool:
+        """Return True if a layer without bytecode was met before, by whomever, and is met again."""
+        return name in self._seen_again
 
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.

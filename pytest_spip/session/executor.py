@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from pytest_spip.compose.copying import find_copy
 from pytest_spip.compose.layers import Layers
 from pytest_spip.compose.overlay import Overlay
 from pytest_spip.compose.worktree import Worktree
-from pytest_spip.errors import HarnessProblem, SandboxProblem
+from pytest_spip.errors import HarnessProblem
 from pytest_spip.model import (
     Combo,
     Composed,
@@ -49,6 +48,7 @@ from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_
 from pytest_spip.run.server import SANDBOX_UID
 from pytest_spip.run.text import harmless
 from pytest_spip.session.bounds import is_bound
+from pytest_spip.session.faults import fault_verdict
 from pytest_spip.session.open_environment import OpenEnvironment
 from pytest_spip.session.reproduction import is_free, reproduction, reproduction_of_test
 from pytest_spip.session.runners import runner_of
@@ -61,14 +61,19 @@ ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
 SAMPLE = 50
 """One in so many warm passes is run cold as well."""
+QUICK = 0.2
+"""Seconds of a check below which to compile what it imported is taken to hold nobody up."""
 TIDY = 100
 """Combinations after which memory that is free is given back to the system."""
 
 
 class Executor:
-    """One worker's place: a replica of the base repository, a worktree per interpreter it met, and a runner."""
+    """One worker's place: a replica of the base repository, a worktree per interpreter it met, and a runner.
 
-    def __init__(self, spec: WorkerSpec, worker: str) -> None:
+    ``has_time`` is asked, before each combination, whether nobody waits for the one after it.
+    """
+
+    def __init__(self, spec: WorkerSpec, worker: str, has_time: Callable[[], bool] = bool) -> None:
         adopt_orphans()
         if worker != MAIN:
             end_with_parent()
@@ -85,7 +90,7 @@ class Executor:
         self._copy = find_copy(Path(spec.cache), Path(spec.room))
         self._owner = SANDBOX_UID if os.getuid() == 0 else 0
         self._cache = Cache(Path(spec.cache))
-        self._layers = Layers(self._cache, self._owner)
+        self._layers = Layers(self._cache, self._owner, has_time)
         self._replica: Replica | None = None
         self._places = 0
         self._reported = 0
@@ -149,7 +154,7 @@ class Executor:
                 if self._regresses(result):
                     result = self._tried_again(result, combo, environment, limits, named, spans)
         except HarnessProblem as problem:  # the devices were never free
-            result = Result(combo.ordinal, _fault_verdict(Phase.PLAN, problem))
+            result = Result(combo.ordinal, fault_verdict(Phase.PLAN, problem))
         return self._signed(combo, result, environment, spans)
 
     def _earlier(self, environment: Environment, combo: Combo) -> Result | None:
@@ -239,7 +244,7 @@ class Executor:
         try:
             found = self._reader.provision(combo.ordinal)
         except Exception as error:
-            return Refused(combo.ordinal, _fault_verdict(Phase.PLAN, error))
+            return Refused(combo.ordinal, fault_verdict(Phase.PLAN, error))
         missing = Verdict(Outcome.ERROR, Phase.PLAN, Reason.INTERNAL, "handed out before it was provisioned")
         return found or Refused(combo.ordinal, missing)
 
@@ -289,12 +294,12 @@ class Executor:
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
                 result = self._judged(combo, environment, composed, limits, variables, cold=cold)
-                self._compile(combo, environment, composed, passed=result.verdict.outcome is Outcome.PASSED)
+                self._compile(combo, environment, composed, result)
                 marks.append(time.perf_counter())
         except Exception as error:
             self._start_afresh()
             # What was found before the environment could not be cleared away stays true.
-            result = result or Result(combo.ordinal, _fault_verdict(Phase.INSTALL, error))
+            result = result or Result(combo.ordinal, fault_verdict(Phase.INSTALL, error))
         marks.append(time.perf_counter())
         for phase, (before, after) in zip(("compose", "run", "clear"), pairwise(marks), strict=False):
             spans.append(Span(phase, at + before - marks[0], after - before))
@@ -322,13 +327,18 @@ class Executor:
             self._telemetry.disagreement(disagreement)
         return result
 
-    def _compile(self, combo: Combo, environment: Environment, composed: Composed, *, passed: bool) -> None:
-        """Have layers that are met again bear bytecode from now on; that of tests once a suite has ``passed``, and met them all."""
-        if composed.unrewritten and passed:
+    def _compile(self, combo: Combo, environment: Environment, composed: Composed, result: Result) -> None:
+        """Have layers bear bytecode from now on: those met again, and others where that is quick.
+
+        Tests bear it once a suite has passed, and met them all.
+        """
+        if composed.unrewritten and result.verdict.outcome is Outcome.PASSED:
             rewritten = self._runner.rewritten(combo, environment, composed, self._limits)
             self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
-        bytecode = self._runner.bytecode(combo, composed, self._limits) if composed.uncompiled else {}
-        for layer in composed.uncompiled if bytecode else ():
+        quick = result.seconds < QUICK
+        layers = [one for one in composed.uncompiled if quick or self._layers.is_met_again(one)]
+        bytecode = self._runner.bytecode(combo, composed, self._limits) if layers else {}
+        for layer in layers if bytecode else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def _is_sampled(self, combo: Combo) -> bool:
@@ -386,11 +396,3 @@ class Executor:
         spec, python = self._spec, self._interpreters[combo.interpreter].path
         outside, bound = spec.outside and is_free(environment, spec.limited), is_bound(result.verdict, result.output)
         return reproduction(combo, environment, python, spec, outside=outside, bound=bound)
-
-
-def _fault_verdict(phase: Phase, error: Exception) -> Verdict:
-    """Return the verdict for a fault of ours: a full disk is worth telling apart, also as the cause of another error."""
-    number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
-    reason = Reason.SANDBOX if isinstance(error, SandboxProblem) else Reason.INTERNAL
-    reason = Reason.NO_SPACE if number in (errno.ENOSPC, errno.EDQUOT) else reason
-    return Verdict(Outcome.ERROR, phase, reason, harmless(f"{type(error).__name__}: {error}"))

@@ -44,8 +44,8 @@ class Worker:
         self._channel = channel
         self._parent = os.getppid()
         self._name: str = workerinput["workerid"]
-        self._executor = Executor(WorkerSpec.from_plain(workerinput["spip"]), self._name)
         self._queue: deque[int] = deque()
+        self._executor = Executor(WorkerSpec.from_plain(workerinput["spip"]), self._name, lambda: not self._queue)
         self._changed = threading.Condition()
         self._ended = False
 

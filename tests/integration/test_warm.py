@@ -339,6 +339,19 @@ def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: 
     assert compiled == (f"{plain[0]}c",)
 
 
+def test_bytecode_is_made_while_there_is_time(bases: Bases, tmp_path: Path) -> None:
+    """Whoever has nothing else to do makes bytecode for what is met first; others make it when that is met again."""
+    newest = bases.pythons[list(every_python())[-1]]
+    wheel = filed(bases.cache, "early", "1.0", {"early.py": ""})
+    for has_time in (True, False):
+        layers = Layers(Cache(tmp_path / f"cache-{has_time}"), 0, lambda has_time=has_time: has_time)  # type: ignore[misc]
+        plain = layers.name((wheel,), newest)
+        assert layers.uncompiled([plain]) == ((plain,) if has_time else ())
+        assert not layers.is_met_again(plain)
+        assert layers.uncompiled([layers.name((wheel,), newest)]) == (plain,)
+        assert layers.is_met_again(plain)
+
+
 def test_a_forgotten_layer_is_found_again(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that remembers few layers names them as one that remembers all, compiled ones too."""
     monkeypatch.setattr("pytest_spip.compose.layers.REMEMBERED", 1)
