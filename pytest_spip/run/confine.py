@@ -189,7 +189,7 @@ class _Kept:
     ) -> None:
         self.root = root
         self.server = server
-        self._places = places
+        self._places = {place: place.stat().st_mode & 0o7777 for place in places}
         self._owner = owner
         self._stack = stack
 
@@ -209,11 +209,20 @@ class _Kept:
         return ended
 
     def clear(self) -> None:
-        """Remove what a build has left. Raises ``HarnessProblem`` where something stays."""
-        for place in self._places:
-            for left in place.iterdir():
-                remove_tree(left)
-            if any(place.iterdir()):
+        """Remove what a build has left, in the directories and on them. Raises ``HarnessProblem`` where something stays."""
+        for place, mode in self._places.items():
+            try:
+                place.chmod(0o700)
+                for name in os.listxattr(place):
+                    if name.startswith(("user.", "system.posix_acl_")):
+                        os.removexattr(place, name)
+                place.chmod(mode)
+                for left in place.iterdir():
+                    remove_tree(left)
+                stays = any(place.iterdir())
+            except OSError as error:
+                raise HarnessProblem(f"a build's directory cannot be cleared: {error}") from error
+            if stays:
                 raise HarnessProblem(f"a build's directory cannot be cleared: {place}")
 
     def close(self) -> None:

@@ -163,6 +163,32 @@ def test_nothing_is_handed_on(supply: Supply, confine: BuildSandboxes) -> None:
     assert first["others"] == []
 
 
+ON_TOPS = """
+import os, struct
+tops = [os.path.normpath(os.path.join(out, "..", name)) for name in ("tree", "out", "control")]
+facts["found"] = [[os.stat(top).st_mode, os.listxattr(top)] for top in tops]
+open(os.path.join(os.environ["HOME"], "file"), "w").close()
+facts["made"] = os.stat(os.path.join(os.environ["HOME"], "file")).st_mode
+everybody = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, 7, 0xFFFFFFFF) for tag in (1, 4, 0x20))
+facts["left"] = 0
+for top in tops:
+    os.chmod(top, 0o3777)
+    for name, value in (("user.left", b"left"), ("system.posix_acl_default", everybody)):
+        try:
+            os.setxattr(top, name, value)
+        except OSError:  # not every file system has them
+            continue
+        facts["left"] += 1
+"""
+
+
+def test_directories_are_as_new(supply: Supply, confine: BuildSandboxes) -> None:
+    """Modes, attributes and default rights that a build gives its directories are not there for the next one."""
+    first, second = (built(supply, confine, ON_TOPS, name) for name in ("one", "two"))
+    assert first == second
+    assert first["forked"]
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -198,8 +224,11 @@ def test_failure(supply: Supply, confine: BuildSandboxes) -> None:
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
         "if 'build_zygote' in open('/proc/self/cmdline').read(): raise RuntimeError",
         "if 'build_zygote' in open('/proc/self/cmdline').read(): os._exit(0)",
+        "import warnings\nwarnings.simplefilter('error', FutureWarning)",
+        "os.environ['PATH'] = '/ours:' + os.environ['PATH']",
+        "del os.environ['TMPDIR']",
     ],
-    ids=["thread", "raises", "exits"],
+    ids=["thread", "raises", "exits", "filters", "changes-variable", "deletes-variable"],
 )
 def test_unfit_backend(supply: Supply, confine: BuildSandboxes, beginning: str) -> None:
     """A backend that cannot be forked builds as a program, and that it cannot is found out once."""

@@ -31,13 +31,31 @@ def defined_by(path: str, defined: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def load_backend(zygote: "ZYGOTE.Zygote", script: str) -> None:
-    """Have the script import the backend, as it would before it calls any hook."""
+    """Have the script import the backend, as it would before it calls any hook.
+
+    A program's backend is imported where its hooks are called, so its filters of warnings last; and a child's variables are set
+    anew, whatever the start of the interpreter, or the backend, made of those that were given.
+    """
     try:
         defined = defined_by(script, {"__name__": "hooks", "__file__": script})
-        with defined["warnings"].catch_warnings(record=True):
+        warnings = defined["warnings"]
+        filters = list(warnings.filters)
+        with warnings.catch_warnings(record=True):
             defined["_build_backend"]()
+            filtered = list(warnings.filters) != filters
     except BaseException as error:
         zygote.give_up("%s: %s" % (type(error).__name__, error))
+    if filtered:
+        zygote.give_up("it filters warnings")
+    if any(os.environb.get(name) != text for name, text in started_with().items()):
+        zygote.give_up("it changes variables")
+
+
+def started_with() -> "dict[bytes, bytes]":
+    """Return the variables that this process was started with."""
+    with open("/proc/self/environ", "rb") as stream:
+        pairs = (pair.partition(b"=") for pair in stream.read().split(b"\0") if pair)
+        return {name: text for name, _, text in pairs}
 
 
 def be_script(command: "list[str]") -> None:
