@@ -82,7 +82,7 @@ class Build:
                     return self._checked(hooks)
             environment = self._environment((*system.requires, *more))
         elif self._tools.confine.forks and system.backend in LOADED:
-            with contextlib.suppress(Failure, HarnessProblem):
+            with contextlib.suppress(Failure, HarnessProblem, OSError):
                 return self._forked(source, system, directories, environment)
             source = unpack_sdist(self._archive, directories.source)
         with self._hooks(source, system, directories, environment) as hooks:
@@ -100,7 +100,7 @@ class Build:
         return wheel
 
     def _forked(self, source: Path, system: BuildSystem, unpacked: BuildDirectories, environment: Path) -> Path:
-        """Build by a fork of a loaded backend. Raises ``Failure`` and ``HarnessProblem``, which say nothing then."""
+        """Build by a fork of a loaded backend. Whatever it raises for a reason says nothing then."""
         place = environment.resolve()
         kept = self._tools.confine.kept(self._interpreter.path, environment=str(place), write=BuildDirectories.NAMES)
         try:
@@ -113,7 +113,7 @@ class Build:
                 except Failure as error:  # the sandbox can still be used
                     failure = error
             raise failure
-        except (Failure, HarnessProblem):
+        except (Failure, HarnessProblem, OSError):
             remove_tree(unpacked.source)
             for left in self._target.glob("*.whl"):
                 left.unlink()

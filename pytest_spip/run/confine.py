@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ _FORKS_FROM = 3
 """The first level at which a loaded backend can be forked."""
 _IDLE = max(os.cpu_count() or 1, 12)
 """Sandboxes that are kept while nobody uses them: builds for several interpreters take turns."""
+_TRIES = 2
+"""Sandboxes for one environment that are given up, before no more are kept for it."""
 _Server = ForkServer | Program
 _Key = tuple[str, str, tuple[str, ...]]
 
@@ -49,7 +52,7 @@ class BuildSandboxes:
         self._lock = threading.Lock()
         self._open: set[_Server] = set()
         self._idle: list[tuple[_Key, _Kept]] = []
-        self._unfit: set[_Key] = set()
+        self._given_up: Counter[_Key] = Counter()
         self._stopped = False
 
     @property
@@ -78,28 +81,32 @@ class BuildSandboxes:
     def kept(self, python: str, *, environment: str, write: Sequence[str]) -> Iterator[_Kept]:
         """Have a sandbox with directories of these names, which are empty; others have had it before, and will after.
 
-        Who raises an exception has it ended. Raises ``HarnessProblem`` wherever that happened before: it is not tried again.
+        Who raises an exception has it ended. Raises ``HarnessProblem`` where that happened too often: it is not tried again.
         """
         key = python, environment, tuple(write)
-        if key in self._unfit:
-            raise HarnessProblem("such a sandbox was given up before")
+        if self._given_up[key] >= _TRIES:
+            raise HarnessProblem("such sandboxes were given up before")
         kept = self._taken(key) or self._made(key)
         try:
             with self._known(kept.server):
                 yield kept
                 kept.clear()
         except BaseException:
-            self._unfit.add(key)
+            self._given_up[key] += 1
             kept.close()
             raise
         self._put_back(key, kept)
 
     def _taken(self, key: _Key) -> _Kept | None:
-        with self._lock:
-            found = next((entry for entry in reversed(self._idle) if entry[0] == key), None)
-            if found:
+        while True:
+            with self._lock:
+                found = next((entry for entry in reversed(self._idle) if entry[0] == key), None)
+                if found is None:
+                    return None
                 self._idle.remove(found)
-        return found[1] if found else None
+            if not found[1].server.has_ended:
+                return found[1]
+            found[1].close()
 
     def _made(self, key: _Key) -> _Kept:
         python, environment, names = key
@@ -202,7 +209,9 @@ class _Kept:
         for place in self._places if self._owner else ():
             give_tree(place, self._owner)
         ended = self.server.run(
-            CommandJob(cwd=cwd, limits=limits, command=tuple(command), variables=environment, zygotes=(zygote,))
+            CommandJob(
+                cwd=cwd, limits=limits, command=tuple(command), variables=environment, zygotes=(zygote,), forked=True
+            )
         )
         if not ended.warm:
             raise HarnessProblem("the build's backend could not be forked")

@@ -66,6 +66,7 @@ class Job:
             "rewrites": False,
             "command": (),
             "zygotes": [],
+            "forked": False,
             "streams": False,
             "apart": False,
             "stdin": "",
@@ -104,7 +105,7 @@ class ImportJob(Job):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CommandJob(Job):
-    """Start ``command`` with ``variables``; the first of ``zygotes`` that can be had is forked instead.
+    """Start ``command`` with ``variables``; the first of ``zygotes`` that can be had is forked instead, and must be if ``forked``.
 
     ``streams`` keeps the result also of a child that does not come to its end. With ``separate`` its stderr is the result, and
     both streams come complete; ``stdin`` is what it reads. What ``stays`` works in the environment that ``ForkServer.stay``
@@ -114,6 +115,7 @@ class CommandJob(Job):
     command: tuple[str, ...]
     variables: Mapping[str, str]
     zygotes: tuple[Zygote, ...] = ()
+    forked: bool = False
     streams: bool = False
     separate: bool = False
     stdin: str = ""
@@ -130,6 +132,7 @@ class CommandJob(Job):
         message["command"] = self.command
         message["environment"] = dict(self.variables)
         message["zygotes"] = [zygote.to_plain() for zygote in self.zygotes]
+        message["forked"] = self.forked
         message["streams"] = self.streams
         message["apart"] = self.separate
         message["stdin"] = self.stdin

@@ -70,6 +70,7 @@ class RequestMessage(LayMessage):
     rewrites: bool
     command: Sequence[str]
     zygotes: Sequence[ZygoteMessage]
+    forked: bool
     streams: bool
     apart: bool
     stdin: str

@@ -187,6 +187,11 @@ class ForkServer:
         if reply["error"]:
             raise SandboxProblem(f"an environment cannot stay: {reply['error']}")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself, as with the thread that started it (prctl(2), PR_SET_PDEATHSIG)."""
+        return self._process.poll() is not None
+
     def hang_up(self) -> None:
         """Have the server kill what runs, and end; who waits for it in another thread learns that it died."""
         with contextlib.suppress(OSError):

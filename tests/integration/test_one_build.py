@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.support import backend
 from tests.support.distributions import filename_stem, sdist, wheel
 from tests.support.interpreters import pythons
 from tests.support.machine import eventually
+from tests.support.rooms import alive
 from tests.support.supply import Supply
 
 PYPROJECT = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
@@ -106,8 +108,8 @@ def built(
 
 
 def below_us() -> set[int]:
-    """Return the processes below this one."""
-    return {process.pid for process in psutil.Process().children(recursive=True)}
+    """Return the processes below this one that have not ended."""
+    return {process.pid for process in psutil.Process().children(recursive=True) if alive(process.pid)}
 
 
 def masked(state: object, places: dict[str, str]) -> Any:
@@ -195,9 +197,10 @@ def test_directories_are_as_new(supply: Supply, confine: BuildSandboxes) -> None
         "import os\nif facts['forked']: raise RuntimeError('as a fork')",
         "import os\nif facts['forked']: os._exit(3)",
         "import os\nif facts['forked']:\n    os.kill(LOADED_BY, 9)\n    os.kill(os.getpid(), 9)",
+        "if facts['forked']:\n    print('No space left on device')\n    raise OSError(28, 'No space left on device')",
         "facts['stem'] = 'other-1.0' if facts['forked'] else facts['stem']",
     ],
-    ids=["raises", "exits", "kills", "other-name"],
+    ids=["raises", "exits", "kills", "no-room", "other-name"],
 )
 def test_a_forks_failure_is_none(supply: Supply, confine: BuildSandboxes, script: str) -> None:
     """What fails as a fork is built again by a program of its own, which finds the sdist as it was."""
@@ -205,6 +208,41 @@ def test_a_forks_failure_is_none(supply: Supply, confine: BuildSandboxes, script
     facts = built(supply, confine, seen + script)
     assert facts == {"forked": False, "seen": False}
     assert built(supply, confine, seen, "after")["seen"] is False
+
+
+SPOILED = """
+import os, signal
+facts["scheduled"] = [sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)]
+if facts["forked"]:
+    {attack}
+"""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "os.sched_setaffinity(LOADED_BY, [min(os.sched_getaffinity(0))])",
+        "os.setpriority(os.PRIO_PROCESS, LOADED_BY, 19)",
+        "os.sched_setscheduler(LOADED_BY, os.SCHED_BATCH, os.sched_param(0))",
+        "os.kill(LOADED_BY, signal.SIGSTOP)",
+    ],
+    ids=["affinity", "priority", "policy", "stop"],
+)
+def test_a_loaded_backend_that_was_spoiled(supply: Supply, confine: BuildSandboxes, attack: str) -> None:
+    """What a build does to the process that it is a fork of holds up no other build, and changes none."""
+    first, second = (built(supply, confine, SPOILED.format(attack=attack), name) for name in ("one", "two"))
+    assert first["forked"]
+    assert second["scheduled"] == first["scheduled"]
+
+
+def test_sandboxes_end_with_their_thread(supply: Supply, confine: BuildSandboxes) -> None:
+    """A sandbox whose thread has ended is replaced, however often."""
+    forked, before = [], below_us()
+    for name in ("one", "two", "three", "four"):
+        with ThreadPoolExecutor(1) as pool:
+            forked.append(pool.submit(built, supply, confine, "", name).result()["forked"])
+        assert eventually(lambda: below_us() == before)
+    assert forked == [True, True, True, True]
 
 
 def test_failure(supply: Supply, confine: BuildSandboxes) -> None:

@@ -382,7 +382,7 @@ def test_the_next_suite_does_not_suffer(attempt: Try, what: str, *, begun: bool)
             [os.close(os.open("/dev/null", os.O_RDONLY)) for _ in range(64)]
     """
     # A zygote that has suffered is given up; another suite's session has another one.
-    suffers = what in ("limits", "stopping") and not begun
+    suffers = what == "limits" and not begun
     result = attempt({"test_next.py": code}, forked=False if suffers else None)
     assert result.verdict.outcome is Outcome.PASSED, result.tests
     assert attempt({"test_next.py": code}).verdict.outcome is Outcome.PASSED

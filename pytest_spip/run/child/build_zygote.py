@@ -47,15 +47,8 @@ def load_backend(zygote: "ZYGOTE.Zygote", script: str) -> None:
         zygote.give_up("%s: %s" % (type(error).__name__, error))
     if filtered:
         zygote.give_up("it filters warnings")
-    if any(os.environb.get(name) != text for name, text in started_with().items()):
+    if any(os.environ.get(name) != text for name, text in zygote.variables.items()):
         zygote.give_up("it changes variables")
-
-
-def started_with() -> "dict[bytes, bytes]":
-    """Return the variables that this process was started with."""
-    with open("/proc/self/environ", "rb") as stream:
-        pairs = (pair.partition(b"=") for pair in stream.read().split(b"\0") if pair)
-        return {name: text for name, _, text in pairs}
 
 
 def be_script(command: "list[str]") -> None:

@@ -17,7 +17,8 @@ parts. The first part is JSON, what follows it bytes.
                                                            <result> and <nonce> in it become descriptors. Without it,
                                                            variables that a warm child has beside the server's
                                     "zygotes"              to fork for the command, the first that can be had, see zygotes.py:
-                                                           "key", "layers", "trees", "command", "environment" of each
+                                                           "key", "layers", "trees", "command", "environment" of each; with
+                                                           "forked" nothing else is done where none can be had
                                     "sources"              to compile instead of all that, see bytecode.py; if it
                                                            "rewrites", also as tests, by the pytest in "site"
                                     "streams"              the result counts as far as it came, and the nonce ends it

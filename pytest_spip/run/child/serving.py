@@ -189,7 +189,9 @@ def serve(
     result, output, _, nonce = child.theirs
     pid, warm = zygotes.fork_child(request, (result, output, nonce)) if zygotes else (0, False)
     forked = None
-    if not pid:
+    if not pid and request["forked"]:
+        pid = fork([(os._exit, (os.EX_TEMPFAIL,), "")], request, child)
+    elif not pid:
         calls = [(channel.socket.close, (), ""), *child.leaving(), *CHILD_MAIN.becoming(sandbox, request, child.theirs)]
         if not request["command"] and not request["sources"]:
             forked, warm = WarmFork(calls, hidden_modules, request, child), True

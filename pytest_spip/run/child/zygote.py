@@ -191,11 +191,10 @@ def stale(site: str, known: Known, session: bool) -> str:
     return known.change() or "".join(known.shadows()[:1])
 
 
-def given_variables() -> "frozenset[str]":
-    """Return the names of the variables that this process was started with."""
-    return frozenset(
-        os.fsdecode(pair.partition(b"=")[0]) for pair in content("/proc/self/environ").split(b"\0") if pair
-    )
+def given_variables() -> "dict[str, str]":
+    """Return the variables that this process was started with."""
+    pairs = (os.fsdecode(pair).partition("=") for pair in content("/proc/self/environ").split(b"\0") if pair)
+    return {name: text for name, _, text in pairs}
 
 
 def borrowed(name: str) -> "Any":
@@ -253,7 +252,7 @@ def be_child(zygote: "Zygote", why_stale: "Callable[[OrderMessage], str]") -> "l
     os.close(null)
     os.close(output)
     os.chdir(request["cwd"])
-    for name in zygote.variables.difference(request["environment"]):
+    for name in zygote.variables.keys() - request["environment"].keys():
         del os.environ[name]
     os.environ.update(request["environment"])
     numbers = {"<result>": str(result), "<nonce>": str(nonce)}

@@ -36,6 +36,8 @@ EMPTY = "/root"
 """An empty directory of the view."""
 LIMITS = range(16)
 """Numbers of limits (getrlimit(2))."""
+CONTINUE = 18
+"""SIGCONT on the architectures that we know, see kernel.py."""
 
 
 class Zygote:
@@ -47,7 +49,7 @@ class Zygote:
         self.sandbox = sandbox
         self.laid = True
         self.space = os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY)
-        self.limits = limits_of(pid)
+        self.bounds = bounds_of(pid)
 
     def within(
         self, function: "Callable[_Arguments, object]", *arguments: "_Arguments.args", **named: "_Arguments.kwargs"
@@ -81,8 +83,9 @@ class Zygote:
 
     def fork_child(self, request: "RequestMessage", descriptors: "tuple[int, int, int]") -> "tuple[int, bool]":
         """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
-        if limits_of(self.pid) != self.limits:
+        if bounds_of(self.pid) != self.bounds:
             raise OSError("somebody limited a zygote")
+        os.kill(self.pid, CONTINUE)  # should somebody have stopped it
         self.lay(request)
         order: "OrderMessage" = {
             "command": request["command"],
@@ -213,9 +216,10 @@ def a_file_of_its_own() -> int:
     return make("output")
 
 
-def limits_of(pid: int) -> "list[tuple[int, int]]":
-    """Return a process's limits; a child has the zygote's user, and could lower them."""
-    return [resource.prlimit(pid, number) for number in LIMITS]
+def bounds_of(pid: int) -> "list[object]":
+    """Return a process's limits, and how it is scheduled; a child has the zygote's user, and could change them."""
+    scheduling = os.sched_getaffinity(pid), os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)
+    return [*scheduling, *(resource.prlimit(pid, number) for number in LIMITS)]
 
 
 def reap_dead() -> None:
