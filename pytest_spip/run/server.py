@@ -201,6 +201,8 @@ class ForkServer:
         """Hang up: the server kills what runs, and ends."""
         self._socket.close()
         if self._process.returncode is not None:
+            if self._process.stderr:
+                self._process.stderr.close()
             return
         try:
             _, self._said = self._process.communicate(timeout=ENDING)
