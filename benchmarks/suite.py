@@ -111,7 +111,8 @@ def lines(whole: matrix.Report, reports: Sequence[matrix.Report], laps: Mapping[
     )
     for title, told in laps.items():
         theirs = [lap.rate for lap in told]
-        ratio = f"{statistics.median(rates) / statistics.median(theirs):.2f}"
+        middle = statistics.median(theirs)
+        ratio = f"{statistics.median(rates) / middle:.2f}" if middle else "none works"
         rows.append([title, *spread(theirs), str(told[0].count), str(sum(lap.failed for lap in told)), ratio])
     yield from table(rows)
     busy = ", ".join(f"{each.cpu_utilisation:.1%}" for each in reports)
