@@ -46,7 +46,7 @@ class Tools:
 
 
 class Build:
-    """Makes the wheel of an sdist in the directory ``target``, with a yard beside it that goes with the workshop."""
+    """Makes the wheel of an sdist in the directory ``target``, with the build's own directories beside that one."""
 
     def __init__(
         self,
