@@ -6,6 +6,7 @@ combination's environment there, and takes it away when the suite is over; a zyg
 Standard library only, syntax of Python 3.7.
 """
 
+import _signal  # type: ignore[import-not-found]  # as process_tree.py does
 import _socket  # as serving.py does; nor array, whose import brings collections along
 import os
 import resource
@@ -36,8 +37,6 @@ EMPTY = "/root"
 """An empty directory of the view."""
 LIMITS = range(16)
 """Numbers of limits (getrlimit(2))."""
-CONTINUE = 18
-"""SIGCONT on the architectures that we know, see kernel.py."""
 
 
 class Zygote:
@@ -85,7 +84,7 @@ class Zygote:
         """Return the pid of a child that runs a suite, and whether it does so warm; raises ``OSError``."""
         if bounds_of(self.pid) != self.bounds:
             raise OSError("somebody limited a zygote")
-        os.kill(self.pid, CONTINUE)  # should somebody have stopped it
+        os.kill(self.pid, _signal.SIGCONT)  # should somebody have stopped it
         self.lay(request)
         order: "OrderMessage" = {
             "command": request["command"],
