@@ -7,13 +7,13 @@ import dataclasses
 import signal
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import pytest
 
-from pytest_spip.dispatch.heartbeat import PERIOD, Heartbeat
+from pytest_spip.dispatch.heartbeat import PERIOD, Heartbeat, Question
 from pytest_spip.dispatch.messages import (
     Command,
     Event,
@@ -71,9 +71,9 @@ class SpipScheduling:
         self._judging: frozenset[int] = frozenset()
         self._lock = threading.RLock()
         self._heartbeat = Heartbeat()
-        self._asked: dict[str, deque[bool]] = {}
         self._ended = threading.Event()
         self._futile = 0
+        self._crashed = False
         self._dismissed: set[str] = set()
 
     # what xdist reads
@@ -114,7 +114,7 @@ class SpipScheduling:
     def node2collection(self) -> dict[Node, list[str]]:
         """The node ids that each worker has collected."""
         with self._lock:
-            return {node: list(self._ids) for name, node in self._nodes.items() if name in self._asked}
+            return {node: list(self._ids) for name, node in self._nodes.items() if name in self._heartbeat}
 
     @property
     def node2pending(self) -> dict[Node, list[int]]:
@@ -153,8 +153,7 @@ class SpipScheduling:
             self._dismiss(node)
             return
         with self._lock:
-            self._asked[node.gateway.id] = deque()
-            self._heartbeat.heard(node.gateway.id, time.monotonic())
+            self._heartbeat.joined(node.gateway.id, time.monotonic())
             self._handle(WorkerJoined(node.gateway.id))
 
     def schedule(self) -> None:
@@ -173,8 +172,7 @@ class SpipScheduling:
         """A worker gives back what it was asked for, or some of it; asked for nothing, it shows that it is there."""
         worker = node.gateway.id
         with self._lock:
-            self._heartbeat.heard(worker, time.monotonic())
-            if self._asked[worker].popleft():
+            if self._heartbeat.answered(worker, time.monotonic()) is Question.UNITS:
                 self._handle(Stolen(worker, indices))
 
     def remove_node(self, node: Node) -> str | None:
@@ -184,9 +182,12 @@ class SpipScheduling:
         crashed = not hasattr(node, "workeroutput")
         with self._lock:
             del self._nodes[worker]
+            # Of several that die at once the others may be given the first one's work before their deaths are known.
+            received = self._heartbeat.has_received(worker)
             self._heartbeat.forget(worker)
-            self._futile += crashed and not self._scheduler.pending(worker)
-            commands = self._handle(WorkerLeft(worker, crashed=crashed))
+            self._crashed |= crashed
+            self._futile += crashed and not (received and self._scheduler.pending(worker))
+            commands = self._handle(WorkerLeft(worker, crashed=crashed and received))
         self._give_up_in_time("")
         return next((self._nodeids[each.unit] for each in commands if isinstance(each, Quarantine)), None)
 
@@ -332,24 +333,37 @@ class SpipScheduling:
         with contextlib.suppress(OSError):
             match command:
                 case RunUnits(units=units):
-                    node.send_runtest_some(list(units))
+                    with self._asking(node):
+                        node.send_runtest_some(list(units))
                 case Steal(units=units):
-                    self._ask(node, units)
+                    self._ask(node, Question.UNITS, units)
                 case Stop() if self._collects:
-                    self._dismiss(node)  # it runs what it holds; our own loop holds nothing back, and would drop it
+                    with self._asking(node):
+                        self._dismiss(node)  # it runs what it holds; our own loop holds nothing back, and would drop it
 
-    def _ask(self, node: Node, units: Sequence[int] = ()) -> None:
-        """Ask a worker for units back. Asked for none, it answers all the same, whatever it runs: that it is there."""
-        self._asked[node.gateway.id].append(bool(units))
+    @contextlib.contextmanager
+    def _asking(self, node: Node) -> Iterator[None]:
+        """Have a worker acknowledge what it is given, once any has crashed: only then it matters who ran what.
+
+        The question counts before anything is sent: a worker that cannot be reached has begun nothing.
+        """
+        if self._crashed:
+            self._heartbeat.asked(node.gateway.id, Question.RECEIPT)
+        yield
+        if self._crashed:
+            node.send_steal([])
+
+    def _ask(self, node: Node, question: Question, units: Sequence[int] = ()) -> None:
+        self._heartbeat.asked(node.gateway.id, question)
         node.send_steal(list(units))
 
     # signs of life
 
     def _ask_all(self) -> None:
         """Ask every worker whether it is there; the caller has the lock."""
-        for worker in [node for node in self._nodes.values() if node.gateway.id in self._asked]:
+        for worker in [node for node in self._nodes.values() if node.gateway.id in self._heartbeat]:
             with contextlib.suppress(OSError):
-                self._ask(worker)
+                self._ask(worker, Question.LIFE)
 
     def _watch(self) -> None:
         """Ask every worker regularly whether it is there, and kill those that give no answer: xdist then replaces them."""

@@ -65,7 +65,7 @@ class Worker:
             status = INTERRUPTED
         finally:
             self._executor.close()
-        if os.getppid() == self._parent:
+        if self._has_parent:
             self._tell("workerfinished", workeroutput={"exitstatus": status, "shouldfail": False, "shouldstop": False})
 
     def _run(self, ordinal: int) -> None:
@@ -96,11 +96,20 @@ class Worker:
             self._changed.notify()
 
     def _give_back(self, wanted: Collection[int]) -> None:
-        """Give back what is wanted and still here. Asked for nothing, it answers all the same: that it is alive."""
+        """Give back what is wanted and still here. Asked for nothing, it answers all the same: that it is alive.
+
+        Without its parent it is about to end, and does not: what it was given since would seem to have been begun.
+        """
+        if not self._has_parent:
+            return
         given = [ordinal for ordinal in self._queue if ordinal in wanted]
         for ordinal in given:
             self._queue.remove(ordinal)
         self._tell("unscheduled", indices=given)
+
+    @property
+    def _has_parent(self) -> bool:
+        return os.getppid() == self._parent
 
     def _tell(self, name: str, **details: object) -> None:
         self._channel.send((name, details))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -192,7 +193,13 @@ def test_nobody_forks_a_process_with_threads() -> None:
 
 def zygotes(machine: Machine) -> list[psutil.Process]:
     """Return the zygotes of workers that live."""
-    return [one for one in map(psutil.Process, machine.processes()) if one.name() == "spip-zygote"]
+    found = []
+    for pid in machine.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):  # by now
+            process = psutil.Process(pid)
+            if process.name() == "spip-zygote":
+                found.append(process)
+    return found
 
 
 def test_session_outlives_its_zygote(machine: Machine, tmp_path: Path) -> None:

@@ -141,3 +141,16 @@ def test_lost_controller_is_an_end(line: Line) -> None:
     line.hear("workerready")
     line.tell(None)
     assert line.hear("workerfinished")["workeroutput"]["exitstatus"] == 0
+
+
+def test_answers_nothing_without_its_parent(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose parent died is about to end: it does not acknowledge what it is given, and has nothing to say at the end."""
+    line.hear("workerready")
+    line.tell(("steal", {"indices": []}))
+    assert line.hear("unscheduled") == {"indices": []}
+    monkeypatch.setattr("os.getppid", lambda: 1)
+    line.tell(("steal", {"indices": []}))
+    line.tell(("runtests", {"indices": [2]}))
+    assert line.hear_report().ordinal == 2
+    line.tell(None)
+    assert line.told.empty()
