@@ -34,8 +34,7 @@ def show(arguments: Sequence[str]) -> int:
     summary = load_run(chosen_run(given))
     combo = combination(summary, given.what)
     if given.json:
-        document = jsonfile.as_document(summary)["combinations"]
-        to.print(json.dumps(next((one for one in document if one["id"] == combo.id), {"id": combo.id}), indent=1))
+        to.print(json.dumps(jsonfile.combination_document(summary, combo), indent=1))
     else:
         write_lines(_combination_lines(summary, combo), to)
     return 0

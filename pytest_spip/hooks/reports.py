@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Mapping
@@ -23,13 +24,20 @@ __all__ = [
     "trim",
 ]
 
+KINDS = 1024
+"""Different verdicts that are remembered: as a rule a run has many of a few."""
 PROPERTY = "spip_"
 """Begins the names of our properties of items."""
 
 
 def skip_place(result: Result) -> tuple[str, Any, str]:
     """Return what pytest expects of a skip: file, line and why. There is no file."""
-    return MODULE_PREFIX, None, f"Skipped: {one_line(result)}"
+    return _skip(f"Skipped: {one_line(result)}")
+
+
+@functools.lru_cache(KINDS)
+def _skip(why: str) -> tuple[str, Any, str]:
+    return MODULE_PREFIX, None, why
 
 
 def location_file(config: pytest.Config) -> str:
@@ -86,9 +94,14 @@ def phase_report(report: pytest.TestReport, when: Literal["setup", "teardown"]) 
 
 
 def trim(report: pytest.TestReport) -> None:
-    """Let go of what nobody reads any more: pytest keeps all reports of a session."""
-    vars(report)["spip"] = {"verdict": vars(report)["spip"]["verdict"]}
+    """Let go of what nobody reads any more: pytest keeps all reports of a session. Those of one kind share the rest."""
+    vars(report)["spip"] = _verdict_alone(*vars(report)["spip"]["verdict"])
     report.user_properties = []
+
+
+@functools.lru_cache(KINDS)
+def _verdict_alone(*verdict: str | None) -> dict[str, Any]:
+    return {"verdict": verdict}
 
 
 def _outcome_and_text(result: Result) -> tuple[Literal["passed", "failed", "skipped"], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,9 @@ __all__ = [
     "release_row",
     "result",
 ]
+
+NOTHING: Mapping[str, Any] = {}
+"""What is not known of many results: one for all."""
 
 
 def interpreter_row(interpreter: Interpreter) -> tuple[str, ...]:
@@ -182,13 +186,16 @@ def encodable(text: str) -> str:
 
 
 def result(row: Sequence[Any]) -> Result:
-    """Rebuild a result; its phases are telemetry."""
-    ordinal, *verdict = row[:5]
+    """Rebuild a result; its phases are telemetry. What many results of a run have in common is in memory once."""
+    ordinal, outcome, phase, reason, detail = row[:5]
     numbers = ("seconds", "cpu_seconds", "peak_rss", "attempts", "reruns", "reused")
     names = (*numbers, "runner", "worker", "host", "fingerprint", "locked", "reproduce", "output", "tests", "warnings")
     values = dict(zip(names, row[5:20], strict=True))
     values["reused"] = bool(values["reused"])
-    values["locked"] = json.loads(values["locked"])
+    values["locked"] = json.loads(values["locked"]) if values["locked"] != "{}" else NOTHING
     values["tests"] = tuple(Test(*test) for test in json.loads(values["tests"]))
     values["warnings"] = tuple(json.loads(values["warnings"]))
-    return Result(ordinal, verdict_from_plain(verdict), **values)
+    for name in ("runner", "worker", "host"):
+        values[name] = sys.intern(values[name])
+    verdict = verdict_from_plain((outcome, phase, reason, sys.intern(detail)))
+    return Result(ordinal, verdict, phases=NOTHING, **values)

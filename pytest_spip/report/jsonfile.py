@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +26,86 @@ from pytest_spip.report.bisection import bisect_document
 from pytest_spip.report.grid import HIGHEST
 from pytest_spip.report.ranges import affected_text
 
-__all__ = ["SCHEMA", "as_document", "comparison_document", "write"]
+__all__ = ["SCHEMA", "as_document", "combination_document", "comparison_document", "write"]
 
 SCHEMA = 1
 
 
 def write(summary: Summary, path: Path) -> None:
     """Write the report. Raises ``OSError``."""
-    text = json.dumps(as_document(summary), indent=1, ensure_ascii=False) + "\n"
-    text = text.encode("utf-8", "replace").decode()  # the command line may hold a file's name that is not UTF-8
     with rewriting(path) as stream:
-        stream.write(text)
+        for text in _texts(summary):
+            stream.write(
+                text.encode("utf-8", "replace").decode()
+            )  # the command line may hold a file's name that is not UTF-8
+
+
+def _texts(summary: Summary) -> Iterator[str]:
+    """Yield the report in pieces, laid out as ``json.dumps`` does it: a large one takes half a gigabyte to have it whole."""
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
+    opened = "{"
+    for name, value in _parts(summary):
+        yield f'{opened}\n "{name}": '
+        if isinstance(value, Iterator):
+            yield from _list_texts(encoder, value)
+        else:
+            yield _shifted(encoder.encode(value), 1)
+        opened = ","
+    yield "\n}\n"
+
+
+def _list_texts(encoder: json.JSONEncoder, values: Iterator[object]) -> Iterator[str]:
+    opened = "["
+    for value in values:
+        yield f"{opened}\n  {_shifted(encoder.encode(value), 2)}"
+        opened = ","
+    yield "[]" if opened == "[" else "\n ]"
+
+
+def _shifted(text: str, spaces: int) -> str:
+    """Move all lines but the first to the right; strings have no line breaks in JSON."""
+    return text.replace("\n", "\n" + spaces * " ")
 
 
 def as_document(summary: Summary) -> dict[str, Any]:
     """Return the report as plain data."""
+    return {name: list(value) if isinstance(value, Iterator) else value for name, value in _parts(summary)}
+
+
+def combination_document(summary: Summary, combo: Combo) -> dict[str, Any]:
+    """Return what the report says of one combination; that is its id where it has no verdict."""
+    only = dataclasses.replace(summary, combos=(combo,))
+    return next(_combinations(only), {"id": combo.id})
+
+
+def _combinations(summary: Summary) -> Iterator[dict[str, Any]]:
     pythons = {one.id: one for one in summary.interpreters}
+    for combo in summary.combos:
+        if result := summary.results.get(combo.ordinal):
+            yield _combination(combo, result, pythons)
+
+
+def _parts(summary: Summary) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the report's parts; the combinations are an iterator."""
+    yield "schema", SCHEMA
+    yield "run", summary.facts.to_plain()
+    yield "interpreters", [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters]
+    yield "combinations", _combinations(summary)
+    yield "summary", _summary(summary)
+    yield "disagreements", _disagreements(summary)
+    yield "groups", [_group(group) for group in summary.groups]
+    yield "packages", [_package(one) for one in summary.support]
+    if summary.bisect:
+        yield "bisect", bisect_document(summary.bisect)
+    if summary.comparison:
+        yield "comparison", comparison_document(summary.comparison)
+
+
+def _disagreements(summary: Summary) -> list[dict[str, str]]:
+    if not summary.disagreements:
+        return []
     ids = {combo.ordinal: combo.id for combo in summary.combos}
-    done = [(combo, summary.results[combo.ordinal]) for combo in summary.combos if combo.ordinal in summary.results]
-    return {
-        "schema": SCHEMA,
-        "run": summary.facts.to_plain(),
-        "interpreters": [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters],
-        "combinations": [_combination(combo, result, pythons) for combo, result in done],
-        "summary": _summary(summary),
-        "disagreements": [
-            {"id": ids[event.ordinal], "warm": event.warm, "cold": event.cold} for event in summary.disagreements
-        ],
-        "groups": [_group(group) for group in summary.groups],
-        "packages": [_package(one) for one in summary.support],
-        **({"bisect": bisect_document(summary.bisect)} if summary.bisect else {}),
-        **({"comparison": comparison_document(summary.comparison)} if summary.comparison else {}),
-    }
+    return [{"id": ids[event.ordinal], "warm": event.warm, "cold": event.cold} for event in summary.disagreements]
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:

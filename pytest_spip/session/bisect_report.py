@@ -22,7 +22,7 @@ from pytest_spip.model import (
     Result,
     StoredWheel,
 )
-from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.run_reader import RunReader
 from pytest_spip.session.bisecting import bisect_lines, state_of
 
 __all__ = ["bisect_report", "file_changes"]

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from pytest_spip.common.releases import version_order
 from pytest_spip.model import Combo, PackageMetadata, Ready
-from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.run_reader import RunReader
 
 __all__ = ["declared_metadata", "metadata_of"]
 

@@ -41,7 +41,7 @@ from pytest_spip.model import (
     seconds_by_phase,
 )
 from pytest_spip.record.reusable import ReusableVerdicts
-from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.run_reader import RunReader
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller

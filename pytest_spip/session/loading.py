@@ -12,7 +12,8 @@ from pathlib import Path
 from pytest_spip.errors import UsageProblem
 from pytest_spip.model import Combo, Plan, Summary
 from pytest_spip.names import MODULE_PREFIX
-from pytest_spip.record.rundb import VERSION, DatabaseError, RunReader
+from pytest_spip.record.run_reader import RunReader
+from pytest_spip.record.rundb import VERSION, DatabaseError
 from pytest_spip.record.rundir import HOME, NEWEST, RunDirectory
 from pytest_spip.session.summary import sum_up
 

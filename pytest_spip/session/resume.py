@@ -33,7 +33,8 @@ from pytest_spip.model import (
 from pytest_spip.options import OPTIONS, Settings
 from pytest_spip.plan.interpreters import id_apart, probe
 from pytest_spip.provision.store import WheelStore
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record.run_reader import RunReader
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.session.loading import open_run
 from pytest_spip.settings import make_settings

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_spip.errors import QueueProblem
 from pytest_spip.model import Result, Summary
-from pytest_spip.record.rundb import RunReader, copy_database
+from pytest_spip.record.run_reader import RunReader
+from pytest_spip.record.rundb import copy_database
 
 if TYPE_CHECKING:
     from pytest_spip.hosts.queue import Queue

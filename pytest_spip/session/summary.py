@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_spip.common.machine import Machine
 from pytest_spip.common.trees import rewriting
 from pytest_spip.model import CONTROLLER, Combo, Plan, Reason, Result, RunFacts, Summary, Support
-from pytest_spip.record.rundb import RunReader
+from pytest_spip.record.run_reader import RunReader
 from pytest_spip.record.rundir import RunDirectory
 from pytest_spip.record.timeline import Timeline
 from pytest_spip.report.analysis import groups

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import execnet
 
+from pytest_spip.hooks.reports import make_report, trim
 from pytest_spip.model import Outcome, Phase, Reason, Result, Test
 from pytest_spip.report.properties import NAMED, properties
 from pytest_spip.report.texts import SHOWN, TAIL, failure_text
-from tests.support.rooms import result
+from tests.support.rooms import combo, result
 
 LONG = "\n".join(f"line {number}" for number in range(30))
 
@@ -25,6 +28,23 @@ def test_result_travels() -> None:
     """A worker that is a pytest session sends results as execnet takes them, and they arrive as they were."""
     sent = execnet.loads(execnet.dumps(suite(2).to_plain()))
     assert Result.from_plain(sent) == suite(2)
+
+
+def test_reports_of_one_kind_share_what_is_kept() -> None:
+    """pytest keeps all reports of a session: of a hundred thousand that say the same, the words are in memory once."""
+    why = ["a", "b", "a"]
+    kept = []
+    for ordinal, detail in enumerate(why):
+        told = result(ordinal, Outcome.SKIPPED, Reason.REQUIRES_PYTHON, f"needs {detail}", Phase.PLAN)
+        report = make_report(combo(ordinal, f"demo{ordinal}"), told.to_plain(), 0.1, "spip")
+        trim(report)
+        assert list(vars(report)["spip"]["verdict"]) == ["skipped", "plan", "requires-python", f"needs {detail}"]
+        assert cast("object", report.longrepr) == ("spip", None, f"Skipped: requires-python: needs {detail}")
+        kept.append(report)
+    first, other, third = kept
+    assert (first.longrepr is third.longrepr, vars(first)["spip"] is vars(third)["spip"]) == (True, True)
+    assert first.longrepr != other.longrepr
+    assert first.location != third.location
 
 
 def test_story_of_tests() -> None:

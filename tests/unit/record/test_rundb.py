@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ from pytest_spip.model import (
     Test,
     Verdict,
 )
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record import rows, run_reader
+from pytest_spip.record.run_reader import RunReader
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.telemetry import Telemetry
 from tests.support.machine import eventually
 from tests.support.rooms import combo, plan, result, run_facts
@@ -197,6 +200,27 @@ def test_results_come_back(writer: RunWriter, reader: RunReader) -> None:
         writer.verdict(one)
     writer.flush()
     assert reader.results() == {one.ordinal: one for one in RESULTS}
+
+
+def test_results_of_one_moment(writer: RunWriter, reader: RunReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many results are read some at a time, and what is entered meanwhile is not among them. Equal texts are there once."""
+    monkeypatch.setattr("pytest_spip.record.run_reader.MANY", 2)
+    for ordinal in (0, 1, 2, 3, 5):
+        writer.verdict(result(ordinal, detail="alike", host="host"))
+    writer.flush()
+    rebuild = rows.result
+
+    def slow(row: Any) -> Result:
+        if row[0] == 0:
+            writer.verdict(result(4))
+            writer.flush()
+        return rebuild(row)
+
+    monkeypatch.setattr(run_reader, "result", slow)
+    found = reader.results()
+    assert list(found) == [0, 1, 2, 3, 5]
+    assert found[0].verdict.detail is found[5].verdict.detail
+    assert list(reader.results()) == [0, 1, 2, 3, 4, 5]
 
 
 def test_text_that_is_no_text_is_recorded(writer: RunWriter, reader: RunReader) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_spip.model import Disagreement, Outcome, Phase, Reason, Refused, Span, Verdict
-from pytest_spip.record.rundb import RunReader, RunWriter
+from pytest_spip.record.run_reader import RunReader
+from pytest_spip.record.rundb import RunWriter
 from pytest_spip.record.telemetry import Telemetry
 from pytest_spip.record.timeline import Timeline
 from tests.support.rooms import combo, plan, result, run_facts

@@ -227,6 +227,15 @@ def test_report_is_written(finished: Summary, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["out.json"]
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_report_is_laid_out_as_json_does_it(finished: Summary, tmp_path: Path, *, empty: bool) -> None:
+    """It is written in pieces, and nobody who compares two reports by their lines sees that."""
+    told = summary([], []) if empty else finished
+    write(told, tmp_path / "out.json")
+    whole = json.dumps(as_document(told), indent=1, ensure_ascii=False) + "\n"
+    assert (tmp_path / "out.json").read_text("utf-8") == whole
+
+
 def test_odd_command_line_is_written(tmp_path: Path) -> None:
     """A command line with a file's name that is not UTF-8 does not spoil the report."""
     write(summary([], [], facts=run_facts(command="pytest \udcff")), tmp_path / "out.json")
