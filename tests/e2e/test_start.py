@@ -55,7 +55,7 @@ def test_controllers_load_what_they_need(warm: dict[str, dict[str, Counts]]) -> 
     assert tops(controller) & HEAVY == set()
     assert controller.own & {*MAKING, "pytest_spip.session.executor", "pytest_spip.hooks.worker"} == set()
     assert "hosts" not in rooms(controller)
-    assert len(controller.own) <= 165
+    assert len(controller.own) <= 166
 
 
 def test_workers_load_what_they_need(warm: dict[str, dict[str, Counts]]) -> None:
