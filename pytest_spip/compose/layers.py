@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,6 +100,11 @@ class Layers:
     def is_met_again(self, name: str) -> bool:
         """Return True if a layer without bytecode was met before, by whomever, and is met again."""
         return name in self._seen_again
+
+    def sources(self, names: Sequence[str], paths: Iterable[str]) -> tuple[str, ...]:
+        """Return those of an environment's source files that lie in one of the layers; all paths are below the prefix."""
+        tops = [f"{self._root}/{name}" for name in names]
+        return tuple(path for path in paths if any(os.path.isfile(f"{top}/{path}") for top in tops))
 
     def compile(self, name: str, bytecode: Mapping[str, bytes], above: Sequence[str] = ()) -> None:
         """File a layer with bytecode beside it, by path; what does not belong into the layer is left out.

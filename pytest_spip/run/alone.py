@@ -62,7 +62,11 @@ class AloneRunner:
         """Open an environment, which lies on the disk; nothing keeps its programs from the network here."""
         yield AloneSession(composed, self._sandbox)
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
+    def imported(self, composed: Composed) -> tuple[str, ...]:
+        """Nothing is traced here."""
+        return ()
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits, sources: Sequence[str]) -> Mapping[str, bytes]:
         """Nothing is compiled beforehand here."""
         return {}
 

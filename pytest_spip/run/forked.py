@@ -134,12 +134,15 @@ class ForkRunner:
             self._servers.pop((composed.prefix, self._sandbox.network, self._shown), None)
             raise
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
-        """Have a child compile what the last warm run imported. Raises ``HarnessProblem``."""
-        if not self._imported:
-            return {}
-        sources = tuple(path for path in self._imported if path.startswith(f"{composed.prefix}/"))
-        job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=sources)
+    def imported(self, composed: Composed) -> tuple[str, ...]:
+        """Return the source files that the last run imported of its environment, by path below the prefix, where it was traced."""
+        top = f"{composed.prefix}/"
+        return tuple(path.removeprefix(top) for path in self._imported if path.startswith(top))
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits, sources: Sequence[str]) -> Mapping[str, bytes]:
+        """Have a child compile source files of the environment; all paths are below the prefix. Raises ``HarnessProblem``."""
+        whole = tuple(f"{composed.prefix}/{path}" for path in sources)
+        job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=whole)
         return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))
 
     def rewritten(

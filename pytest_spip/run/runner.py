@@ -64,13 +64,16 @@ class Runner(Protocol):
     def session(self, combo: Combo, composed: Composed, *, network: bool) -> AbstractContextManager[EnvironmentSession]:
         """Open an environment for several programs, which may use the ``network`` where the run may not."""
 
-    def bytecode(self, combo: Combo, composed: Composed, limits: Limits) -> Mapping[str, bytes]:
-        """Return, by path below the prefix, the bytecode of what the last warm run imported of its environment."""
+    def imported(self, composed: Composed) -> tuple[str, ...]:
+        """Return the source files that the last run imported of its environment, by path below the prefix, where it was traced."""
+
+    def bytecode(self, combo: Combo, composed: Composed, limits: Limits, sources: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the bytecode of source files of the environment; all paths are below the prefix."""
 
     def rewritten(
         self, combo: Combo, environment: Environment, composed: Composed, limits: Limits
     ) -> Mapping[str, bytes]:
-        """Return the same of what the last run imported of its suite's tree, also as pytest rewrites tests."""
+        """Return the bytecode of what the last run imported of its suite's tree, also as pytest rewrites tests."""
 
     def forget(self) -> None:
         """Give up what is kept between combinations: after a fault nobody knows what it is worth."""

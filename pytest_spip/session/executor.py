@@ -337,8 +337,10 @@ class Executor:
             self._layers.rewrite(composed.unrewritten, composed.trees[-1], rewritten)
         quick = result.seconds < QUICK
         layers = [one for one in composed.uncompiled if quick or self._layers.is_met_again(one)]
-        bytecode = self._runner.bytecode(combo, composed, self._limits) if layers else {}
-        for layer in layers if bytecode else ():
+        imported = self._runner.imported(composed) if layers else ()
+        sources = self._layers.sources(layers, imported)  # others have theirs, such as pytest
+        bytecode = self._runner.bytecode(combo, composed, self._limits, sources) if sources else {}
+        for layer in layers if bytecode or (imported and not sources) else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
     def _is_sampled(self, combo: Combo) -> bool:

@@ -22,7 +22,7 @@ from pytest_spip.run.forked import ForkRunner
 from pytest_spip.run.server import ForkServer, Setup
 from tests.support.machine import eventually
 from tests.support.rooms import Bases, alive, combo, environment, every_python, filed
-from tests.support.ways import Way, must_work, shared_way
+from tests.support.ways import OWNER, Way, must_work, shared_way
 
 pytestmark = pytest.mark.usefixtures("adopted")
 
@@ -328,7 +328,8 @@ def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: 
         with way.composed(newest, environment(wheel)) as composed:
             made = combo(package="bytes", python=bases.pythons[newest])
             assert way.run(made, environment(wheel), composed, LIMITS).verdict.outcome is Outcome.PASSED
-            bytecode = way.runner.bytecode(made, composed, LIMITS)
+            imported = way.runner.imported(composed)
+            bytecode = way.runner.bytecode(made, composed, LIMITS, imported) if imported else {}
             states.append((bool(composed.uncompiled), sorted(bytecode), composed.layers))
             way.compile(composed, bytecode)
     (first, none, _), (second, some, plain), (third, nothing, compiled) = states
@@ -337,6 +338,27 @@ def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: 
     assert [Path(path).name.partition(".")[0] for path in some] == ["__init__"]
     assert (third, nothing) == (False, [])
     assert compiled == (f"{plain[0]}c",)
+
+
+def test_only_what_lacks_bytecode_is_compiled(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of what a combination imports, the sources of layers that bear bytecode, or bear none for now, are left alone."""
+    must_work(3)
+    way = shared_way(tmp_path_factory.getbasetemp(), "warm-3")
+    newest = list(every_python())[-1]
+    common = filed(bases.cache, "common", "1.0", {"common.py": ""})
+    users = [filed(bases.cache, f"user{n}", "1.0", {f"user{n}.py": f"import common\nn = {n}\n"}) for n in (1, 2)]
+    layers = Layers(bases.cache, OWNER)
+    for user in (users[0], users[0], users[1], users[1]):
+        with way.composed(newest, environment(user, common)) as composed:
+            made = combo(package=user.name, python=bases.pythons[newest])
+            assert way.run(made, environment(user, common), composed, LIMITS).verdict.outcome is Outcome.PASSED
+            imported = way.runner.imported(composed)
+            wanted = layers.sources(composed.uncompiled, imported)
+            if wanted:
+                way.compile_wheels([user, common], made, composed, LIMITS)
+    assert sorted(Path(path).name for path in imported) == ["common.py", "user2.py"]
+    assert [Path(path).name for path in wanted] == ["user2.py"]
+    assert layers.sources((), imported) == ()
 
 
 def test_bytecode_is_made_while_there_is_time(bases: Bases, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pytest_spip.run.runner import Runner
 from pytest_spip.run.server import SANDBOX_UID
 from tests.support.rooms import Bases, shared_bases
 
-__all__ = ["WAYS", "Way", "must_work", "shared_way"]
+__all__ = ["OWNER", "WAYS", "Way", "must_work", "shared_way"]
 
 WAYS = ("alone", "cold-1", "warm-1", "cold-2", "warm-2", "cold-3", "warm-3")
 """Runner and level; "alone" is the runner of systems without fork servers."""
@@ -93,7 +93,8 @@ class Way:
     def compile_wheels(self, wheels: Iterable[StoredWheel], combo: Combo, composed: Composed, limits: Limits) -> None:
         """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
         missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
-        bytecode = self.runner.bytecode(combo, composed, limits) if missing else {}
+        sources = self._layers.sources(tuple(missing), self.runner.imported(composed))
+        bytecode = self.runner.bytecode(combo, composed, limits, sources) if sources else {}
         for layer in missing if bytecode else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 
