@@ -37,18 +37,17 @@ from pytest_spip.model import (
     Result,
     Span,
     Verdict,
-    digest,
     seconds_by_phase,
 )
 from pytest_spip.record.reusable import ReusableVerdicts
 from pytest_spip.record.run_reader import RunReader
 from pytest_spip.record.telemetry import Telemetry
-from pytest_spip.run.confirming import confirmed, run_cold
 from pytest_spip.run.process import adopt_orphans, end_with_parent, give_memory_back, leave_to_controller
 from pytest_spip.run.server import SANDBOX_UID
 from pytest_spip.run.text import harmless
 from pytest_spip.session.bounds import is_bound
 from pytest_spip.session.faults import fault_verdict
+from pytest_spip.session.judging import Judge
 from pytest_spip.session.open_environment import OpenEnvironment
 from pytest_spip.session.reproduction import is_free, reproduction, reproduction_of_test
 from pytest_spip.session.runners import runner_of
@@ -59,8 +58,6 @@ __all__ = ["Executor"]
 
 ATTEMPTS = 8
 """How often a combination is tried that ends with a fault of ours."""
-SAMPLE = 50
-"""One in so many warm passes is run cold as well."""
 QUICK = 0.2
 """Seconds of a check below which to compile what it imported is taken to hold nobody up."""
 TIDY = 100
@@ -97,6 +94,7 @@ class Executor:
         self._reusable = ReusableVerdicts(Path(spec.reusable)) if spec.reusable else None
         self._slots = Slots(Path(spec.room) / "slots", spec.slots)
         self._telemetry = Telemetry(Path(spec.workers) / f"{worker}.sqlite", worker, spec.run)
+        self._judge = Judge(spec, self._runner, self._telemetry)
 
     @property
     def plan_hash(self) -> str:
@@ -293,7 +291,7 @@ class Executor:
             worktree = self._worktree(self._interpreters[combo.interpreter])
             with worktree.composed(environment) as composed:
                 marks.append(time.perf_counter())
-                result = self._judged(combo, environment, composed, limits, variables, cold=cold)
+                result = self._judge.result(combo, environment, composed, limits, variables, cold=cold)
                 self._compile(combo, environment, composed, result)
                 marks.append(time.perf_counter())
         except Exception as error:
@@ -303,28 +301,6 @@ class Executor:
         marks.append(time.perf_counter())
         for phase, (before, after) in zip(("compose", "run", "clear"), pairwise(marks), strict=False):
             spans.append(Span(phase, at + before - marks[0], after - before))
-        return result
-
-    def _judged(
-        self,
-        combo: Combo,
-        environment: Environment,
-        composed: Composed,
-        limits: Limits,
-        variables: Mapping[str, str],
-        *,
-        cold: bool,
-    ) -> Result:
-        """Run a combination warm where that can be, unless it is to be ``cold``.
-
-        What is not a pass, and a sample of the passes, is confirmed cold.
-        """
-        run = functools.partial(self._runner.run, combo, environment, composed, limits, variables=variables)
-        if cold or self._spec.runner == "cold" or not self._runner.warms(combo, composed):
-            return run_cold(run)
-        result, disagreement = confirmed(run, doubts_passes=self._is_sampled(combo), trusts=self._spec.runner == "warm")
-        if disagreement:
-            self._telemetry.disagreement(disagreement)
         return result
 
     def _compile(self, combo: Combo, environment: Environment, composed: Composed, result: Result) -> None:
@@ -342,9 +318,6 @@ class Executor:
         bytecode = self._runner.bytecode(combo, composed, self._limits, sources) if sources else {}
         for layer in layers if bytecode or (imported and not sources) else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
-
-    def _is_sampled(self, combo: Combo) -> bool:
-        return int(digest(self._spec.run, combo.ordinal)[:8], 16) % SAMPLE == 0
 
     def _start_afresh(self) -> None:
         """Give up replica and worktrees: after a fault of ours nobody knows what they are worth, or can be removed."""

@@ -382,7 +382,7 @@ def test_what_fails_warm_is_tried_cold(bases: Bases, tmp_path: Path) -> None:
 
 def test_a_sample_of_passes_is_tried_cold(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What passes warm only, and is among the sample, is found out."""
-    monkeypatch.setattr("pytest_spip.session.executor.SAMPLE", 1)
+    monkeypatch.setattr("pytest_spip.session.judging.SAMPLE", 1)
     bench = warm_bench(bases, tmp_path, {"good": GOOD, "odd": ONLY_WARM.replace("not any", "any")})
     assert [(one.verdict.outcome, one.runner) for one in bench.results()] == [
         (Outcome.PASSED, "warm"),
