@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 __all__ = ["PATIENCE", "PERIOD", "Heartbeat", "Question"]
 
@@ -23,7 +23,7 @@ class Question(enum.Enum):
     LIFE = enum.auto()
     """Whether it is there."""
     RECEIPT = enum.auto()
-    """Whether it was still there when it was given something."""
+    """Whether it was still there when it was given units, or dismissed."""
     UNITS = enum.auto()
     """To have them back."""
 
@@ -37,7 +37,7 @@ class Heartbeat:
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._heard: dict[str, float] = {}
-        self._open: dict[str, deque[Question]] = {}
+        self._open: dict[str, deque[tuple[Question, frozenset[int]]]] = {}
 
     def __contains__(self, worker: str) -> bool:
         return worker in self._heard
@@ -47,20 +47,21 @@ class Heartbeat:
         self._heard[worker] = now
         self._open[worker] = deque()
 
-    def asked(self, worker: str, question: Question) -> None:
-        """Expect an answer of a worker."""
-        self._open[worker].append(question)
+    def asked(self, worker: str, question: Question, units: Iterable[int] = ()) -> None:
+        """Expect an answer of a worker; a receipt is for ``units``, for none where it was dismissed."""
+        self._open[worker].append((question, frozenset(units)))
 
     def answered(self, worker: str, now: float) -> Question | None:
         """Take an answer in, and return what it answers; None if nothing was asked."""
         if worker not in self._heard:
             return None
         self._heard[worker] = now
-        return self._open[worker].popleft() if self._open[worker] else None
+        return self._open[worker].popleft()[0] if self._open[worker] else None
 
-    def has_received(self, worker: str) -> bool:
-        """Whether a worker has acknowledged all that it was asked to."""
-        return Question.RECEIPT not in self._open.get(worker, ())
+    def has_received(self, worker: str, units: Iterable[int]) -> bool:
+        """Whether a worker has acknowledged units as far as it was asked to, and its dismissal."""
+        receipts = [given for question, given in self._open.get(worker, ()) if question is Question.RECEIPT]
+        return all(given and given.isdisjoint(units) for given in receipts)
 
     def forget(self, worker: str) -> None:
         """Expect nothing of a worker any more."""

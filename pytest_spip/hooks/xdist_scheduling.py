@@ -63,7 +63,8 @@ class SpipScheduling:
         self.log = log
         self._run = run
         self._collects = collects
-        self._scheduler = Scheduler(keeps=int(collects and run.shared is None))
+        self._keeps = int(collects and run.shared is None)
+        self._scheduler = Scheduler(keeps=self._keeps)
         self._nodes: dict[str, Node] = {}
         self._ids: list[str] = []
         self._nodeids: Mapping[int, str] = {}
@@ -73,6 +74,7 @@ class SpipScheduling:
         self._heartbeat = Heartbeat()
         self._ended = threading.Event()
         self._futile = 0
+        self._useful: set[str] = set()
         self._crashed = False
         self._dismissed: set[str] = set()
 
@@ -162,6 +164,7 @@ class SpipScheduling:
     def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
         """A worker has finished an item."""
         self._futile = 0
+        self._useful.add(node.gateway.id)
         self._handle(Finished(node.gateway.id, item_index))
 
     def mark_test_pending(self, item: str) -> None:
@@ -183,10 +186,11 @@ class SpipScheduling:
         with self._lock:
             del self._nodes[worker]
             # Of several that die at once the others may be given the first one's work before their deaths are known.
-            received = self._heartbeat.has_received(worker)
+            pending = self._scheduler.pending(worker)
+            received = self._heartbeat.has_received(worker, pending[: self._keeps + 1])
             self._heartbeat.forget(worker)
             self._crashed |= crashed
-            self._futile += crashed and not (received and self._scheduler.pending(worker))
+            self._futile += crashed and not (pending and (received or worker in self._useful))
             commands = self._handle(WorkerLeft(worker, crashed=crashed and received))
         self._give_up_in_time("")
         return next((self._nodeids[each.unit] for each in commands if isinstance(each, Quarantine)), None)
@@ -333,22 +337,19 @@ class SpipScheduling:
         with contextlib.suppress(OSError):
             match command:
                 case RunUnits(units=units):
-                    with self._asking(node):
+                    with self._receipt(node, units):
                         node.send_runtest_some(list(units))
                 case Steal(units=units):
                     self._ask(node, Question.UNITS, units)
                 case Stop() if self._collects:
-                    with self._asking(node):
+                    with self._receipt(node):
                         self._dismiss(node)  # it runs what it holds; our own loop holds nothing back, and would drop it
 
     @contextlib.contextmanager
-    def _asking(self, node: Node) -> Iterator[None]:
-        """Have a worker acknowledge what it is given, once any has crashed: only then it matters who ran what.
-
-        The question counts before anything is sent: a worker that cannot be reached has begun nothing.
-        """
+    def _receipt(self, node: Node, units: Sequence[int] = ()) -> Iterator[None]:
+        """Have a worker acknowledge what it is given, once any has crashed. Who cannot be reached has not received it."""
         if self._crashed:
-            self._heartbeat.asked(node.gateway.id, Question.RECEIPT)
+            self._heartbeat.asked(node.gateway.id, Question.RECEIPT, units)
         yield
         if self._crashed:
             node.send_steal([])

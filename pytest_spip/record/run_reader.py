@@ -158,7 +158,10 @@ class RunReader:
         self._connection.close()
 
     def _each(self, query: str) -> Iterator[Any]:
-        """Yield rows of which there may be more than are to be in memory at once, all of one moment."""
+        """Yield rows of which there may be more than are to be in memory at once, all of one moment.
+
+        Until the last one, all else is read as of that moment too.
+        """
         with self._lock:
             cursor = self._connection.execute(query)
         while rows := self._some(cursor):

@@ -35,13 +35,12 @@ def write(summary: Summary, path: Path) -> None:
     """Write the report. Raises ``OSError``."""
     with rewriting(path) as stream:
         for text in _texts(summary):
-            stream.write(
-                text.encode("utf-8", "replace").decode()
-            )  # the command line may hold a file's name that is not UTF-8
+            # The command line may hold a file's name that is not UTF-8.
+            stream.write(text.encode("utf-8", "replace").decode())
 
 
 def _texts(summary: Summary) -> Iterator[str]:
-    """Yield the report in pieces, laid out as ``json.dumps`` does it: a large one takes half a gigabyte to have it whole."""
+    """Yield the report in pieces, laid out as ``json.dumps`` does it: as a whole, a large one takes half a gigabyte."""
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
     opened = "{"
     for name, value in _parts(summary):

@@ -98,7 +98,7 @@ class Worker:
     def _give_back(self, wanted: Collection[int]) -> None:
         """Give back what is wanted and still here. Asked for nothing, it answers all the same: that it is alive.
 
-        Without its parent it is about to end, and does not: what it was given since would seem to have been begun.
+        Without its parent it is about to end, and gives no answer: else it would seem to have begun what it was given last.
         """
         if not self._has_parent:
             return

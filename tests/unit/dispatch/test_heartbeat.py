@@ -40,9 +40,10 @@ def test_answers_come_in_the_order_of_questions() -> None:
     """An answer that comes after something was given, to a question from before, is no receipt."""
     heartbeat = Heartbeat()
     heartbeat.joined("gw0", 100)
-    for question in (Question.LIFE, Question.RECEIPT, Question.UNITS):
-        heartbeat.asked("gw0", question)
-    received = [(heartbeat.answered("gw0", 101), heartbeat.has_received("gw0")) for _ in range(3)]
+    heartbeat.asked("gw0", Question.LIFE)
+    heartbeat.asked("gw0", Question.RECEIPT, [7])
+    heartbeat.asked("gw0", Question.UNITS, [7])
+    received = [(heartbeat.answered("gw0", 101), heartbeat.has_received("gw0", [7])) for _ in range(3)]
     assert received == [(Question.LIFE, False), (Question.RECEIPT, True), (Question.UNITS, True)]
 
 
@@ -51,5 +52,16 @@ def test_who_was_not_asked_has_received_all() -> None:
     heartbeat = Heartbeat()
     heartbeat.joined("gw0", 100)
     heartbeat.asked("gw0", Question.LIFE)
-    assert heartbeat.has_received("gw0")
-    assert heartbeat.has_received("gw1")
+    assert heartbeat.has_received("gw0", [1])
+    assert heartbeat.has_received("gw1", [1])
+
+
+def test_a_receipt_is_for_what_was_given() -> None:
+    """What was given before, and acknowledged or not to be, was received, whatever is given on top; a dismissal is for all."""
+    heartbeat = Heartbeat()
+    heartbeat.joined("gw0", 100)
+    heartbeat.asked("gw0", Question.RECEIPT, [2, 3])
+    assert [heartbeat.has_received("gw0", units) for units in ([1], [1, 2], [3], [])] == [True, False, False, True]
+    heartbeat.asked("gw0", Question.RECEIPT)
+    heartbeat.answered("gw0", 101)
+    assert not heartbeat.has_received("gw0", [1])

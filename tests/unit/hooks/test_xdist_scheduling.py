@@ -11,7 +11,7 @@ import pytest
 
 from pytest_spip.hooks.xdist_scheduling import FUTILE, SpipScheduling
 
-NODEID = "spip::demo-1.0[py312]"
+NODEID = "spip::demo-0[py312]"
 
 
 class Node:
@@ -44,18 +44,24 @@ class Node:
 
 
 class Session:
-    """A session with one combination, as far as a scheduler sees it."""
+    """A session with a few combinations, as far as a scheduler sees it."""
 
-    def __init__(self, *, ready: bool = True, ending: bool = False, collects: bool = False) -> None:
-        combo: Any = SimpleNamespace(ordinal=0, label="py312", nodeid=NODEID)
+    def __init__(
+        self, *, ready: bool = True, ending: bool = False, collects: bool = False, count: int = 1, cost: float = 1.0
+    ) -> None:
+        self.nodeids = [f"spip::demo-{ordinal}[py312]" for ordinal in range(count)]
+        combos: list[Any] = [
+            SimpleNamespace(ordinal=ordinal, label="py312", nodeid=nodeid)
+            for ordinal, nodeid in enumerate(self.nodeids)
+        ]
         self.listeners: list[Any] = []
         run: Any = SimpleNamespace(
             shared=None,
             plan_hash="plan",
-            missing=[combo],
-            plan=SimpleNamespace(combos=[combo]),
-            combo_of=lambda _: combo,
-            cost=lambda _: 1.0,
+            missing=combos,
+            plan=SimpleNamespace(combos=combos),
+            combo_of=lambda nodeid: combos[self.nodeids.index(nodeid)],
+            cost=lambda _: cost,
             is_ready=lambda _: ready,
             may_judge=lambda _: True,
             needs=dict,
@@ -72,7 +78,7 @@ class Session:
         """Have a worker come, and return it."""
         node: Any = Node(name)
         self.scheduling.add_node(node)
-        self.scheduling.add_node_collection(node, [NODEID])
+        self.scheduling.add_node_collection(node, list(self.nodeids))
         return node
 
     def answer(self, node: Any) -> None:
@@ -131,6 +137,44 @@ def test_second_death_counts(session: Session) -> None:
     assert first.questions == 0, "receipts are asked for after a death"
 
 
+@pytest.mark.parametrize("collects", [False, True])
+def test_what_is_given_on_top_excuses_nobody(*, collects: bool) -> None:
+    """A worker that dies of what it acknowledged long ago dies of it, also where it has just been given more."""
+    session = Session(collects=collects, count=300, cost=0.01)
+    assert session.scheduling.remove_node(session.joined("gw0")) is None
+    second = session.joined("gw1")
+    assert second.sent[0] == 0
+    third = session.joined("gw2")
+    session.answer(second)
+    session.answer(third)
+    done, given = 0, len(third.sent)
+    while len(third.sent) == given:
+        session.scheduling.mark_test_complete(third, third.sent[done])
+        done += 1
+    begun = third.sent[done]
+    assert session.scheduling.remove_node(third) is None
+    fourth = session.joined("gw3")
+    assert fourth.sent[0] == begun
+    session.answer(fourth)
+    assert session.scheduling.remove_node(fourth) == session.nodeids[begun]
+    session.scheduling.stop()
+
+
+def test_workers_that_did_something_did_not_die_in_vain(session: Session) -> None:
+    """Only who never finished anything counts where a session is given up for workers that die before they run anything."""
+    made = Session(count=200)
+    made.scheduling.remove_node(made.joined("gw-first"))
+    workers = [made.joined(f"gw{number}") for number in range(30)]
+    for worker in workers:
+        made.answer(worker)
+        if worker.sent:
+            made.scheduling.mark_test_complete(worker, worker.sent[0])
+    for worker in [one for one in workers if one.sent]:
+        made.scheduling.remove_node(worker)
+    assert made.distributed.shouldstop == ""
+    made.scheduling.stop()
+
+
 def test_a_worker_of_pytest_dies_before_it_is_dismissed() -> None:
     """It begins what it keeps back when it is dismissed: it has to acknowledge that too."""
     session = Session(collects=True)
@@ -145,7 +189,7 @@ def test_a_worker_of_pytest_dies_before_it_is_dismissed() -> None:
 
 
 def test_workers_that_acknowledge_nothing_end_the_session(session: Session) -> None:
-    """Where each dies before it has said that it was given something, no end would come else."""
+    """Where each dies before it has said that it was given something, there would be no end otherwise."""
     deaths = 0
     while not session.distributed.shouldstop:
         assert session.scheduling.remove_node(session.joined(f"gw{deaths}")) is None
