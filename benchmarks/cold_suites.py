@@ -99,7 +99,11 @@ def _ends(tests: Sequence[Mapping[str, str]]) -> Ends:
 def _known(nodeid: str) -> str:
     """Return a test's name as JUnit has it, as far as both tell the same."""
     path, _, rest = nodeid.partition("::")
-    return re.sub(r"[^\w.\[\]-]+", ".", f"{path.removesuffix('.py')}.{rest}" if rest else path.removesuffix(".py"))
+    return _plain(f"{path.removesuffix('.py')}.{rest}" if rest else path.removesuffix(".py"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.\[\]-]+", ".", name)
 
 
 def again(suites: Sequence[Suite], asked: matrix.Matrix, directory: Path) -> list[Ends]:
@@ -143,9 +147,9 @@ def _cases(root: ET.Element) -> Iterator[tuple[str, str]]:
         name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
         kind = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
         outcome = {"failure": "failed"}.get(kind, kind)
-        known = re.sub(r"[^\w.\[\]-]+", ".", name)
-        ends[known] = outcome if ends.get(known) != "error" else "error"
-    yield from ends.items()
+        ends[name] = outcome if ends.get(name) != "error" else "error"
+    for name, outcome in ends.items():
+        yield _plain(name), outcome
 
 
 def lines(report: matrix.Report, suites: Sequence[Suite], judged: Sequence[Ends]) -> Iterator[str]:
