@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +72,12 @@ def as_document(summary: Summary) -> dict[str, Any]:
 
 def combination_document(summary: Summary, combo: Combo) -> dict[str, Any]:
     """Return what the report says of one combination; that is its id where it has no verdict."""
-    only = dataclasses.replace(summary, combos=(combo,))
-    return next(_combinations(only), {"id": combo.id})
+    return next(_combinations(summary, (combo,)), {"id": combo.id})
 
 
-def _combinations(summary: Summary) -> Iterator[dict[str, Any]]:
+def _combinations(summary: Summary, combos: Iterable[Combo]) -> Iterator[dict[str, Any]]:
     pythons = {one.id: one for one in summary.interpreters}
-    for combo in summary.combos:
+    for combo in combos:
         if result := summary.results.get(combo.ordinal):
             yield _combination(combo, result, pythons)
 
@@ -89,7 +87,7 @@ def _parts(summary: Summary) -> Iterator[tuple[str, Any]]:
     yield "schema", SCHEMA
     yield "run", summary.facts.to_plain()
     yield "interpreters", [{"id": one.id, "label": one.label, "path": one.path} for one in summary.interpreters]
-    yield "combinations", _combinations(summary)
+    yield "combinations", _combinations(summary, summary.combos)
     yield "summary", _summary(summary)
     yield "disagreements", _disagreements(summary)
     yield "groups", [_group(group) for group in summary.groups]

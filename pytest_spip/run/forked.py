@@ -141,6 +141,8 @@ class ForkRunner:
 
     def bytecode(self, combo: Combo, composed: Composed, limits: Limits, sources: Sequence[str]) -> Mapping[str, bytes]:
         """Have a child compile source files of the environment; all paths are below the prefix. Raises ``HarnessProblem``."""
+        if not sources:
+            return {}
         whole = tuple(f"{composed.prefix}/{path}" for path in sources)
         job = CompileJob(cwd=composed.cwd, limits=limits, layers=composed.layers, sources=whole)
         return dict(read_bytecode(self._asked(combo, composed, job).result, f"{composed.prefix}/"))

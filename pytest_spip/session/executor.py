@@ -315,7 +315,7 @@ class Executor:
         layers = [one for one in composed.uncompiled if quick or self._layers.is_met_again(one)]
         imported = self._runner.imported(composed) if layers else ()
         sources = self._layers.sources(layers, imported)  # others have theirs, such as pytest
-        bytecode = self._runner.bytecode(combo, composed, self._limits, sources) if sources else {}
+        bytecode = self._runner.bytecode(combo, composed, self._limits, sources)
         for layer in layers if bytecode or (imported and not sources) else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 

@@ -328,8 +328,7 @@ def test_bytecode_is_made_for_what_is_met_again(bases: Bases, tmp_path_factory: 
         with way.composed(newest, environment(wheel)) as composed:
             made = combo(package="bytes", python=bases.pythons[newest])
             assert way.run(made, environment(wheel), composed, LIMITS).verdict.outcome is Outcome.PASSED
-            imported = way.runner.imported(composed)
-            bytecode = way.runner.bytecode(made, composed, LIMITS, imported) if imported else {}
+            bytecode = way.runner.bytecode(made, composed, LIMITS, way.runner.imported(composed))
             states.append((bool(composed.uncompiled), sorted(bytecode), composed.layers))
             way.compile(composed, bytecode)
     (first, none, _), (second, some, plain), (third, nothing, compiled) = states

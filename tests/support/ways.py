@@ -94,7 +94,7 @@ class Way:
         """Have the layers of wheels bear the bytecode of what the last run imported, as executors do when they meet them again."""
         missing = {composed.layer_of[wheel.sha256] for wheel in wheels}.intersection(composed.uncompiled)
         sources = self._layers.sources(tuple(missing), self.runner.imported(composed))
-        bytecode = self.runner.bytecode(combo, composed, limits, sources) if sources else {}
+        bytecode = self.runner.bytecode(combo, composed, limits, sources)
         for layer in missing if bytecode else ():
             self._layers.compile(layer, bytecode, composed.layers[: composed.layers.index(layer)])
 

@@ -160,7 +160,7 @@ def test_what_is_given_on_top_excuses_nobody(*, collects: bool) -> None:
     session.scheduling.stop()
 
 
-def test_workers_that_did_something_did_not_die_in_vain(session: Session) -> None:
+def test_workers_that_did_something_did_not_die_in_vain() -> None:
     """Only who never finished anything counts where a session is given up for workers that die before they run anything."""
     made = Session(count=200)
     made.scheduling.remove_node(made.joined("gw-first"))
